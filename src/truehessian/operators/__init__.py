@@ -1,0 +1,14 @@
+"""Curvature matrices of a network's mean loss, known by their products with vectors.
+
+Every operator is a fixed symmetric matrix: it keeps its own copy of the weights and a fixed,
+ordered set of examples, and two products with the same vector give the same bits on one device.
+"""
+
+from truehessian.operators.algebra import LinearCombination
+from truehessian.operators.base import Operator
+from truehessian.operators.ggn import GGN
+from truehessian.operators.hessian import Hessian
+from truehessian.operators.network import NetworkOperator
+from truehessian.operators.noise import noise
+
+__all__ = ["GGN", "Hessian", "LinearCombination", "NetworkOperator", "Operator", "noise"]

@@ -1,0 +1,93 @@
+"""The data of an operator: a fixed, ordered set of examples, met in chunks of fixed membership."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Anything that holds a fixed, ordered set of labelled examples."""
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are."""
+
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over (inputs, targets) in the same order and with the same bits every time."""
+
+
+class TensorData:
+    """Inputs and targets as two tensors whose first axis counts examples."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        if len(inputs) != len(targets):
+            raise ValueError(
+                f"inputs and targets differ in length: {len(inputs)} and {len(targets)}"
+            )
+        self.inputs, self.targets = inputs, targets
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are."""
+        return len(self.inputs)
+
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cut both tensors into chunks of `size`, the last one short; floats become `dtype`."""
+        for begin in range(0, len(self.inputs), size):
+            inputs, targets = self.inputs[begin : begin + size], self.targets[begin : begin + size]
+            yield _cast(inputs, dtype), _cast(targets, dtype)
+
+
+class BatchData:
+    """A list of batches (inputs, targets), taken as they are: `chunk_size` does not apply."""
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+        self.batches = batches
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are in all batches."""
+        return sum(len(inputs) for inputs, _ in self.batches)
+
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over the batches; `size` is theirs, not the caller's."""
+        del size
+        for inputs, targets in self.batches:
+            yield _cast(inputs, dtype), _cast(targets, dtype)
+
+
+def as_data(data: object) -> Data:
+    """Accept examples, a pair of tensors, or an iterable of batches.
+
+    An iterable is gone through once and kept: a loader that shuffles or augments anew at every
+    pass would not be a matrix.
+
+    Raises
+    ------
+    TypeError
+        `data` is none of these.
+    ValueError
+        There are no examples.
+    """
+    result: Data
+    if isinstance(data, Data):
+        result = data
+    elif isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+        result = TensorData(*data)
+    elif hasattr(data, "__iter__"):
+        result = BatchData([(inputs, targets) for inputs, targets in data])
+    else:
+        raise TypeError(
+            "data must be examples, a pair of tensors (inputs, targets) or an iterable of such "
+            f"pairs, got {type(data).__name__}"
+        )
+    if result.num_examples == 0:
+        raise ValueError("data must hold at least one example, got none")
+    return result
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -1,0 +1,153 @@
+"""Variance of per-example curvature along directions, in one pass over the data per direction.
+
+V(u) = (1/N) sum_i ||(H_i - H) u||² decides how far the Hessian of a random batch is from that of
+all the data: E ||(H_B - H) u||² = f V(u) with f = (N - B) / (B (N - 1)).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from truehessian.operators import NetworkOperator
+
+
+class DirectionalVariance(NamedTuple):
+    """Estimates along K directions from one pass over n random groups.
+
+    Attributes
+    ----------
+    variance
+        V(u), unbiased for every group size, shape (K,), float64.
+    standard_error
+        Of V(u), shape (K,).
+    quotient
+        uᵀ H u, shape (K,).
+    quotient_standard_error
+        Of uᵀ H u as an estimate for the distribution that the examples come from, shape (K,).
+    covariance
+        (1/N) sum_i (H_i - H) u_a · (H_i - H) u_b for all pairs, unbiased, shape (K, K).
+    projected
+        U^T H_G U for every group of full size, shape (groups, K, K).
+    group_size, num_examples
+        g and N.
+    """
+
+    variance: Tensor
+    standard_error: Tensor
+    quotient: Tensor
+    quotient_standard_error: Tensor
+    covariance: Tensor
+    projected: Tensor
+    group_size: int
+    num_examples: int
+
+
+def along_directions(operator: NetworkOperator, directions: Tensor) -> DirectionalVariance:
+    """Estimate the variance of per-example curvature along unit vectors.
+
+    The operator's chunks are the groups, so its examples must be in random order and its chunk
+    size is the group size g. With S the mean over groups of ||(H_G - H) u||², the estimate
+    S g (N - 1)/(N - g) is unbiased for every g; g = 1 is the definition. A short last group
+    counts by its size.
+
+    The spread is accumulated by Welford's recurrence, whose increments have equal expectations
+    and are uncorrelated but for fourth cumulants; their spread gives the standard error without
+    keeping n vectors of length P. Time: one product per direction. Memory: K vectors.
+
+    Parameters
+    ----------
+    operator
+        Mean over examples, whatever the matrix: Hessian, GGN.
+    directions
+        Unit vectors as rows, shape (K, P).
+
+    Raises
+    ------
+    ValueError
+        Batch statistics are on (then H is no mean over examples), there are fewer than two
+        groups, or the directions are not unit vectors.
+
+    References
+    ----------
+    Granziol et al., mini-batch paper, Eq. 9 (for random directions). Welford (1962),
+    Technometrics 4(3), 419-420.
+    """
+    _check(operator, directions)
+    directions = directions.to(operator.device, operator.dtype)
+    exact = directions.double()
+    moments = _Moments(exact)
+    for size, products in operator.chunk_products(directions):
+        moments.add(size, products.double())
+    return moments.estimate(operator.num_examples, operator.chunk_size)
+
+
+class _Moments:
+    """Running weighted mean and scatter of the groups' products."""
+
+    def __init__(self, directions: Tensor) -> None:
+        count = len(directions)
+        self.directions = directions
+        self.weight = 0.0
+        self.mean = torch.zeros_like(directions)
+        self.scatter = directions.new_zeros(count, count)
+        self.increments: list[Tensor] = []
+        self.projected: list[Tensor] = []
+        self.sizes: list[int] = []
+
+    def add(self, size: int, products: Tensor) -> None:
+        deviation = products - self.mean  # (K, P)
+        share = size * self.weight / (self.weight + size)
+        if self.weight:
+            increment = share * (deviation @ deviation.T)
+            self.scatter += increment
+            self.increments.append(increment.diagonal().clone())
+        self.weight += size
+        self.mean += deviation * (size / self.weight)
+        self.projected.append(self.directions @ products.T)
+        self.sizes.append(size)
+
+    def estimate(self, num_examples: int, group_size: int) -> DirectionalVariance:
+        groups = len(self.sizes)
+        # E sum_j g_j ||(H_j - H) u||² = V(u) N (n - 1)/(N - 1) for n random groups of any sizes.
+        scale = (num_examples - 1) / (num_examples * (groups - 1))
+        covariance = scale * self.scatter
+        increments = torch.stack(self.increments) * (scale * (groups - 1))
+        error = _standard_error(increments)
+        projected = torch.stack(self.projected)
+        sizes = torch.tensor(self.sizes, dtype=torch.float64, device=projected.device)
+        quotients = projected.diagonal(dim1=1, dim2=2)  # (groups, K)
+        quotient = (sizes[:, None] * quotients).sum(0) / num_examples
+        spread = (sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
+        return DirectionalVariance(
+            covariance.diagonal().clone(),
+            error,
+            quotient,
+            (spread / num_examples).sqrt(),
+            covariance,
+            projected[sizes == group_size],
+            group_size,
+            num_examples,
+        )
+
+
+def _standard_error(samples: Tensor) -> Tensor:
+    """Of the mean over the first axis; NaN for a single sample."""
+    if len(samples) < 2:
+        return torch.full_like(samples[0], float("nan"))
+    return samples.std(0) / len(samples) ** 0.5
+
+
+def _check(operator: NetworkOperator, directions: Tensor) -> None:
+    if operator.batchnorm == "train":
+        raise ValueError(
+            "the variance over examples is not defined with batch statistics; use batchnorm: eval"
+        )
+    if operator.num_examples <= operator.chunk_size:
+        raise ValueError(
+            f"at least two groups are needed: {operator.num_examples} examples make one group of "
+            f"{operator.chunk_size}; choose a smaller group_size"
+        )
+    norms = directions.double().norm(dim=1)
+    if not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):
+        raise ValueError(f"directions must be unit vectors, their norms are {norms.tolist()}")

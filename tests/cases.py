@@ -1,0 +1,78 @@
+"""Tiny networks with everything that products have to cope with, and dense references."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Convolutional(nn.Module):
+    """Convolution, BatchNorm, ReLU, max-pooling, dropout, a frozen layer and an unused one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2)
+        self.pool = nn.MaxPool2d(2)
+        self.dropout = nn.Dropout(0.5)
+        self.unused = nn.Linear(2, 2)
+        self.head = nn.Linear(8, 3)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.pool(torch.relu(self.norm(self.conv(inputs))))
+        return self.head(self.dropout(hidden.flatten(1)))
+
+
+class Smooth(nn.Sequential):
+    """Two tanh layers: every second derivative is at work."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def network(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind().double()
+        for name, buffer in model.named_buffers():
+            if "running" in name:
+                buffer.uniform_(0.5, 1.5)
+    return model
+
+
+def examples(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 1, 4, 4, generator=generator, dtype=torch.float64)
+    return inputs, torch.randint(0, 3, (count,), generator=generator)
+
+
+def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The Hessian by torch.func, in the order of `named_parameters`, in eval mode."""
+    model = copy.deepcopy(model).eval()
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+    def loss(vector: Tensor) -> Tensor:
+        parts = vector.split([shape.numel() for shape in shapes.values()])
+        parameters = {
+            name: part.view(shape)
+            for part, (name, shape) in zip(parts, shapes.items(), strict=True)
+        }
+        return F.cross_entropy(torch.func.functional_call(model, parameters, (inputs,)), targets)
+
+    return torch.func.hessian(loss)(flat)
+
+
+def dense_ggn(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Jᵀ (diag p - p pᵀ) J averaged over examples, with the Jacobian by torch.func."""
+    model = copy.deepcopy(model).eval()
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    jacobians = torch.func.jacrev(lambda p: torch.func.functional_call(model, p, (inputs,)))(
+        parameters
+    )
+    jacobian = torch.cat([j.flatten(2) for j in jacobians.values()], dim=2)  # (N, C, P)
+    p = torch.softmax(torch.func.functional_call(model, parameters, (inputs,)), 1)
+    weight = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    return torch.einsum("ncp,ncd,ndq->pq", jacobian, weight, jacobian) / len(targets)

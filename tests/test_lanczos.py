@@ -1,0 +1,125 @@
+"""Lanczos on matrices whose spectra are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from truehessian.lanczos import (
+    orthogonality,
+    probe_vector,
+    ritz,
+    ritz_vectors,
+    tridiagonalise,
+)
+
+SPECTRA = {
+    "linear": np.linspace(-1, 1, 40),
+    "far outlier": np.append(np.linspace(-1, 1, 39), 1e9),
+    "repeated": np.repeat([-2.0, 0.0, 0.5, 3.0], 10),
+    "geometric": np.concatenate([-np.geomspace(1e-6, 1, 20), np.geomspace(1e-6, 30, 20)]),
+}
+
+
+def matrix_with(values: np.ndarray, seed: int) -> torch.Tensor:
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values),) * 2))
+    return torch.from_numpy((rotation * values) @ rotation.T)
+
+
+@pytest.fixture(params=SPECTRA)
+def values(request):
+    return SPECTRA[request.param]
+
+
+@pytest.fixture(params=[0, 1, 2])
+def matrix(values, request):
+    return matrix_with(values, request.param)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_quadrature_reproduces_the_first_moments(matrix, num_steps):
+    """m Ritz nodes integrate every polynomial of degree below 2m exactly (Gauss)."""
+    start = probe_vector(len(matrix), seed=3)
+    result = ritz(tridiagonalise(matrix.mv, start, num_steps))
+    scale = torch.linalg.matrix_norm(matrix, 2).item()
+
+    power = start / start.dot(start)
+    for degree in range(2 * num_steps):
+        moment = start.dot(power).item()
+        assert result.weights @ result.values**degree == pytest.approx(
+            moment, rel=1e-10, abs=1e-10 * scale**degree
+        )
+        power = matrix @ power
+
+
+def test_recurrence_holds_and_basis_is_orthonormal(matrix):
+    run = tridiagonalise(matrix.mv, probe_vector(len(matrix), 0), len(matrix) // 2)
+    jacobi = np.diag(run.diagonal) + np.diag(run.off_diagonal, 1) + np.diag(run.off_diagonal, -1)
+    basis = run.basis.numpy()
+    assert orthogonality(run) < 1e-13
+    remainder = basis @ matrix.numpy() @ basis.T - jacobi
+    assert np.abs(remainder).max() < 1e-12 * np.abs(matrix.numpy()).max() * len(matrix)
+
+
+def test_full_order_gives_the_distinct_eigenvalues(matrix, values):
+    result = ritz(tridiagonalise(matrix.mv, probe_vector(len(matrix), 1), len(matrix)))
+    scale = np.abs(values).max()
+    for value in np.unique(values):
+        assert np.abs(result.values - value).min() < 1e-12 * scale
+    heavy = result.values[result.weights > 1e-6]
+    assert all(np.abs(values - value).min() < 1e-9 * scale for value in heavy)
+
+
+def test_exhausted_krylov_space_ends_early_without_nan():
+    matrix = matrix_with(SPECTRA["repeated"], 0)
+    run = tridiagonalise(matrix.mv, probe_vector(40, 0), 30)
+    assert run.num_steps == 4
+    assert run.last_off_diagonal == 0
+    np.testing.assert_allclose(ritz(run).values, [-2, 0, 0.5, 3], atol=1e-12)
+    assert ritz(run).residuals.max() == 0
+
+
+def test_zero_matrix_ends_after_one_step():
+    run = tridiagonalise(torch.zeros_like, probe_vector(5, 0), 4)
+    assert (run.num_steps, run.diagonal[0]) == (1, 0.0)
+
+
+def test_residuals_bound_the_distance_to_an_eigenvalue(matrix, values):
+    run = tridiagonalise(matrix.mv, probe_vector(len(matrix), 0), 12)
+    result = ritz(run)
+    distance = np.abs(result.values[:, None] - values).min(1)
+    assert (distance <= result.residuals + 1e-12 * np.abs(values).max()).all()
+
+
+def test_ritz_vectors_have_the_stated_residuals(matrix):
+    run = tridiagonalise(matrix.mv, probe_vector(len(matrix), 0), 12)
+    result = ritz(run)
+    columns = [0, 1, -1]
+    vectors = ritz_vectors(run, columns)
+    residual = vectors @ matrix - torch.from_numpy(result.values[columns])[:, None] * vectors
+    np.testing.assert_allclose(
+        residual.norm(dim=1), result.residuals[columns], atol=1e-11 * matrix.abs().max().item()
+    )
+
+
+def test_float32_products_keep_a_basis_orthogonal_to_float32():
+    matrix = matrix_with(SPECTRA["geometric"], 0).float()
+    run = tridiagonalise(matrix.mv, probe_vector(40, 0), 40, dtype=torch.float32)
+    assert run.basis.dtype == torch.float32
+    assert orthogonality(run) < 5e-7
+
+
+def test_probes_differ_and_repeat():
+    assert torch.equal(probe_vector(9, 4, 1), probe_vector(9, 4, 1))
+    assert not torch.equal(probe_vector(9, 4, 1), probe_vector(9, 4, 2))
+    assert not torch.equal(probe_vector(9, 4, 1), probe_vector(9, 5, 1))
+
+
+def test_nan_in_a_product_names_the_step():
+    with pytest.raises(FloatingPointError, match="step 1"):
+        tridiagonalise(lambda v: v * float("nan"), probe_vector(5, 0), 3)
+
+
+@pytest.mark.parametrize("num_steps", [0, 6])
+def test_impossible_step_counts_are_refused(num_steps):
+    with pytest.raises(ValueError, match=r"1 \.\. 5"):
+        tridiagonalise(torch.zeros_like, probe_vector(5, 0), num_steps)

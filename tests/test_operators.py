@@ -1,0 +1,208 @@
+"""Every operator against a dense reference in float64."""
+
+import gc
+import weakref
+
+import pytest
+import scipy.sparse.linalg
+import torch
+import torch.nn.functional as F
+from cases import Convolutional, Smooth, dense_ggn, dense_hessian, examples, network
+from torch import nn
+
+from truehessian.operators import GGN, Hessian, LinearCombination, noise
+
+NETWORKS = {"convolutional": Convolutional, "smooth": Smooth}
+KINDS = {"hessian": (Hessian, dense_hessian), "ggn": (GGN, dense_ggn)}
+CHUNKS = {"one chunk": 100, "even": 5, "short last one": 4, "single examples": 1}
+
+
+@pytest.fixture(params=NETWORKS)
+def model(request):
+    return network(NETWORKS[request.param])
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def close(actual, expected, tolerance=1e-10):
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("memory", [None, 0], ids=["graph kept", "graph anew"])
+@pytest.mark.parametrize("chunk_size", CHUNKS.values(), ids=CHUNKS)
+def test_products_equal_the_dense_matrix(model, kind, chunk_size, memory):
+    operator_class, dense = kind
+    data = examples(10)
+    reference = dense(model, *data)
+    operator = operator_class(
+        model, data, chunk_size=chunk_size, precision="float64", memory=memory
+    )
+    identity = torch.eye(len(reference), dtype=torch.float64)
+    for _ in range(2):  # the second product goes the way of a kept graph
+        close(operator @ identity, reference)
+    assert operator.describe()["graph_kept"] is (memory is None)
+
+
+def test_operator_is_the_mean_over_examples_not_over_batches(model, kind):
+    operator_class, dense = kind
+    inputs, targets = examples(7)
+    batches = [(inputs[:5], targets[:5]), (inputs[5:], targets[5:])]
+    operator = operator_class(model, batches, precision="float64")
+    close(operator @ torch.eye(operator.num_params), dense(model, inputs, targets))
+
+
+def test_products_leave_the_model_untouched(model, kind):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    flags = [(p.requires_grad, p.grad) for p in model.parameters()]
+    model.train()
+    for batchnorm in ("eval", "train"):
+        operator = kind[0](model, examples(6), precision="float64", batchnorm=batchnorm)
+        operator @ torch.ones(operator.num_params)
+    assert model.training
+    assert flags == [(p.requires_grad, p.grad) for p in model.parameters()]
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_later_training_does_not_change_the_matrix(model):
+    operator = Hessian(model, examples(6), precision="float64")
+    vector = torch.ones(operator.num_params, dtype=torch.float64)
+    before = operator @ vector
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(operator @ vector, before)
+
+
+def test_same_vector_gives_the_same_bits(model, kind):
+    operator = kind[0](model, examples(9), chunk_size=4)
+    vector = torch.randn(operator.num_params, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(operator @ vector, operator @ vector)
+
+
+def test_batch_statistics_give_the_matrix_of_their_chunks():
+    model = network(Convolutional)
+    data = examples(8)
+    operator = Hessian(model, data, batchnorm="train", precision="float64", chunk_size=4)
+    vector = torch.randn(operator.num_params, dtype=torch.float64)
+    reference = torch.zeros_like(vector)
+    for part in (slice(0, 4), slice(4, 8)):
+        twin = network(Convolutional)
+        twin.eval().requires_grad_(True)
+        twin.norm.train()
+        loss = F.cross_entropy(twin(data[0][part]), data[1][part])
+        gradients = torch.autograd.grad(
+            loss,
+            list(twin.parameters()),
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        product = torch.autograd.grad(
+            flat @ vector, list(twin.parameters()), allow_unused=True, materialize_grads=True
+        )
+        reference += 0.5 * torch.cat([p.reshape(-1) for p in product])
+    close(operator @ vector, reference)
+
+
+def test_restriction_to_parameters_is_a_diagonal_block(model, kind):
+    operator_class, dense = kind
+    data = examples(6)
+    patterns = ["head.*", "3.*"]
+    names = [(name, parameter.numel()) for name, parameter in model.named_parameters()]
+    mask = torch.cat(
+        [torch.full((size,), name.startswith(("head.", "3."))) for name, size in names]
+    )
+    operator = operator_class(model, data, parameters=patterns, precision="float64")
+    block = dense(model, *data)[mask][:, mask]
+    close(operator @ torch.eye(len(block)), block)
+
+
+def test_noise_is_batch_minus_full(model):
+    inputs, targets = examples(9)
+    full = Hessian(model, (inputs, targets), precision="float64")
+    batch = Hessian(model, (inputs[:3], targets[:3]), precision="float64")
+    expected = dense_hessian(model, inputs[:3], targets[:3]) - dense_hessian(model, inputs, targets)
+    close(noise(batch, full) @ torch.eye(full.num_params), expected)
+
+
+def test_sums_and_multiples(model):
+    data = examples(5)
+    hessian = Hessian(model, data, precision="float64")
+    ggn = GGN(model, data, precision="float64")
+    combination = 2 * hessian - 0.5 * (ggn - hessian)
+    assert isinstance(combination, LinearCombination)
+    expected = 2.5 * dense_hessian(model, *data) - 0.5 * dense_ggn(model, *data)
+    close(combination @ torch.eye(hessian.num_params), expected)
+
+
+def test_scipy_finds_the_same_extremes(model):
+    hessian = Hessian(model, examples(6), precision="float64")
+    largest = scipy.sparse.linalg.eigsh(hessian.to_scipy(), k=1, which="LA")[0]
+    reference = torch.linalg.eigvalsh(dense_hessian(model, *examples(6)))
+    close(torch.from_numpy(largest), reference[-1:], 1e-8)
+
+
+def test_other_losses_that_are_means():
+    model = network(Smooth)
+    inputs, _ = examples(6)
+    targets = torch.randn(6, 3, dtype=torch.float64)
+    ggn = GGN(model, (inputs, targets), loss=F.mse_loss, precision="float64", chunk_size=4)
+    parameters = dict(model.named_parameters())
+    jacobians = torch.func.jacrev(lambda p: torch.func.functional_call(model, p, (inputs,)))(
+        parameters
+    )
+    jacobian = torch.cat([j.detach().flatten(2) for j in jacobians.values()], 2).flatten(0, 1)
+    close(ggn @ torch.eye(ggn.num_params), 2 * jacobian.T @ jacobian / len(jacobian))
+
+
+def test_float32_products_are_accurate_to_float32(model, kind):
+    data = examples(8)
+    vector = torch.randn(kind[0](model, data).num_params, dtype=torch.float64)
+    single = kind[0](model, data, precision="float32") @ vector
+    double = kind[0](model, data, precision="float64") @ vector
+    assert single.dtype == torch.float64
+    assert (single - double).norm() < 1e-5 * double.norm()
+    assert (single - double).norm() > 0
+
+
+def test_memory_is_released_with_the_operator(model):
+    operator = Hessian(model, examples(6))
+    operator @ torch.ones(operator.num_params)
+    alive = weakref.ref(operator)
+    del operator
+    gc.collect()
+    assert alive() is None
+
+
+def test_nan_in_a_product_names_the_chunk(model):
+    inputs, targets = examples(9)
+    inputs[7] = float("nan")
+    operator = Hessian(model, (inputs, targets), chunk_size=3)
+    with pytest.raises(FloatingPointError, match=r"chunk 3 \(examples 6 to 8\)"):
+        operator @ torch.ones(operator.num_params)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"chunk_size": 0}, "chunk_size must be at least 1"),
+        ({"precision": "bfloat16"}, "precision must be one of"),
+        ({"batchnorm": "frozen"}, "batchnorm must be"),
+        ({"parameters": ["no.such.*"]}, "no parameter matches"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Hessian(network(Smooth), examples(4), **arguments)
+
+
+def test_wrong_shapes_are_refused():
+    operator = Hessian(nn.Linear(2, 2), (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
+    with pytest.raises(ValueError, match=r"expected a vector \(6,\)"):
+        operator @ torch.zeros(5)
+    with pytest.raises(ValueError, match="at least one example"):
+        Hessian(nn.Linear(2, 2), (torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)))
