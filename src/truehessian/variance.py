@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from truehessian.lanczos import probe_vector
 from truehessian.operators import NetworkOperator
 
 
@@ -80,6 +81,18 @@ def along_directions(operator: NetworkOperator, directions: Tensor) -> Direction
     for size, products in operator.chunk_products(directions):
         moments.add(size, products.double())
     return moments.estimate(operator.num_examples, operator.chunk_size)
+
+
+def random_directions(num_params: int, count: int, seed: int) -> Tensor:
+    """Draw unit vectors uniformly from the sphere.
+
+    Returns
+    -------
+    Tensor
+        Shape (count, P), float64, on the CPU; each depends on the seed and its number only.
+    """
+    probes = torch.stack([probe_vector(num_params, seed, number) for number in range(count)])
+    return torch.nn.functional.normalize(probes, dim=1)
 
 
 class _Moments:

@@ -1,0 +1,27 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/spectra.smk"
+include: "workflow/rules/variance.smk"
+include: "workflow/rules/theory.smk"
+include: "workflow/rules/figures.smk"
+
+
+wildcard_constraints:
+    run=one_of(RUNS),
+    epoch=r"\d+",
+
+
+rule all:
+    input:
+        "results/report.html",
+        contract_files,
+    default_target: True

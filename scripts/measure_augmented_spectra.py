@@ -1,0 +1,42 @@
+"""Rule measure_augmented_spectra: a checkpoint and its data in, one spectrum per factor out."""
+
+from typing import Any
+
+from truehessian import measurement, operators, spectrum, stage
+from truehessian.augmentation import Augmented
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    spectra_out: list[str],
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+    epoch: int,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    data = source.dataset
+    chosen = sorted(settings["factors"], key=lambda item: item["factor"])
+    for item, path in zip(chosen, spectra_out, strict=True):
+        images = Augmented(
+            data.train,
+            item["factor"],
+            seed=settings["seed"],
+            padding=data.padding,
+            flip=data.flip,
+        )
+        measured, _ = measurement.measure(
+            source.operator(operators.Hessian, images),
+            steps=item["steps"],
+            probes=1,
+            seed=settings["seed"],
+            epoch=epoch,
+            split="train",
+            factor=item["factor"],
+        )
+        spectrum.save(path, measured)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

@@ -1,0 +1,23 @@
+"""Rule plot_theory: variances, predictions and estimates in, a figure of each out."""
+
+import pandas as pd
+
+from truehessian import plots, stage, tables
+
+
+def main(
+    variance: list[str],
+    theory: str,
+    true_hessian: str,
+    *,
+    variance_out: list[str],
+    theory_out: list[str],
+    true_hessian_out: list[str],
+) -> None:
+    plots.save(plots.variance(tables.read_epochs(variance)), variance_out)
+    plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
+    plots.save(plots.true_hessian(pd.read_csv(true_hessian)), true_hessian_out)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)

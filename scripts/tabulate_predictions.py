@@ -1,0 +1,36 @@
+"""Rule tabulate_predictions: measurements of a run in, predictions and estimates out."""
+
+
+from truehessian import prediction, stage, tables
+
+
+def main(
+    extremal: str,
+    variance: list[str],
+    subspace: list[str],
+    held_out: list[str],
+    *,
+    theory_out: list[str],
+    true_hessian_out: list[str],
+    draws: int,
+    seed: int,
+) -> None:
+    extremes = tables.read_extremal(extremal)
+    variances = tables.read_epochs(variance)
+    theory = tables.theory_vs_empirical(
+        extremes,
+        variances,
+        {int(epoch): noise for epoch, noise in map(prediction.load_subspace, subspace)},
+        draws=draws,
+        seed=seed,
+    )
+    tables.write(theory, *theory_out, caption="Predicted and measured extremes of batch Hessians")
+    tables.write(
+        tables.true_hessian(extremes, variances, tables.read_epochs(held_out)),
+        *true_hessian_out,
+        caption="Estimates of the true Hessian's extreme eigenvalues",
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)

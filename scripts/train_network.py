@@ -1,0 +1,55 @@
+"""Rule train_network: images in, weights at the listed epochs and the learning curve out."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from truehessian import checkpoints, datasets, devices, models, stage, training
+
+
+def main(
+    dataset: str,
+    *,
+    checkpoints_out: list[str],
+    training_out: str,
+    settings: dict[str, Any],
+    network: dict[str, Any],
+    epochs: list[int],
+    state: Path,
+) -> None:
+    data = datasets.load(dataset)
+    seed = settings["seed"]
+    arguments = {
+        key: settings[key]
+        for key in ("epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augment")
+    }
+    state.mkdir(parents=True, exist_ok=True)
+
+    def keep(epoch: int, model: nn.Module) -> None:
+        # Beside the resume state: Snakemake deletes the outputs of a job that was killed.
+        checkpoints.save(
+            state / f"{epoch}.safetensors",
+            model,
+            metadata=checkpoints.describe(network, data, epoch=epoch, seed=seed),
+        )
+
+    rows = training.train(
+        models.build(**network, seed=seed),
+        data,
+        **arguments,
+        seed=seed,
+        checkpoint_epochs=epochs,
+        on_checkpoint=keep,
+        state=state / "state.safetensors",
+        device=devices.resolve(settings["device"]),
+    )
+    pd.DataFrame(rows).to_csv(training_out, index=False)
+    for epoch, path in zip(epochs, checkpoints_out, strict=True):
+        shutil.copyfile(state / f"{epoch}.safetensors", path)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

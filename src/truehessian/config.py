@@ -1,0 +1,247 @@
+"""Checks of a configuration before any job starts, each error one sentence with its remedy."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message is one readable sentence."""
+
+
+def check(config: dict[str, Any], schema: Path) -> None:
+    """Check a configuration and fill in defaults, in place.
+
+    Parameters
+    ----------
+    config
+        What the configuration files say, merged.
+    schema
+        The YAML file of the JSON schema.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key (with its dotted path and the nearest known one), a wrong type or value, or
+        values that are impossible together.
+    """
+    validator = _validator(schema)
+    error = next(iter(sorted(validator.iter_errors(config), key=_depth)), None)
+    if error is not None:
+        raise ConfigError(_sentence(error))
+    unknown = [name for name in config["analyse"] if name not in config["runs"]]
+    if unknown:
+        raise ConfigError(
+            f"analyse names the run {unknown[0]!r}, which is not under runs"
+            f"{_nearest(unknown[0], config['runs'])}"
+        )
+    for name in config["analyse"]:
+        for problem in _problems(config["runs"][name]):
+            raise ConfigError(f"runs.{name}.{problem}")
+
+
+def check_networks(config: Mapping[str, Any]) -> None:
+    """Build the network of each run without memory for its weights and check what depends on it.
+
+    Raises
+    ------
+    ConfigError
+        A network cannot be built, or more Lanczos steps are asked for than it has parameters.
+    """
+    for name in config["analyse"]:
+        run = config["runs"][name]
+        try:
+            num_params = num_parameters(run)
+        except ValueError as error:
+            raise ConfigError(f"runs.{name}.model: {error}") from error
+        for key, steps in _step_counts(run):
+            if steps > num_params:
+                raise ConfigError(
+                    f"runs.{name}.{key} is {steps}, but the network has only {num_params} "
+                    "parameters; at most as many Lanczos steps are possible"
+                )
+
+
+def num_parameters(run: Mapping[str, Any]) -> int:
+    """Count the parameters of a run's network, without memory for its weights."""
+    import torch
+
+    from truehessian import models
+
+    with torch.device("meta"):
+        network = models.build(**model_settings(run))
+    return models.count_parameters(network)
+
+
+def model_settings(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `models.build` for a run: its model section and its data's shape."""
+    from truehessian import datasets
+
+    info = datasets.CATALOGUE[run["dataset"]["name"]]
+    return {
+        **run["model"],
+        "num_classes": info.num_classes,
+        "input_shape": list(info.input_shape),
+    }
+
+
+def num_train_examples(run: Mapping[str, Any]) -> int:
+    """Count the training examples of a run, without its data."""
+    from truehessian import datasets
+
+    section = run["dataset"]
+    return datasets.num_train_examples(
+        section["name"], section["train_examples"], section["test_fraction"]
+    )
+
+
+def checkpoint_epochs(run: Mapping[str, Any]) -> list[int]:
+    """Epochs whose weights a training run keeps."""
+    return sorted(run["training"]["checkpoint_epochs"] or run["epochs"])
+
+
+def _problems(run: Mapping[str, Any]) -> Iterator[str]:
+    """Values that are impossible together, as sentences that go after the run's name."""
+    if ("training" in run) == ("checkpoints" in run):
+        yield (
+            "training and checkpoints exclude each other and one of them is needed; give "
+            "training to train, or checkpoints to start from weights of your own"
+        )
+        return
+    if "training" in run:
+        yield from _epoch_problems(run)
+    try:
+        count = num_train_examples(run)
+    except ValueError as error:
+        yield f"dataset: {error}"
+        return
+    for size in (run["batch"] or {}).get("sizes", []):
+        if size > count:
+            yield (
+                f"batch.sizes contains {size}, but the data have only {count} training examples; "
+                "a batch cannot be larger"
+            )
+    if run["variance"]:
+        if run["spectrum"]["batchnorm"] == "train":
+            yield (
+                "variance needs spectrum.batchnorm: eval, because with batch statistics (train) "
+                "the Hessian is no mean over examples; set variance: null to go without it"
+            )
+        if 2 * run["variance"]["group_size"] > count:
+            yield (
+                f"variance.group_size is {run['variance']['group_size']}, but at least two groups "
+                f"must fit into {count} training examples"
+            )
+
+
+def _epoch_problems(run: Mapping[str, Any]) -> Iterator[str]:
+    last = run["training"]["epochs"]
+    for key, epochs in (
+        ("training.checkpoint_epochs", checkpoint_epochs(run)),
+        ("epochs", run["epochs"]),
+    ):
+        for epoch in epochs:
+            if epoch > last:
+                yield f"{key} contains {epoch}, but training ends after epoch {last}"
+    for epoch in run["epochs"]:
+        if epoch not in checkpoint_epochs(run):
+            yield (
+                f"epochs contains {epoch}, whose weights training does not keep; add it to "
+                "training.checkpoint_epochs"
+            )
+
+
+def _step_counts(run: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    yield "spectrum.steps", run["spectrum"]["steps"]
+    yield "theory.held_out_steps", run["theory"]["held_out_steps"]
+    if run["batch"]:
+        yield "batch.steps", run["batch"]["steps"]
+        yield "batch.noise_steps", run["batch"]["noise_steps"]
+    for number, item in enumerate((run["augmentation"] or {}).get("factors", [])):
+        yield f"augmentation.factors.{number}.steps", item["steps"]
+
+
+@cache
+def _validator(path: Path) -> Any:
+    schema = yaml.safe_load(path.read_text(encoding="utf-8"))
+    descend = Draft202012Validator.VALIDATORS["properties"]
+
+    def with_defaults(validator: Any, properties: Any, instance: Any, schema: Any) -> Any:
+        if isinstance(instance, dict):
+            for name, part in properties.items():
+                if "default" in part:
+                    instance.setdefault(name, _copy(part["default"]))
+        yield from descend(validator, properties, instance, schema)
+
+    extended = jsonschema.validators.extend(Draft202012Validator, {"properties": with_defaults})
+    return extended(schema)
+
+
+def _copy(value: Any) -> Any:
+    return yaml.safe_load(yaml.safe_dump(value))
+
+
+def _depth(error: ValidationError) -> tuple[bool, int]:
+    # An unknown key explains a missing one, not the other way round.
+    return error.validator != "additionalProperties", len(error.path)
+
+
+def _sentence(error: ValidationError) -> str:
+    path = ".".join(str(part) for part in error.absolute_path)
+    value = error.instance
+    schema: Any = error.schema
+    match error.validator:
+        case "additionalProperties":
+            known = list(schema["properties"])
+            unknown = next(key for key in value if key not in known)
+            full = f"{path}.{unknown}" if path else str(unknown)
+            return f"unknown key {full}{_nearest(str(unknown), known)}"
+        case "required":
+            missing = next(key for key in schema["required"] if key not in value)
+            return f"{path + '.' if path else ''}{missing} is missing"
+        case "type":
+            wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+            allowed = " or ".join(_TYPES[name] for name in wanted)
+            return f"{path} must be {allowed}, got {value!r}"
+        case "enum":
+            allowed = ", ".join(map(str, schema["enum"]))
+            hint = _nearest(str(value), map(str, schema["enum"]))
+            return f"{path} must be one of {allowed}, got {value!r}{hint}"
+        case "minimum":
+            return f"{path} must be at least {schema['minimum']}, got {value}"
+        case "exclusiveMinimum":
+            return f"{path} must be above {schema['exclusiveMinimum']}, got {value}"
+        case "exclusiveMaximum":
+            return f"{path} must be below {schema['exclusiveMaximum']}, got {value}"
+        case "minItems" | "minProperties":
+            return f"{path} must not be empty"
+        case "uniqueItems":
+            return f"{path} must not name anything twice, got {value}"
+        case "pattern":
+            return f"{path or 'a run name'} must match {schema['pattern']}, got {value!r}"
+    return f"{path}: {error.message}"
+
+
+def _nearest(name: str, known: Any) -> str:
+    known = [str(item) for item in known]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known are {', '.join(known)}" if known else ""

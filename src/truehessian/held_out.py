@@ -1,0 +1,119 @@
+"""Curvature on examples that neither trained the weights nor chose the direction.
+
+For a direction u that is independent of the examples, uᵀ H u on them is an unbiased estimate of
+uᵀ H_true u, with a standard error, and no assumption on the noise.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from truehessian import lanczos
+from truehessian.lanczos import Tridiagonalisation
+from truehessian.operators import Operator
+from truehessian.variance import DirectionalVariance
+
+
+class Bracket(NamedTuple):
+    """Two numbers between which, in expectation, an extreme eigenvalue of H_true lies.
+
+    Attributes
+    ----------
+    low, high
+        In ascending order. At the largest end `low` comes from quotients of one fold's Ritz
+        vector with the other folds' matrices and `high` from the folds' own extremes; at the
+        smallest end the other way round.
+    """
+
+    low: float
+    high: float
+
+
+def brackets(
+    operators: Sequence[Operator], runs: Sequence[Tridiagonalisation]
+) -> dict[str, Bracket]:
+    """Bracket both extreme eigenvalues of the true Hessian from disjoint folds.
+
+    E lambda_max(fold) >= lambda_max(true), because lambda_max is convex, and
+    E u_Aᵀ H_B u_A <= lambda_max(true) for disjoint folds A and B; likewise at the other end.
+
+    Parameters
+    ----------
+    operators
+        The Hessians of at least two disjoint folds of examples that are independent of the
+        weights, of equal sizes or nearly so.
+    runs
+        Their tridiagonalisations, in the same order.
+
+    Returns
+    -------
+    dict
+        A bracket for each of `largest` and `smallest`.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two folds.
+    """
+    if len(operators) < 2:
+        raise ValueError(f"a bracket needs at least two disjoint folds, got {len(operators)}")
+    own = np.array([lanczos.ritz(run).values[[-1, 0]] for run in runs])  # (folds, 2)
+    quotients = np.zeros((len(runs), 2))
+    vectors = torch.stack([lanczos.ritz_vectors(run, [run.num_steps - 1, 0]) for run in runs])
+    for fold, operator in enumerate(operators):
+        others = torch.cat([vectors[:fold], vectors[fold + 1 :]]).flatten(0, 1)  # (2 (F-1), P)
+        products = (operator @ others.T).T
+        values = (products * others).sum(1).view(-1, 2)
+        quotients[fold] = values.mean(0).cpu().numpy()
+    inner, outer = quotients.mean(0), own.mean(0)
+    return {
+        "largest": Bracket(float(inner[0]), float(outer[0])),
+        "smallest": Bracket(float(outer[1]), float(inner[1])),
+    }
+
+
+def table(
+    names: Sequence[str],
+    values: NDArray,
+    estimate: DirectionalVariance,
+    brackets: dict[str, Bracket],
+) -> pd.DataFrame:
+    """Put held-out quotients and brackets in a table.
+
+    Parameters
+    ----------
+    names, values
+        Directions `top-1`, .., `bottom-1`, .. and their Ritz values on the training split.
+    estimate
+        Quotients along them on held-out examples.
+    brackets
+        Of both ends; they stand at rank 1.
+
+    Returns
+    -------
+    DataFrame
+        Columns end, rank, empirical, held_out, held_out_standard_error, num_examples,
+        bracket_low, bracket_high.
+    """
+    rows = []
+    for number, name in enumerate(names):
+        side, _, rank = name.partition("-")
+        end = "largest" if side == "top" else "smallest"
+        bracket = brackets[end] if rank == "1" else Bracket(np.nan, np.nan)
+        rows.append(
+            {
+                "end": end,
+                "rank": int(rank),
+                "empirical": values[number],
+                "held_out": estimate.quotient[number].item(),
+                "held_out_standard_error": estimate.quotient_standard_error[number].item(),
+                "num_examples": estimate.num_examples,
+                "bracket_low": bracket.low,
+                "bracket_high": bracket.high,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,218 @@
+"""One measurement: an operator in, a spectrum with its metadata out."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from truehessian import checkpoints, datasets, devices, lanczos
+from truehessian.datasets import Dataset
+from truehessian.examples import Examples
+from truehessian.lanczos import Tridiagonalisation
+from truehessian.operators import NetworkOperator, Operator
+from truehessian.spectrum import Spectrum
+
+Kind = TypeVar("Kind", bound=NetworkOperator)
+
+
+class Source(NamedTuple):
+    """What operators are made from: a checkpoint's network, its data, and how to multiply.
+
+    Attributes
+    ----------
+    model
+        The network, on the device of the products.
+    dataset
+        Both splits, on the same device.
+    products
+        Keyword arguments of every operator.
+    """
+
+    model: nn.Module
+    dataset: Dataset
+    products: dict[str, Any]
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str,
+        dataset: str,
+        settings: Mapping[str, Any],
+        network: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Read a checkpoint and a data set for products as `settings` say.
+
+        Parameters
+        ----------
+        checkpoint, dataset
+            Files that `checkpoints.save` and `datasets.save` have written.
+        settings
+            With the keys chunk_size, precision, batchnorm, memory_gb and device.
+        network
+            Keyword arguments of `models.build` for a network that has to be imported.
+        """
+        device = devices.resolve(settings["device"])
+        memory = settings["memory_gb"]
+        products = {
+            "chunk_size": settings["chunk_size"],
+            "precision": settings["precision"],
+            "batchnorm": settings["batchnorm"],
+            "memory": None if memory is None else int(memory * 1e9),
+        }
+        model = checkpoints.load(checkpoint, model=network, device=device)
+        return cls(model, datasets.load(dataset, device=device), products)
+
+    def operator(self, kind: type[Kind], data: object, **overrides: Any) -> Kind:
+        """Make an operator of the network on some data."""
+        return kind(self.model, data, **{**self.products, **overrides})
+
+
+def measure(
+    operator: Operator, *, steps: int, probes: int, seed: int, **metadata: Any
+) -> tuple[Spectrum, list[Tridiagonalisation]]:
+    """Tridiagonalise an operator from random probes.
+
+    Parameters
+    ----------
+    operator
+        Any operator of order P.
+    steps
+        Lanczos steps m per probe.
+    probes
+        Number of random start vectors.
+    seed
+        Of the start vectors.
+    **metadata
+        Kept with the spectrum, beside what the operator says of itself.
+
+    Returns
+    -------
+    spectrum, runs
+        Arrays of shape (probes, m), and the runs with their bases, for Ritz vectors.
+    """
+    begin = time.perf_counter()
+    runs = []
+    for probe in range(probes):
+        start = lanczos.probe_vector(operator.num_params, seed, probe)
+        runs.append(
+            lanczos.tridiagonalise(
+                operator.matvec, start, steps, dtype=operator.dtype, device=operator.device
+            )
+        )
+    facts = {
+        **operator.describe(),
+        "steps": steps,
+        "steps_done": [run.num_steps for run in runs],
+        "probes": probes,
+        "seed": seed,
+        "orthogonality": max(lanczos.orthogonality(run) for run in runs),
+        "seconds": round(time.perf_counter() - begin, 3),
+        "versions": {"torch": torch.__version__, "numpy": np.__version__},
+        **metadata,
+    }
+    arrays = [_padded(run, steps) for run in runs]
+    return Spectrum(*(np.stack(column) for column in zip(*arrays, strict=True)), facts), runs
+
+
+def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
+    """Put the spectra of folds into one, with a leading axis and the examples of each fold.
+
+    The metadata are those of the first fold; seconds and the loss of orthogonality are over all.
+    """
+    metadata = {
+        **folds[0].metadata,
+        "folds": len(folds),
+        "steps_done": [fold.metadata["steps_done"] for fold in folds],
+        "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
+        "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
+    }
+    arrays = [np.stack(column) for column in zip(*(fold[:5] for fold in folds), strict=True)]
+    return Spectrum(*arrays, metadata, indices)
+
+
+def draw_folds(num_examples: int, batch_size: int, folds: int, seed: int) -> NDArray:
+    """Draw subsets of the data, each without replacement and independent of the others.
+
+    Returns
+    -------
+    NDArray
+        Sorted positions, shape (folds, batch_size), int64. A fold depends on the seed, the batch
+        size and its own number, so that more folds keep the ones before.
+
+    Raises
+    ------
+    ValueError
+        `batch_size` is not in 1 .. `num_examples`.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(f"batch_size must be in 1 .. {num_examples}, got {batch_size}")
+    draws = [
+        np.random.default_rng([seed, batch_size, fold]).permutation(num_examples)[:batch_size]
+        for fold in range(folds)
+    ]
+    return np.sort(np.array(draws, dtype=np.int64), axis=1)
+
+
+def shuffled(examples: Examples, seed: int) -> Examples:
+    """Put examples in random order, so that consecutive groups are random groups."""
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return examples.subset(torch.from_numpy(order))
+
+
+def disjoint_parts(examples: Examples, count: int) -> list[Examples]:
+    """Cut examples into `count` parts of equal sizes, or nearly so, without changing the order."""
+    return [examples.subset(part) for part in torch.arange(len(examples)).tensor_split(count)]
+
+
+def save_extremal_vectors(path: str, run: Tridiagonalisation, count: int) -> None:
+    """Write the Ritz vectors of the `count` largest and smallest Ritz values, and the values.
+
+    The file holds `top` and `bottom`, shape (count, P), float32, from the outermost inwards, and
+    `top_values` and `bottom_values`, float64.
+    """
+    values = lanczos.ritz(run).values
+    count = min(count, len(values))
+    columns = {"top": [-1 - i for i in range(count)], "bottom": list(range(count))}
+    tensors: dict[str, Tensor] = {}
+    for name, chosen in columns.items():
+        vectors = lanczos.ritz_vectors(run, [c % len(values) for c in chosen])
+        tensors[name] = vectors.float().cpu().contiguous()
+        tensors[f"{name}_values"] = torch.from_numpy(values[chosen].copy())
+    save_file(tensors, path)
+
+
+def load_extremal_vectors(path: str) -> dict[str, Tensor]:
+    """Read what `save_extremal_vectors` has written."""
+    return load_file(path)
+
+
+def named_directions(vectors: dict[str, Tensor]) -> tuple[list[str], Tensor, NDArray]:
+    """Line up extremal Ritz vectors as `top-1`, `top-2`, .. `bottom-1`, ..
+
+    Returns
+    -------
+    names, directions, values
+        Unit vectors as rows, shape (2 count, P), float64, and their Ritz values.
+    """
+    names = [f"{end}-{rank + 1}" for end in ("top", "bottom") for rank in range(len(vectors[end]))]
+    directions = torch.cat([vectors["top"], vectors["bottom"]]).double()
+    directions = torch.nn.functional.normalize(directions, dim=1)
+    return names, directions, torch.cat([vectors["top_values"], vectors["bottom_values"]]).numpy()
+
+
+def _padded(run: Tridiagonalisation, steps: int) -> tuple[NDArray, ...]:
+    """Fill rows up after an exhausted Krylov space: last value, weight and residual zero."""
+    result = lanczos.ritz(run)
+    missing = steps - run.num_steps
+    return (
+        np.pad(result.values, (0, missing), mode="edge"),
+        np.pad(result.weights, (0, missing)),
+        np.pad(result.residuals, (0, missing)),
+        np.pad(run.diagonal, (0, missing), mode="edge"),
+        np.pad(run.off_diagonal, (0, missing)),
+    )

@@ -1,0 +1,22 @@
+"""Figures: arrays and DataFrames in, matplotlib `Figure` out, and a deterministic `save`.
+
+One style for all: colours and markers mean the same in every figure, text is 8 to 9 pt at the
+printed size, and no figure touches the global state of pyplot.
+"""
+
+from truehessian.plots.curvature import shrinkage, true_hessian
+from truehessian.plots.prediction import theory_vs_empirical, variance
+from truehessian.plots.spectra import boxplot, stem
+from truehessian.plots.style import save
+from truehessian.plots.training import learning_curves
+
+__all__ = [
+    "boxplot",
+    "learning_curves",
+    "save",
+    "shrinkage",
+    "stem",
+    "theory_vs_empirical",
+    "true_hessian",
+    "variance",
+]

@@ -1,0 +1,227 @@
+"""What all figures share: fonts, colours, axes, legends, and how they are saved."""
+
+import functools
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import AutoMinorLocator, LogLocator, NullFormatter, SymmetricalLogLocator
+from numpy.typing import ArrayLike
+
+SINGLE_COLUMN = 4.5
+DOUBLE_COLUMN = 7.2
+
+# Told apart by readers with any kind of colour vision; markers repeat what colours say.
+BLUE, ORANGE, GREEN, VERMILLION, PINK, _, _, GREY = seaborn.color_palette("colorblind", 8).as_hex()
+BLACK, LIGHT_GREY = "#222222", "#c8c8c8"
+END_COLOURS = {"largest": VERMILLION, "smallest": BLUE}
+
+_RC: Any = seaborn.axes_style("ticks") | {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same on every machine
+    "mathtext.fontset": "dejavusans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.4,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.edgecolor": BLACK,
+    "axes.labelcolor": BLACK,
+    "text.color": BLACK,
+    "xtick.color": BLACK,
+    "ytick.color": BLACK,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.minor.width": 0.5,
+    "ytick.minor.width": 0.5,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.minor.size": 2,
+    "ytick.minor.size": 2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",  # looks the same wherever it is embedded
+    "svg.hashsalt": "truehessian",
+}
+# A date in a file would make every run's figures differ.
+_UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {}}
+Appearance = dict[str, Any]  # keyword arguments of an artist
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_WIDEST_LINEAR_RATIO = 50  # beyond it the small values of a linear axis can no longer be read
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a drawing function use the project's style, and leave the caller's alone."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, *, panel: tuple[float, float] | None = None, **grid: Any
+) -> tuple[Figure, np.ndarray]:
+    """Make a figure outside pyplot, with a grid of axes of shape (rows, columns).
+
+    `panel` is the width and height of one panel in inches; without it, the figure is one text
+    column wide. `grid` goes to `Figure.subplots`.
+    """
+    width, height = panel or (SINGLE_COLUMN / columns, 2.8)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def ends_of(frame: pd.DataFrame) -> list[str]:
+    """List the ends of the spectrum that a table has rows of, the largest first."""
+    ends = [end for end in END_COLOURS if (frame["end"] == end).any()]
+    if not ends:
+        raise ValueError(f"the table must have rows with end in {list(END_COLOURS)}, got none")
+    return ends
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Write a number for a label: significant digits, a real minus sign."""
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float) -> str:
+    """Write a count with thousands separators."""
+    return f"{int(value):,}"
+
+
+def set_scale(axes: Axes, values: ArrayLike) -> None:
+    """Scale the y axis so that small and large values are both legible.
+
+    Linear, unless the magnitudes of `values` span more than a factor of 50; then logarithmic if
+    all are positive, and otherwise symmetric logarithmic, linear below the smallest magnitude
+    (but for at most four decades).
+    """
+    array = np.asarray(values, dtype=float)
+    finite = array[np.isfinite(array) & (array != 0)]
+    magnitudes = np.abs(finite)
+    if finite.size == 0 or magnitudes.max() < _WIDEST_LINEAR_RATIO * magnitudes.min():
+        axes.yaxis.set_minor_locator(AutoMinorLocator(2))
+        return
+    between = range(2, 10)
+    if (finite > 0).all() and not (array == 0).any():
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=between, numticks=99))
+    else:
+        smallest = max(magnitudes.min(), magnitudes.max() * 1e-4)
+        scale: Appearance = {"base": 10, "linthresh": 10.0 ** math.floor(math.log10(smallest))}
+        axes.set_yscale("symlog", **scale, linscale=0.5)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(**scale))
+        axes.yaxis.set_minor_locator(SymmetricalLogLocator(**scale, subs=between))
+    axes.yaxis.set_major_formatter(_decade)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.margins(y=0.08)
+
+
+def _decade(value: float, _: float) -> str:
+    if value == 0 or 1e-3 <= abs(value) <= 1e3:
+        return number(value)
+    sign = "\N{MINUS SIGN}" if value < 0 else ""
+    return f"{sign}$10^{{{round(math.log10(abs(value)))}}}$"
+
+
+def epoch_axis(axes: Axes, epochs: Sequence[int]) -> dict[Any, int]:
+    """Give every epoch a place on the x axis, evenly spaced, and return the places."""
+    stride = math.ceil(len(epochs) / 12)
+    ticks = range(0, len(epochs), stride)
+    axes.set_xticks(ticks, [str(epochs[tick]) for tick in ticks])
+    margin = max(0.6, (3 - len(epochs)) / 2)  # a lone box must not fill the panel
+    axes.set_xlim(-margin, len(epochs) - 1 + margin)
+    axes.set_xlabel("epoch")
+    return {epoch: place for place, epoch in enumerate(epochs)}
+
+
+def size_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """Make the x axis logarithmic with ticks at sample sizes, the largest first, as room allows."""
+    axes.set_xscale("log")
+    room = 0.2 * math.log(max(sizes) / min(sizes))
+    ticks: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        if not ticks or math.log(ticks[-1] / size) >= room:
+            ticks.append(size)
+    axes.set_xticks(ticks, [count(size) for size in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("number of examples")
+
+
+def legend_below(figure: Figure, axes: Axes, *, order: Sequence[str] = ()) -> None:
+    """Put the labelled artists of one panel, once each, in a legend under the figure.
+
+    Labels in `order` come first; there are as many columns as fit into the figure's width.
+    """
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = [label for label in order if label in handles]
+    labels += [label for label in handles if label not in labels]
+    if labels:
+        figure.legend(
+            [handles[label] for label in labels],
+            labels,
+            loc="outside lower center",
+            ncols=_columns(labels, 72 * figure.get_figwidth()),
+        )
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    for columns in range(len(labels), 1, -1):
+        chunks = np.array_split(labels, columns)
+        # A column takes its widest text, about 4.7 pt a letter, and 34 pt for handle and gaps.
+        if sum(4.7 * max(map(len, chunk)) + 34 for chunk in chunks) <= width:
+            return columns
+    return 1
+
+
+@styled
+def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+    """Write a figure to each path, in the format that the suffix names.
+
+    The same figure gives the same bytes on every call: nothing written holds a date or a random
+    identifier. A file is written to a temporary name and renamed.
+
+    Parameters
+    ----------
+    figure
+        What to save.
+    paths
+        Files ending in `.pdf` (TrueType fonts), `.svg` (text as outlines) or `.png` (200 dpi).
+
+    Raises
+    ------
+    ValueError
+        A suffix is none of these.
+    """
+    for path in map(Path, paths):
+        suffix = path.suffix.removeprefix(".")
+        if suffix not in _UNDATED:
+            raise ValueError(f"figure {path} must end in one of {sorted(_UNDATED)}, got {suffix!r}")
+        partial = path.with_name(f".{path.name}.part")
+        figure.savefig(partial, format=suffix, dpi=200, metadata=_UNDATED[suffix])
+        os.replace(partial, path)

@@ -1,0 +1,220 @@
+"""Headline findings: tables in, sentences out. A table that is absent or empty says nothing."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from truehessian.report.wording import count, listing, number, percent, times, with_error
+from truehessian.spectrum import ENDS
+from truehessian.true_hessian import CONFIDENCE, SIGNIFICANCE
+
+PREDICTIONS = {"goe": "GOE", "directional": "directional", "subspace": "subspace"}
+_NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
+
+
+def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = None) -> list[str]:
+    """Say in words what the tables of a run show.
+
+    Parameters
+    ----------
+    tables
+        Any of theory_vs_empirical, variance, true_hessian and shrinkage, with their columns.
+    num_examples
+        N, the size of the training data; without it nothing is said of augmented data.
+
+    Returns
+    -------
+    list of str
+        Plain sentences, each number in them computed from a table.
+    """
+    sentences: list[str] = []
+    for name, describe in (
+        ("theory_vs_empirical", of_sampling),
+        ("variance", of_variance),
+        ("true_hessian", of_true_hessian),
+    ):
+        if name in tables and not tables[name].empty:
+            sentences += describe(tables[name])
+    if "shrinkage" in tables and not tables["shrinkage"].empty:
+        sentences += of_shrinkage(tables["shrinkage"], num_examples)
+    return sentences
+
+
+def of_sampling(frame: pd.DataFrame) -> list[str]:
+    """Compare the smallest batches of the last epoch with the full data, then all predictions."""
+    last = frame[frame["epoch"] == frame["epoch"].max()]
+    smallest = last[last["batch_size"] == last["batch_size"].min()]
+    sentences = [
+        _of_batches(smallest[smallest["end"] == end].iloc[0])
+        for end in ENDS
+        if (smallest["end"] == end).any()
+    ]
+    errors = prediction_errors(frame)
+    medians = [
+        f"{label} by {percent(errors[column].median())}"
+        for column, label in (PREDICTIONS | {"chosen": "the one chosen beforehand"}).items()
+        if column in errors and errors[column].notna().any()
+    ]
+    if medians:
+        sentences.append(
+            f"In the median over {len(errors)} combinations of epoch, batch size and end with a "
+            f"shift of more than {_NOTICEABLE} standard errors, the predictions miss the shift: "
+            f"{listing(medians)}."
+        )
+    return sentences
+
+
+def _of_batches(row: pd.Series) -> str:
+    full, mean, shift = row["full"], row["batch_mean"], row["batch_mean"] - row["full"]
+    against = f"against {number(full)} on the full data"
+    if full * mean > 0:
+        against = f"{times(mean / full)} the full-data value of {number(full)}"
+    opening = (
+        f"At epoch {row['epoch']} and B = {count(row['batch_size'])} the {row['end']} eigenvalue "
+        f"of the mini-batch Hessian is {with_error(mean, row['batch_standard_error'])} on "
+        f"average over {row['folds']} batches, {against}"
+    )
+    if abs(shift) <= _NOTICEABLE * row["batch_standard_error"]:
+        return f"{opening}; the shift is within {_NOTICEABLE} standard errors of zero."
+    shares = [
+        f"the {label} one for {percent((row[column] - full) / shift)}"
+        for column, label in PREDICTIONS.items()
+        if not math.isnan(row.get(column, math.nan))
+    ]
+    if not shares:
+        return f"{opening}."
+    shares[0] = shares[0].replace("one for", "prediction accounts for", 1)
+    return f"{opening}. Of the shift of {number(shift)}, {listing(shares)}."
+
+
+def prediction_errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Relate how far each prediction misses the measured mean to the measured shift.
+
+    Returns
+    -------
+    DataFrame
+        Columns goe, directional, subspace and chosen: |prediction - mean| / |mean - full|. Only
+        rows whose shift exceeds two standard errors; a missing prediction is NaN.
+    """
+    shift = (frame["batch_mean"] - frame["full"]).abs()
+    noticeable = frame[~(shift <= _NOTICEABLE * frame["batch_standard_error"]) & (shift > 0)]
+    columns = [column for column in PREDICTIONS if column in frame]
+    missed = noticeable[columns].astype(float).sub(noticeable["batch_mean"], axis=0).abs()
+    errors = missed.div(shift[noticeable.index], axis=0)
+    if "chosen" in frame:
+        is_chosen = pd.DataFrame({name: noticeable["chosen"] == name for name in columns})
+        errors["chosen"] = errors[columns].where(is_chosen).max(axis="columns")
+    return errors
+
+
+def of_variance(frame: pd.DataFrame) -> list[str]:
+    """Compare the variance along the top Ritz vector with that along random directions."""
+    last = frame[frame["epoch"] == frame["epoch"].max()]
+    random = last.loc[last["direction"].str.startswith("random-"), "variance"].mean()
+    top = last.loc[last["direction"] == "top-1", "variance"].mean()
+    if math.isnan(random) or math.isnan(top) or random <= 0:
+        return []
+    return [
+        f"At epoch {last['epoch'].iloc[0]} the Hessian varies over examples {times(top / random)} "
+        f"as much along its top Ritz vector (V = {number(top)}) as along a random direction "
+        f"(Pσ² = {number(random)})."
+    ]
+
+
+def of_true_hessian(frame: pd.DataFrame) -> list[str]:
+    """Say whether negative curvature is inherent, and whether training data mislead at the top."""
+    measured = frame[frame["rank"] == 1].dropna(subset=["held_out", "held_out_standard_error"])
+    sentences = []
+    bottom = measured[measured["end"] == "smallest"].dropna(subset="z")
+    if not bottom.empty:
+        sentences.append(_of_negative_curvature(bottom))
+    top = measured[measured["end"] == "largest"]
+    if not top.empty:
+        sentences.append(_of_top_curvature(top.sort_values("epoch").iloc[-1]))
+    return sentences
+
+
+def _of_negative_curvature(bottom: pd.DataFrame) -> str:
+    clearest = bottom.sort_values("z").iloc[0]
+    estimate = with_error(clearest["held_out"], clearest["held_out_standard_error"])
+    opening = (
+        f"The held-out quotient of the bottom Ritz vector is {estimate} at epoch "
+        f"{clearest['epoch']}, z = {number(clearest['z'], 2)}"
+    )
+    shown = int((bottom["z"] <= -SIGNIFICANCE).sum())
+    if shown == 0:
+        return (
+            f"{opening}: no epoch shows negative curvature of the true Hessian beyond "
+            f"{SIGNIFICANCE:g} standard errors along that vector."
+        )
+    return (
+        f"{opening}: the true Hessian has a negative eigenvalue there. The quotient lies at least "
+        f"{SIGNIFICANCE:g} standard errors below zero at {shown} of {len(bottom)} epochs."
+    )
+
+
+def _of_top_curvature(row: pd.Series) -> str:
+    error = row["held_out_standard_error"]
+    excess = (row["held_out"] - row["empirical"]) / error if error > 0 else 0.0
+    judgement = f"the two agree within {_NOTICEABLE} standard errors"
+    if excess > _NOTICEABLE:
+        judgement = (
+            f"the training Hessian understates the true one, by {excess:.1f} standard errors"
+        )
+    if excess < -_NOTICEABLE:
+        judgement = f"the training value is {-excess:.1f} standard errors above it"
+    sentence = (
+        f"At epoch {row['epoch']} the largest eigenvalue of the training Hessian is "
+        f"{number(row['empirical'])} and the held-out quotient of its Ritz vector "
+        f"{with_error(row['held_out'], error)}: {judgement}."
+    )
+    if not (math.isnan(row["bracket_low"]) or math.isnan(row["bracket_high"])):
+        sentence += (
+            f" Data independent of the weights bracket the largest eigenvalue of the true Hessian "
+            f"by {number(row['bracket_low'])} and {number(row['bracket_high'])}."
+        )
+    return sentence
+
+
+def of_shrinkage(frame: pd.DataFrame, num_examples: int | None) -> list[str]:
+    """Say where the extremes go as the sample grows, at the last epoch."""
+    last = frame[frame["epoch"] == frame["epoch"].max()]
+    sentences = []
+    for end in ENDS:
+        rows = last[last["end"] == end].sort_values("num_examples")
+        if rows.empty:
+            continue
+        sentences += _of_more_examples(rows, num_examples)
+        law = rows.iloc[0]
+        if math.isnan(law["inherent_limit"]):
+            continue
+        sentence = (
+            f"As ℓ + a/T, the {end} eigenvalue at epoch {law['epoch']} tends to "
+            f"{number(law['inherent_limit'])} for a large sample"
+        )
+        low, high = law["inherent_low"], law["inherent_high"]
+        if not math.isnan(low):
+            zero = "includes" if low <= 0 <= high else "excludes"
+            interval = f"{number(low)} to {number(high)}, which {zero} zero"
+            sentence += f" ({percent(CONFIDENCE)} interval {interval})"
+        if law.get("better") in ("inherent", "vanishing"):
+            inherent = law["better"] == "inherent"
+            sentence += f"; c/√T, pure noise, fits {'worse' if inherent else 'better'}"
+        sentences.append(f"{sentence}.")
+    return sentences
+
+
+def _of_more_examples(rows: pd.DataFrame, num_examples: int | None) -> list[str]:
+    values = rows.set_index("num_examples")["value"]
+    if num_examples is None or num_examples not in values.index:
+        return []
+    most = int(values.index.max())
+    if most == num_examples:
+        return []
+    return [
+        f"From {count(num_examples)} to {count(most)} examples the {rows['end'].iloc[0]} "
+        f"eigenvalue at epoch {rows['epoch'].iloc[0]} goes from "
+        f"{number(values[num_examples])} to {number(values[most])}; pure noise would shrink by "
+        f"a factor of {number(math.sqrt(most / num_examples))}."
+    ]

@@ -1,0 +1,60 @@
+"""Numbers as a reader wants them: significant digits, errors, real minus signs."""
+
+import math
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MISSING = "–"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Write a number with significant digits, in powers of ten outside 1e-4 .. 1e7."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power = int(exponent)
+    if not -4 <= power < 7:
+        return _signed(f"{mantissa} × 10") + str(power).translate(_SUPERSCRIPTS)
+    rounded = float(f"{value:.{digits - 1}e}")
+    return _signed(f"{rounded:,.{max(0, digits - 1 - power)}f}")
+
+
+def with_error(value: float, error: float) -> str:
+    """Write a value and its standard error, the error with two significant digits, unbroken."""
+    if not math.isfinite(error) or error <= 0:
+        return number(value)
+    power = math.floor(math.log10(float(f"{error:.1e}")))
+    if not -4 <= power < 5:
+        return f"{number(value)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{number(error, 2)}"
+    decimals = max(0, 1 - power)
+    return _signed(
+        f"{value:,.{decimals}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:,.{decimals}f}"
+    )
+
+
+def count(value: float) -> str:
+    """Write a whole number with thousands separators."""
+    return _signed(f"{int(value):,}")
+
+
+def percent(fraction: float) -> str:
+    """Write a fraction in per cent, without decimals from 1 % on."""
+    if not math.isfinite(fraction):
+        return MISSING
+    digits = 0 if abs(fraction) >= 0.01 or fraction == 0 else 1
+    return _signed(f"{100 * fraction:,.{digits}f}\N{NO-BREAK SPACE}%")
+
+
+def times(ratio: float) -> str:
+    """Write how many times as large something is, with two significant digits."""
+    return f"{number(ratio, 2)} times"
+
+
+def listing(items: list[str]) -> str:
+    """Join items as in a sentence: `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

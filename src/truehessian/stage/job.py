@@ -1,0 +1,73 @@
+"""One job of the workflow, as values: names and paths, settings, threads and the log."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Job(NamedTuple):
+    """What Snakemake hands to a script, without Snakemake.
+
+    Attributes
+    ----------
+    script
+        The rule's script.
+    code
+        Fingerprint of the script when the workflow was read.
+    inputs
+        Named input files; a list where a name has several.
+    outputs
+        Named output files; a list where a name has several.
+    settings
+        Parameters by name, but for the fingerprint.
+    """
+
+    script: Path
+    code: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    settings: dict[str, Any]
+    threads: int
+    log: Path | None
+
+    @classmethod
+    def from_snakemake(cls, snakemake: Any) -> "Job":
+        """Read the object that Snakemake injects into a script."""
+        settings = dict(snakemake.params.items())
+        code = settings.pop("code")
+        return cls(
+            Path(snakemake.scriptdir) / f"{code.partition(':')[0]}.py",
+            code,
+            {name: _plain(value) for name, value in snakemake.input.items()},
+            {name: _plain(value) for name, value in snakemake.output.items()},
+            settings,
+            snakemake.threads,
+            Path(snakemake.log[0]) if snakemake.log else None,
+        )
+
+    def files(self) -> dict[str, Path]:
+        """Output files under flat names: `name`, or `name.0`, `name.1` of a list."""
+        flat: dict[str, Path] = {}
+        for name, value in self.outputs.items():
+            if isinstance(value, list):
+                flat.update({f"{name}.{i}": Path(item) for i, item in enumerate(value)})
+            else:
+                flat[name] = Path(value)
+        return flat
+
+    def call(self, main: Callable[..., None], files: dict[str, Path], state: Path) -> None:
+        """Call a script's `main`; outputs are ``NAME_out``, `state` is for those that take it."""
+        outputs: dict[str, Any] = {}
+        for name, value in self.outputs.items():
+            if isinstance(value, list):
+                paths = [str(files[f"{name}.{i}"]) for i in range(len(value))]
+                outputs[f"{name}_out"] = paths
+            else:
+                outputs[f"{name}_out"] = str(files[name])
+        extra = {"state": state} if "state" in inspect.signature(main).parameters else {}
+        main(**self.inputs, **outputs, **self.settings, **extra)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else [str(item) for item in value]

@@ -1,0 +1,71 @@
+"""The content key of a stage: everything that decides its results, and nothing else."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# A setting by one of these names says how a result is come by, not what it is. The device counts
+# by its class, in the environment.
+_WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "device"})
+
+
+class Key(NamedTuple):
+    """A digest, and the parts that it was made of."""
+
+    digest: str
+    parts: dict[str, Any]
+
+
+def make(
+    name: str,
+    modules: dict[str, str],
+    settings: dict[str, Any],
+    inputs: dict[str, Any],
+    environment: dict[str, str],
+) -> Key:
+    """Combine the parts of a stage's key.
+
+    Parameters
+    ----------
+    name
+        Name of the stage's script.
+    modules
+        Digest of the meaning of each module that the script reaches.
+    settings
+        Parameters of the job; paths, progress and thread counts have no part in a key.
+    inputs
+        Digests of the input files by name; lists where a name has several files.
+    environment
+        What else decides the numbers: device class, version of PyTorch.
+    """
+    parts = {
+        "stage": name,
+        "code": modules,
+        "settings": normalised(settings),
+        "inputs": inputs,
+        "environment": environment,
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return Key(hashlib.sha256(text.encode()).hexdigest(), parts)
+
+
+def normalised(value: Any) -> Any:
+    """Bring settings into one form: sorted keys, lists for tuples, whole floats as integers."""
+    if isinstance(value, dict):
+        return {
+            str(key): normalised(value[key])
+            for key in sorted(value, key=str)
+            if key not in _WITHOUT_EFFECT
+        }
+    if isinstance(value, list | tuple):
+        return [normalised(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

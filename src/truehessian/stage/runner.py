@@ -1,0 +1,145 @@
+"""Run a stage: look its key up, compute or restore, and let whole outputs appear at once."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from truehessian.stage import key as keys
+from truehessian.stage import store
+from truehessian.stage.fingerprint import fingerprint, module_digests
+from truehessian.stage.job import Job
+from truehessian.stage.log import logging_to
+
+logger = logging.getLogger(__name__)
+
+
+def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> None:
+    """Run a script's `main` as a stage of the workflow.
+
+    Parameters
+    ----------
+    main
+        Takes inputs by name, outputs as ``NAME_out``, parameters by name, and optionally `state`,
+        a folder for resume state that survives a kill.
+    snakemake
+        The object that Snakemake injects into a script.
+    stored
+        Whether results go into the store: for what is expensive, not for tables and figures.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after an error, which has gone to the log with its traceback and to the
+        standard error in one sentence.
+    """
+    job = Job.from_snakemake(snakemake)
+    with logging_to(job.log):
+        try:
+            _run(main, job, stored)
+        except Exception as error:
+            logger.exception("%s failed", job.script.stem)
+            print(f"{job.script.stem}: {error}\n(log: {job.log})", file=sys.stderr)
+            raise SystemExit(1) from error
+
+
+def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
+    if fingerprint(job.script) != job.code:
+        raise RuntimeError(
+            "the code was edited after the workflow had started, so this job would not be what "
+            "it is recorded as; start snakemake again"
+        )
+    _set_threads(job.threads)
+    if not stored:
+        _compute(main, job, job.files(), Path(os.devnull))
+        return
+    key = _key(job)
+    with store.exclusive(key):
+        drafts = {name: _draft(path) for name, path in job.files().items()}
+        if store.restore(key, drafts):
+            logger.info("restored from the store, key %s", key.digest)
+        else:
+            logger.info("computing, key %s is not in the store (%s)", key.digest, store.root())
+            state = store.state_folder(key)
+            _compute_drafts(main, job, drafts, state)
+            _keep(key, drafts)
+            shutil.rmtree(state, ignore_errors=True)
+        _publish(drafts, job.files())
+
+
+def _compute(main: Callable[..., None], job: Job, files: dict[str, Path], state: Path) -> None:
+    drafts = {name: _draft(path) for name, path in files.items()}
+    _compute_drafts(main, job, drafts, state)
+    _publish(drafts, files)
+
+
+def _compute_drafts(
+    main: Callable[..., None], job: Job, drafts: dict[str, Path], state: Path
+) -> None:
+    begin = time.perf_counter()
+    try:
+        for draft in drafts.values():
+            draft.parent.mkdir(parents=True, exist_ok=True)
+        job.call(main, drafts, state)
+    except BaseException:
+        for draft in drafts.values():
+            shutil.rmtree(draft.parent, ignore_errors=True)
+        raise
+    logger.info("computed in %.1f s", time.perf_counter() - begin)
+
+
+def _keep(key: keys.Key, drafts: dict[str, Path]) -> None:
+    """Store results; a full or read-only store must not cost the results themselves."""
+    try:
+        store.save(key, drafts)
+    except OSError as error:
+        logger.warning(
+            "the result is not stored for later: %s; make room with `truehessian cache prune` or "
+            "set %s to another folder",
+            error,
+            store.VARIABLE,
+        )
+
+
+def _draft(path: Path) -> Path:
+    """Where an output is written before it is whole: same file system, same name."""
+    return path.parent / f".draft-{os.getpid()}-{path.name}" / path.name
+
+
+def _publish(drafts: dict[str, Path], files: dict[str, Path]) -> None:
+    for name, draft in drafts.items():
+        draft.replace(files[name])
+        draft.parent.rmdir()
+
+
+def _key(job: Job) -> keys.Key:
+    inputs = {
+        name: [keys.file_digest(path) for path in value]
+        if isinstance(value, list)
+        else keys.file_digest(value)
+        for name, value in job.inputs.items()
+    }
+    return keys.make(
+        job.script.stem, module_digests(job.script), job.settings, inputs, _environment(job)
+    )
+
+
+def _environment(job: Job) -> dict[str, str]:
+    import torch
+
+    wanted = job.settings.get("settings", {}).get("device", "auto")
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return {
+        "device": automatic if wanted == "auto" else wanted.partition(":")[0],
+        "torch": torch.__version__.partition("+")[0],
+    }
+
+
+def _set_threads(threads: int) -> None:
+    """Keep PyTorch to the job's share of the machine."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)

@@ -1,0 +1,158 @@
+"""A content-addressed store of stage results that outlives the results folder.
+
+An entry is a folder ``objects/<key>`` with the output files and a manifest of their digests. It
+appears by one rename, whole or not at all, and is checked when it is used.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import platformdirs
+
+from truehessian.stage.key import Key, file_digest
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "TRUEHESSIAN_CACHE"
+_MANIFEST = "manifest.json"
+
+
+class Entry(NamedTuple):
+    """One stored result."""
+
+    key: str
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(item["size"] for item in self.manifest["outputs"].values())
+
+    @property
+    def last_used(self) -> float:
+        """When it was made or restored last, in seconds since the epoch."""
+        return (self.path / _MANIFEST).stat().st_mtime
+
+
+def root() -> Path:
+    """Folder of the store: ``TRUEHESSIAN_CACHE`` if set, else in the user's cache folder."""
+    return Path(os.environ.get(VARIABLE) or platformdirs.user_cache_dir("truehessian"))
+
+
+def save(key: Key, outputs: dict[str, Path]) -> None:
+    """Put finished output files under a key, unless they are there already.
+
+    Raises
+    ------
+    OSError
+        The store cannot be written to; nothing half-written stays.
+    """
+    target = _folder(key.digest)
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    draft.mkdir()
+    try:
+        items = {}
+        for name, path in outputs.items():
+            shutil.copyfile(path, draft / name)
+            items[name] = {"sha256": file_digest(draft / name), "size": path.stat().st_size}
+        manifest = {"key": key.digest, "parts": key.parts, "outputs": items}
+        (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        _rename_unless_there(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def restore(key: Key, outputs: dict[str, Path]) -> bool:
+    """Copy the files stored under a key to where they are wanted.
+
+    A damaged entry is reported, removed and counts as missing.
+
+    Returns
+    -------
+    bool
+        Whether all outputs have been restored. If not, none has.
+    """
+    folder = _folder(key.digest)
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        for name, path in outputs.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, path)
+            if file_digest(path) != manifest["outputs"][name]["sha256"]:
+                raise ValueError(f"{name} has changed since it was stored")
+        os.utime(folder / _MANIFEST)
+    except FileNotFoundError:
+        if not folder.exists():
+            return False
+        _drop(folder, outputs, "a file is missing")
+        return False
+    except (ValueError, KeyError) as error:
+        _drop(folder, outputs, str(error))
+        return False
+    return True
+
+
+def entries() -> Iterator[Entry]:
+    """Go through all whole entries."""
+    for path in sorted((root() / "objects").glob("*/*")):
+        if path.name.startswith("."):
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            yield Entry(path.name, path, json.loads((path / _MANIFEST).read_text()))
+
+
+def state_folder(key: Key) -> Path:
+    """Folder for the resume state of the stage with this key; not made here."""
+    return root() / "state" / key.digest
+
+
+@contextlib.contextmanager
+def exclusive(key: Key) -> Iterator[None]:
+    """Hold the only right to work on a key; a second process waits.
+
+    The lock is the operating system's and goes with the process, however it dies.
+    """
+    path = root() / "locks" / f"{key.digest}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.warning("another process works on the same stage (%s); waiting for it", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _folder(digest: str) -> Path:
+    return root() / "objects" / digest[:2] / digest
+
+
+def _rename_unless_there(draft: Path, target: Path) -> None:
+    try:
+        draft.rename(target)
+    except OSError:
+        # Another process was first with the same key; the contents are the same.
+        if not target.exists():
+            raise
+
+
+def _drop(folder: Path, outputs: dict[str, Path], reason: str) -> None:
+    logger.warning("stored result %s is damaged (%s); it is removed", folder, reason)
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in outputs.values():
+        path.unlink(missing_ok=True)

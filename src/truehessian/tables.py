@@ -1,0 +1,322 @@
+"""Tables: measured and predicted extremal eigenvalues side by side, one DataFrame each.
+
+Column names and their order are a contract with figures, checks and users. Missing values are
+NaN (or NA in integer columns). Every function accepts tables read back from CSV.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from truehessian import prediction, spectrum
+from truehessian import true_hessian as estimates
+from truehessian.prediction import SubspaceNoise
+from truehessian.spectrum import ENDS, Spectrum
+
+EXTREMAL_KEYS = (
+    "epoch", "operator", "split", "num_examples", "batch_size", "factor", "fold", "end",
+)  # fmt: skip
+THEORY_COLUMNS = (
+    "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error",
+    "batch_standard_deviation", "folds", "goe", "directional", "subspace",
+    "subspace_standard_deviation", "chosen", "weyl",
+)  # fmt: skip
+SHRINKAGE_COLUMNS = (
+    "epoch", "end", "num_examples", "value", "inherent_limit", "inherent_low", "inherent_high",
+    "inherent_slope", "inherent_fit", "vanishing_coefficient", "vanishing_low", "vanishing_high",
+    "vanishing_fit", "better",
+)  # fmt: skip
+TRUE_HESSIAN_COLUMNS = (
+    "epoch", "end", "rank", "empirical", "inverted_goe", "inverted_directional", "held_out",
+    "held_out_standard_error", "z", "bracket_low", "bracket_high", "verdict",
+)  # fmt: skip
+
+_SIDE = {"largest": "top", "smallest": "bottom"}
+
+
+def extremal_ritz_values(spectra: Iterable[Spectrum]) -> pd.DataFrame:
+    """Collect the extreme Ritz values of many spectra.
+
+    Parameters
+    ----------
+    spectra
+        Single spectra or stacks of folds; what they measured is read from their metadata.
+
+    Returns
+    -------
+    DataFrame
+        One row per spectrum, fold and end, sorted. Columns epoch, operator, split, num_examples,
+        batch_size, factor, fold, end, value, residual, steps. `batch_size`, `factor` and `fold`
+        (the row of the stack's `indices`, from 0) are nullable integers.
+    """
+    rows: list[dict[str, Any]] = []
+    for measured in spectra:
+        metadata = measured.metadata
+        origin = {key: metadata[key] for key in ("epoch", "operator", "split", "num_examples")}
+        origin |= {key: metadata.get(key) for key in ("batch_size", "factor")}
+        for end in ENDS:
+            values, residuals = spectrum.extremal(measured, end)
+            stacked = values.ndim > 0
+            rows.extend(
+                {
+                    **origin,
+                    "fold": fold if stacked else None,
+                    "end": end,
+                    "value": float(value),
+                    "residual": float(residual),
+                    "steps": metadata["steps"],
+                }
+                for fold, (value, residual) in enumerate(
+                    zip(np.atleast_1d(values), np.atleast_1d(residuals), strict=True)
+                )
+            )
+    frame = pd.DataFrame(rows, columns=[*EXTREMAL_KEYS, "value", "residual", "steps"])
+    frame = frame.astype(dict.fromkeys(("batch_size", "factor", "fold"), "Int64"))
+    return frame.sort_values(list(EXTREMAL_KEYS), na_position="first", ignore_index=True)
+
+
+def theory_vs_empirical(
+    extremal: pd.DataFrame,
+    variance: pd.DataFrame,
+    subspaces: Mapping[int, SubspaceNoise] | None = None,
+    *,
+    draws: int = 400,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Confront the predicted extremal eigenvalues of batches with the measured ones.
+
+    Parameters
+    ----------
+    extremal
+        From `extremal_ritz_values`; rows of the training Hessian are used.
+    variance
+        Columns epoch, direction ("random-1", "top-1", "bottom-1", ...), variance (V of a unit
+        vector), num_parameters and more; P σ² is the mean over the random directions.
+        Predictions that need what is missing are NaN.
+    subspaces
+        By epoch; without one the subspace prediction is NaN.
+    draws, seed
+        Of the subspace prediction.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch, batch size and end, with the columns of `THEORY_COLUMNS`. `chosen`
+        names the prediction that `prediction.choose` trusts.
+
+    Raises
+    ------
+    ValueError
+        A batch was measured at an epoch at which the full Hessian was not.
+    """
+    hessian = _training_hessian(extremal)
+    full = hessian[hessian["batch_size"].isna() & hessian["factor"].isna()]
+    batches = hessian[hessian["batch_size"].notna()]
+    rows = []
+    for key, group in batches.groupby(["epoch", "batch_size", "end"]):
+        epoch, batch_size, end = cast(tuple[int, int, str], key)
+        whole = _full_row(full, epoch, end)
+        eigenvalue = float(whole["value"])
+        factor = prediction.finite_population_factor(int(batch_size), int(whole["num_examples"]))
+        noise = None if subspaces is None else subspaces.get(int(epoch))
+        drawn = _subspace_columns(noise, int(batch_size), end, draws, seed)
+        num_vectors = 0 if noise is None or math.isnan(drawn["subspace"]) else len(noise.leak)
+        at_epoch = variance[variance["epoch"] == epoch]
+        rows.append(
+            {"epoch": int(epoch), "batch_size": int(batch_size), "end": end, "full": eigenvalue}
+            | _batch_columns(group["value"])
+            | drawn
+            | _formula_columns(eigenvalue, factor, at_epoch, end, num_vectors)
+        )
+    return pd.DataFrame(rows, columns=list(THEORY_COLUMNS))
+
+
+def _full_row(full: pd.DataFrame, epoch: int, end: str) -> pd.Series:
+    rows = full[(full["epoch"] == epoch) & (full["end"] == end)]
+    if rows.empty:
+        raise ValueError(
+            "extremal must hold the full training Hessian of every epoch with batches, got none "
+            f"for epoch {epoch}; measure its full spectrum"
+        )
+    return rows.iloc[0]
+
+
+def _batch_columns(values: pd.Series) -> dict[str, float]:
+    deviation = float(values.std(ddof=1))
+    return {
+        "batch_mean": float(values.mean()),
+        "batch_standard_error": deviation / math.sqrt(len(values)),
+        "batch_standard_deviation": deviation,
+        "folds": len(values),
+    }
+
+
+def _subspace_columns(
+    noise: SubspaceNoise | None, batch_size: int, end: str, draws: int, seed: int
+) -> dict[str, float]:
+    if noise is None:
+        return {"subspace": math.nan, "subspace_standard_deviation": math.nan}
+    drawn = prediction.subspace(
+        **noise._asdict(), batch_size=batch_size, end=end, draws=draws, seed=seed
+    )
+    return {"subspace": drawn.mean, "subspace_standard_deviation": drawn.standard_deviation}
+
+
+def _formula_columns(
+    eigenvalue: float, factor: float, variance: pd.DataFrame, end: str, num_vectors: int
+) -> dict[str, Any]:
+    isotropic = _isotropic_variance(variance)
+    along = _variance_along(variance, end, 1)
+    num_parameters = 1 if variance.empty else int(variance["num_parameters"].iloc[0])
+    return {
+        "goe": float(prediction.goe(eigenvalue, factor, isotropic, end)),
+        "directional": float(prediction.directional(eigenvalue, factor, along, end)),
+        "chosen": prediction.choose(eigenvalue, factor, along, num_vectors=num_vectors, end=end),
+        "weyl": float(prediction.weyl(eigenvalue, factor, num_parameters, isotropic, end)),
+    }
+
+
+def shrinkage(extremal: pd.DataFrame) -> pd.DataFrame:
+    """Follow the extremal eigenvalues of the training Hessian as the sample grows.
+
+    Parameters
+    ----------
+    extremal
+        From `extremal_ritz_values`: batches, the full data and augmented data.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch, end and number of examples, with the columns of `SHRINKAGE_COLUMNS`:
+        the value (the mean over folds), then per epoch and end the two laws of
+        `true_hessian.fit_shrinkage` with intervals, and their values at this number of examples.
+        The laws are NaN and "undecided" where only one number of examples was measured.
+    """
+    hessian = _training_hessian(extremal)
+    parts = []
+    for (epoch, end), group in hessian.groupby(["epoch", "end"]):
+        points = group.groupby("num_examples")["value"].agg(["mean", "size"]).reset_index()
+        part = pd.DataFrame(
+            {
+                "epoch": epoch,
+                "end": end,
+                "num_examples": points["num_examples"].astype("int64"),
+                "value": points["mean"],
+                "better": "undecided",
+            },
+            columns=list(SHRINKAGE_COLUMNS),
+        )
+        if len(points) > 1:
+            # An eigenvalue of T examples fluctuates as T^(-1/2), a mean over folds by less.
+            sizes = part["num_examples"].to_numpy()
+            errors = 1 / np.sqrt(sizes * points["size"].to_numpy())
+            fit = estimates.fit_shrinkage(sizes, part["value"].to_numpy(), errors)
+            laws = {key: value for key, value in fit._asdict().items() if key in part.columns}
+            fitted = {"inherent_fit": fit.inherent(sizes), "vanishing_fit": fit.vanishing(sizes)}
+            part = part.assign(**laws, **fitted)
+        parts.append(part.astype(dict.fromkeys(SHRINKAGE_COLUMNS[4:-1], "float64")))
+    if not parts:
+        return pd.DataFrame(columns=list(SHRINKAGE_COLUMNS))
+    return pd.concat(parts, ignore_index=True)
+
+
+def true_hessian(
+    extremal: pd.DataFrame, variance: pd.DataFrame, held_out: pd.DataFrame
+) -> pd.DataFrame:
+    """Set the estimates of the true Hessian's extremal eigenvalues side by side.
+
+    Parameters
+    ----------
+    extremal
+        From `extremal_ritz_values`; its full training Hessians supply rank 1 where `held_out`
+        has no row.
+    variance
+        As for `theory_vs_empirical`; "top-2" is the direction of the second largest Ritz value.
+    held_out
+        Columns epoch, end, rank (from 1), empirical, held_out, held_out_standard_error,
+        bracket_low, bracket_high (NaN beyond rank 1).
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch, end and rank, with the columns of `TRUE_HESSIAN_COLUMNS`. An inverted
+        value is NaN where the eigenvalue lies inside the noise, or V was not measured.
+    """
+    hessian = _training_hessian(extremal)
+    full = hessian[hessian["batch_size"].isna() & hessian["factor"].isna()]
+    known = {(row.epoch, row.end) for row in held_out.itertuples() if row.rank == 1}
+    records: list[dict[Hashable, Any]] = held_out.to_dict("records")
+    records += [
+        {"epoch": row.epoch, "end": row.end, "rank": 1, "empirical": row.value}
+        for row in full.itertuples()
+        if (row.epoch, row.end) not in known
+    ]
+    rows = [
+        {**row, **_estimates(row, variance[variance["epoch"] == row["epoch"]])} for row in records
+    ]
+    frame = pd.DataFrame(rows, columns=list(TRUE_HESSIAN_COLUMNS))
+    return frame.sort_values(["epoch", "end", "rank"], ignore_index=True)
+
+
+def _estimates(row: Mapping[Hashable, Any], variance: pd.DataFrame) -> dict[str, Any]:
+    num_examples = 1 if variance.empty else int(variance["num_examples"].iloc[0])
+    along = _variance_along(variance, row["end"], int(row["rank"]))
+    z, verdict = estimates.held_out_verdict(
+        row.get("held_out", math.nan), row.get("held_out_standard_error", math.nan), row["end"]
+    )
+    isotropic = _isotropic_variance(variance)
+    return {
+        "inverted_goe": float(estimates.invert(row["empirical"], isotropic, num_examples)),
+        "inverted_directional": float(estimates.invert(row["empirical"], along, num_examples)),
+        "z": z,
+        "verdict": verdict,
+    }
+
+
+def _training_hessian(extremal: pd.DataFrame) -> pd.DataFrame:
+    return extremal[(extremal["operator"] == "hessian") & (extremal["split"] == "train")]
+
+
+def _isotropic_variance(variance: pd.DataFrame) -> float:
+    random = variance["direction"].str.startswith("random-")
+    return float(variance.loc[random, "variance"].mean())
+
+
+def _variance_along(variance: pd.DataFrame, end: str, rank: int) -> float:
+    along = variance.loc[variance["direction"] == f"{_SIDE[end]}-{rank}", "variance"]
+    return math.nan if along.empty else float(along.iloc[0])
+
+
+def write(
+    frame: pd.DataFrame, csv: str | Path, tex: str | Path, md: str | Path, caption: str = ""
+) -> None:
+    """Write a table three times: in full precision as CSV, for readers as LaTeX and Markdown.
+
+    Parameters
+    ----------
+    frame
+        Any table of this module; its index is left out.
+    csv, tex, md
+        Paths of the three files. Floats have full precision in the CSV file, six significant
+        digits in the others, where missing values are empty.
+    caption
+        In LaTeX the caption of a table environment, in Markdown a paragraph above the table.
+        Special characters of LaTeX are escaped in the cells and headers, not in the caption.
+    """
+    frame.to_csv(csv, index=False)
+    readable = frame.astype(object).map(_readable)
+    latex = readable.to_latex(index=False, escape=True, caption=caption or None)
+    Path(tex).write_text(latex, encoding="utf-8")
+    markdown = readable.to_markdown(index=False, disable_numparse=True)
+    heading = f"{caption}\n\n" if caption else ""
+    Path(md).write_text(f"{heading}{markdown}\n", encoding="utf-8")
+
+
+def _readable(cell: Any) -> str:
+    if pd.isna(cell):
+        return ""
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,442 @@
+import base64
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+
+from truehessian import report
+from truehessian.report import captions, findings, page, wording
+from truehessian.spectrum import Spectrum
+from truehessian.spectrum import save as save_spectrum
+
+TEMPLATES = Path(__file__).parents[1] / "workflow" / "report"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><title>%s</title></svg>'
+
+THEORY = pd.DataFrame(
+    {
+        "epoch": 30,
+        "batch_size": [32, 32, 128],
+        "end": ["largest", "smallest", "largest"],
+        "full": [2.0, -0.5, 2.0],
+        "batch_mean": [5.0, -0.51, 3.0],
+        "batch_standard_error": [0.25, 0.02, 0.1],
+        "batch_standard_deviation": [1.0, 0.08, 0.4],
+        "folds": 16,
+        "goe": [2.09, -0.5, 2.02],
+        "directional": [5.3, -0.6, 3.5],
+        "subspace": [4.7, np.nan, 2.9],
+        "subspace_standard_deviation": [0.9, np.nan, 0.3],
+        "chosen": ["subspace", "directional", "subspace"],
+        "weyl": [1000.0, -900.0, 700.0],
+    }
+)
+TRUE_HESSIAN = pd.DataFrame(
+    {
+        "epoch": [1, 1, 60, 60],
+        "end": ["smallest", "largest", "smallest", "largest"],
+        "rank": 1,
+        "empirical": [-0.252, 1.229, -0.004, 0.788],
+        "inverted_goe": [-0.25, 1.22, np.nan, 0.78],
+        "inverted_directional": np.nan,
+        "held_out": [-0.253, 1.192, -0.008, 1.337],
+        "held_out_standard_error": [0.031, 0.019, 0.0042, 0.172],
+        "z": [-8.16, 62.7, -1.9, 7.77],
+        "bracket_low": [np.nan, np.nan, np.nan, 1.135],
+        "bracket_high": [np.nan, np.nan, np.nan, 1.437],
+        "verdict": ["negative curvature is inherent", "", "not distinguishable from zero", ""],
+    }
+)
+VARIANCE = pd.DataFrame(
+    {
+        "epoch": 30,
+        "direction": ["random-1", "random-2", "top-1", "bottom-1"],
+        "variance": [7.0, 8.0, 24000.0, 60.0],
+        "standard_error": [0.1, 0.1, 500.0, 3.0],
+        "element_variance": [7e-5, 8e-5, 0.24, 6e-4],
+        "num_parameters": 100_000,
+    }
+)
+SHRINKAGE = pd.DataFrame(
+    {
+        "epoch": 30,
+        "end": "smallest",
+        "num_examples": [1000, 10_000],
+        "value": [-0.4, -0.3],
+        "inherent_limit": -0.29,
+        "inherent_low": [-0.33] * 2,
+        "inherent_high": [-0.25] * 2,
+        "inherent_slope": -110.0,
+        "vanishing_coefficient": -13.0,
+        "better": "inherent",
+    }
+)
+TRAINING = pd.DataFrame(
+    {
+        "epoch": [0, 30],
+        "train_loss": [2.3, 0.01],
+        "train_accuracy": [0.1, 1.0],
+        "test_loss": [2.3, 0.5],
+        "test_accuracy": [0.1, 0.87],
+    }
+)
+
+
+def extremal_frame():
+    common = {"epoch": 30, "operator": "hessian", "split": "train", "residual": 1e-6, "steps": 40}
+    rows = []
+    for end, full, folds in (("largest", 2.0, (6.0, 4.5)), ("smallest", -0.5, (-0.9, -0.7))):
+        rows += [{**common, "end": end, "num_examples": 1000, "value": full}]
+        rows += [{**common, "end": end, "num_examples": 10_000, "value": 0.9 * full, "factor": 10}]
+        rows += [
+            {**common, "end": end, "num_examples": 32, "batch_size": 32, "fold": fold, "value": v}
+            for fold, v in enumerate(folds)
+        ]
+    return pd.DataFrame(rows)
+
+
+def write_run(folder, name="run", figures=("stem-full-30", "variance")):
+    """Lay out what a run leaves behind, with stand-ins for figures."""
+    root = folder / name
+    for part in ("figures", "tables", "variance", "checkpoints", "benchmarks/train"):
+        (root / part).mkdir(parents=True)
+    for figure in figures:
+        (root / "figures" / f"{figure}.svg").write_bytes(SVG % figure.encode())
+        (root / "figures" / f"{figure}.png").write_bytes(b"\x89PNG")
+    for table, frame in (
+        ("extremal_ritz_values", extremal_frame()),
+        ("theory_vs_empirical", THEORY),
+        ("true_hessian", TRUE_HESSIAN),
+        ("shrinkage", SHRINKAGE),
+    ):
+        frame.to_csv(root / "tables" / f"{table}.csv", index=False)
+    for epoch in (5, 30):
+        VARIANCE.assign(epoch=epoch).to_csv(root / "variance" / f"{epoch}.csv", index=False)
+        write_spectrum(root / "spectra" / str(epoch) / "full.npz", epoch)
+    TRAINING.to_csv(root / "training.csv", index=False)
+    settings = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "epoch": 30}
+    header = {key: json.dumps(value) for key, value in settings.items()}
+    checkpoint = root / "checkpoints" / "30.safetensors"
+    safetensors.numpy.save_file({"weight": np.zeros(1, np.float32)}, checkpoint, header)
+    for job, seconds, memory in (("a", 1.5, 100.0), ("b", 2.0, "-")):
+        text = f"s\th:m:s\tmax_rss\n{seconds}\t0:00:02\t{memory}\n"
+        (root / "benchmarks" / "train" / f"{job}.tsv").write_text(text)
+    return root
+
+
+def write_spectrum(path, epoch):
+    path.parent.mkdir(parents=True)
+    array = np.zeros((1, 2))
+    metadata = {
+        "epoch": epoch,
+        "operator": "hessian",
+        "num_parameters": 100_000,
+        "num_examples": 1000,
+        "precision": "float64",
+        "seconds": 0.5,
+        "versions": {"numpy": "2.4"},
+    }
+    save_spectrum(path, Spectrum(array, array, array, array, array[:, 1:], metadata))
+
+
+def render(runs):
+    return report.render(runs, title="Spectra", template_folder=TEMPLATES)
+
+
+def bare_run(**fields):
+    empty = {"name": "bare", "summary": {}, "figures": {}, "tables": {}}
+    return report.RunReport(**{**empty, **fields})
+
+
+def caption(run, figure):
+    environment = page.environment(TEMPLATES)
+    name = captions.parse(figure)
+    facts = captions.figure_facts(run, name)
+    text = captions.render_caption(environment, name.kind, facts).striptags()
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+class References(HTMLParser):
+    """Collect whatever a page makes a browser load or follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        names = {"src", "href", "srcset", "action", "poster", "data", "background"}
+        self.found += [value for name, value in attrs if name in names]
+
+
+def test_collect_reads_everything_that_a_run_has_left(tmp_path):
+    root = write_run(tmp_path)
+    (run,) = report.collect(tmp_path, ["run"])
+    assert run.figures["variance"] == root / "figures" / "variance.svg"
+    assert set(run.tables) == {
+        "extremal_ritz_values",
+        "shrinkage",
+        "theory_vs_empirical",
+        "true_hessian",
+        "variance",
+    }
+    assert list(run.tables["variance"]["epoch"]) == [5] * 4 + [30] * 4
+    assert run.summary["epochs"] == [5, 30]
+    assert run.summary["epoch"] == 30  # of the last one, in numerical order
+    assert run.summary["num_parameters"] == 100_000
+    assert run.summary["model"] == {"name": "mlp"}
+    assert run.stages.to_dict("records") == [
+        {"stage": "train", "jobs": 2, "seconds": 3.5, "peak_memory_mib": 100.0}
+    ]
+    assert list(run.spectra["epoch"]) == [5, 30]
+
+
+def test_a_run_without_results_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no results of run 'absent'"):
+        report.collect(tmp_path, ["absent"])
+
+
+def test_the_page_embeds_every_figure_and_refers_to_nothing_outside_itself(tmp_path):
+    names = ["stem-full-30", "stem-batch-32-30", "boxplot-largest-32", "variance", "of-my-own"]
+    write_run(tmp_path, figures=names)
+    html = render(report.collect(tmp_path, ["run"]))
+    for name in names:
+        assert base64.b64encode(SVG % name.encode()).decode() in html
+    parser = References()
+    parser.feed(html)
+    assert len([ref for ref in parser.found if ref.startswith("data:image/svg+xml")]) == len(names)
+    assert all(ref.startswith(("data:", "#")) for ref in parser.found)
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_every_link_of_the_sidebar_has_a_target(tmp_path):
+    for name in ("one", "two"):
+        write_run(tmp_path, name)
+    html = render(report.collect(tmp_path, ["one", "two"]))
+    parser = References()
+    parser.feed(html)
+    links = [ref for ref in parser.found if ref.startswith("#")]
+    assert len(links) == len(set(links)) > 16
+    assert all(f'id="{link[1:]}"' in html for link in links)
+
+
+def test_the_same_results_give_the_same_page(tmp_path):
+    write_run(tmp_path)
+    pages = [render(report.collect(tmp_path, ["run"])) for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_a_run_that_has_made_nothing_is_reported_as_such():
+    html = render([bare_run()])
+    assert "Not made by this run: theory vs empirical, table theory vs empirical." in html
+    assert "There are no tables to draw conclusions from." in html
+    assert "<img" not in html
+
+
+def test_markup_in_names_and_cells_is_shown_and_not_run():
+    table = pd.DataFrame({"verdict": ["<script>alert(1)</script>"]})
+    html = render([bare_run(name="<b>bold</b>", tables={"mine": table})])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<script>alert" not in html
+    assert "<b>bold" not in html
+
+
+def test_tables_and_figures_of_no_known_kind_come_under_further_results(tmp_path):
+    write_run(tmp_path, figures=["mine"])
+    (run,) = report.collect(tmp_path, ["run"])
+    assert "Further results" in render([run])
+    assert "Further results" not in render([run._replace(figures={})])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "numbers"),
+    [
+        ("stem-full-5", "stem-full", {"epoch": 5}),
+        ("stem-batch-128-30", "stem-batch", {"batch_size": 128, "epoch": 30}),
+        ("stem-augmented-10-0", "stem-augmented", {"factor": 10, "epoch": 0}),
+        ("boxplot-smallest-256", "boxplot-smallest", {"batch_size": 256}),
+        ("theory_vs_empirical", "theory_vs_empirical", {}),
+        ("stem-batch-30", "stem-batch-30", {}),
+    ],
+)
+def test_a_figures_name_says_what_it_shows(name, kind, numbers):
+    assert captions.parse(name) == (kind, numbers)
+
+
+def test_stems_are_shown_by_epoch_and_size_in_numerical_order(tmp_path):
+    names = ["stem-batch-32-5", "stem-batch-128-5", "stem-full-5", "stem-full-30", "stem-full-100"]
+    write_run(tmp_path, figures=sorted(names))
+    html = render(report.collect(tmp_path, ["run"]))
+    images = [base64.b64encode(SVG % name.encode()).decode() for name in names]
+    places = [
+        html.index(images[names.index(name)])
+        for name in (
+            "stem-full-5",
+            "stem-batch-32-5",
+            "stem-batch-128-5",
+            "stem-full-30",
+            "stem-full-100",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_every_section_has_captions_for_its_figures_and_tables():
+    for _, _, kinds, tables in page.SECTIONS:
+        for template in [*kinds, *(f"table-{table}" for table in tables)]:
+            assert (TEMPLATES / f"{template}.md").is_file(), template
+
+
+@pytest.mark.parametrize(
+    ("figure", "fragments"),
+    [
+        ("stem-full-30", ["1,000 training examples", "−0.5000 to 2.000", "1.0 × 10⁻⁶", "40 steps"]),
+        ("stem-batch-32-30", ["−0.9000 to 6.000", "−0.5000 and 2.000", "3.0 times"]),
+        ("stem-augmented-10-30", ["10,000 examples", "−0.4500 and 1.800"]),
+        ("boxplot-largest-32", ["of 2 batches", "epoch 30: 5.25 against 2.00"]),
+        ("variance", ["7.50 along random", "24,000 along the top", "7.50 × 10⁻⁵"]),
+        ("variance", ["23,700 (VGG16, B = 128) and 38,000 (PreResNet110, B = 256)"]),
+        ("theory_vs_empirical", ["over 16 batches", "misses 10 % of the shift"]),
+        ("learning_curves", ["After epoch 30", "0.0100", "100 % and 87 %"]),
+        ("shrinkage", ["epoch 30"]),
+    ],
+)
+def test_captions_give_the_numbers_of_the_run(figure, fragments):
+    tables = {
+        "extremal_ritz_values": extremal_frame(),
+        "variance": VARIANCE,
+        "theory_vs_empirical": THEORY,
+        "shrinkage": SHRINKAGE,
+    }
+    text = caption(bare_run(tables=tables, training=TRAINING), figure)
+    for fragment in fragments:
+        assert fragment in text
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "stem-full-1",
+        "stem-batch-2-1",
+        "stem-augmented-2-1",
+        "stem-noise-2-1",
+        "stem-ggn-1",
+        "boxplot-largest-2",
+        "boxplot-smallest-2",
+        "variance",
+        "theory_vs_empirical",
+        "learning_curves",
+        "shrinkage",
+        "true_hessian",
+    ],
+)
+def test_captions_do_without_the_tables(figure):
+    text = caption(bare_run(), figure)
+    assert len(text) > 20
+    assert "None" not in text
+    assert "nan" not in text
+
+
+def test_a_caption_that_does_not_exist_is_empty():
+    assert caption(bare_run(), "of-my-own") == ""
+
+
+def headlines(**tables):
+    sentences = findings.headlines(tables, num_examples=1000)
+    return [sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in sentences]
+
+
+def test_headlines_compare_the_smallest_batches_with_the_full_data_and_the_predictions():
+    largest, smallest, overall = headlines(theory_vs_empirical=THEORY)
+    assert largest == (
+        "At epoch 30 and B = 32 the largest eigenvalue of the mini-batch Hessian is 5.00 ± 0.25 "
+        "on average over 16 batches, 2.5 times the full-data value of 2.00. Of the shift of 3.00, "
+        "the GOE prediction accounts for 3 %, the directional one for 110 % and the subspace one "
+        "for 90 %."
+    )
+    assert smallest.endswith(
+        "full-data value of −0.500; the shift is within 2 standard errors of zero."
+    )
+    assert "over 2 combinations" in overall  # the row within its error does not count
+    assert "GOE by 98 %, directional by 30 %, subspace by 10 %" in overall
+
+
+def test_the_error_of_the_chosen_prediction_is_that_of_the_prediction_it_names():
+    frame = THEORY.assign(chosen=["directional", "directional", "subspace"])
+    errors = findings.prediction_errors(frame)
+    assert list(errors["chosen"]) == pytest.approx([0.3 / 3, 0.1])
+    assert list(errors["directional"]) == pytest.approx([0.3 / 3, 0.5])
+
+
+def test_headlines_without_any_prediction_report_the_measurement_alone():
+    bare = dict.fromkeys(["goe", "directional", "subspace"], np.nan)
+    sentences = headlines(theory_vs_empirical=THEORY.assign(**bare))
+    assert len(sentences) == 2
+    assert sentences[0].endswith("2.5 times the full-data value of 2.00.")
+
+
+def test_headlines_set_the_variance_along_the_top_vector_against_random_directions():
+    (sentence,) = headlines(variance=VARIANCE)
+    assert "3,200 times" in sentence
+    assert "V = 24,000" in sentence
+    assert "Pσ² = 7.50" in sentence
+
+
+def test_headlines_say_where_negative_curvature_is_proved_and_what_training_data_understate():
+    bottom, top = headlines(true_hessian=TRUE_HESSIAN)
+    assert "is −0.253 ± 0.031 at epoch 1, z = −8.2: the true Hessian has a negative" in bottom
+    assert "at 1 of 2 epochs" in bottom
+    assert "0.788 and the held-out quotient of its Ritz vector 1.34 ± 0.17" in top
+    assert "understates the true one, by 3.2 standard errors" in top
+    assert "by 1.14 and 1.44" in top
+
+
+def test_headlines_claim_no_negative_curvature_within_three_standard_errors():
+    (sentence, _) = headlines(true_hessian=TRUE_HESSIAN[TRUE_HESSIAN["epoch"] == 60])
+    assert "no epoch shows negative curvature" in sentence
+
+
+def test_headlines_follow_an_eigenvalue_to_larger_samples_and_to_its_limit():
+    change, limit = headlines(shrinkage=SHRINKAGE)
+    assert "From 1,000 to 10,000 examples the smallest eigenvalue at epoch 30" in change
+    assert "from −0.400 to −0.300; pure noise would shrink by a factor of 3.16" in change
+    assert "tends to −0.290" in limit
+    assert "95 % interval −0.330 to −0.250, which excludes zero" in limit
+    assert limit.endswith("fits worse.")
+
+
+def test_tables_that_are_empty_say_nothing():
+    assert headlines(theory_vs_empirical=THEORY.iloc[:0], shrinkage=SHRINKAGE.iloc[:0]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (24450.0, "24,400"),
+        (-0.0474, "−0.0474"),
+        (9.996, "10.0"),
+        (3.2e-7, "3.20 × 10⁻⁷"),
+        (-1.5e12, "−1.50 × 10¹²"),
+        (np.nan, "–"),
+        (np.inf, "–"),
+    ],
+)
+def test_numbers_have_three_significant_digits(value, text):
+    assert wording.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (-0.2534, 0.0311, "−0.253 ± 0.031"),
+        (1234.5, 99.6, "1,234 ± 100"),
+        (2.0, np.nan, "2.00"),
+        (2e-7, 3e-8, "2.00 × 10⁻⁷ ± 3.0 × 10⁻⁸"),
+    ],
+)
+def test_errors_have_two_significant_digits_and_values_as_many_places(value, error, text):
+    assert wording.with_error(value, error).replace("\N{NO-BREAK SPACE}", " ") == text

@@ -1,0 +1,181 @@
+"""What the rule files share: the checked configuration, and helpers for paths and parameters."""
+
+import glob
+import os
+import re
+import sys
+from pathlib import Path
+
+# The package lies beside the workflow. Scripts find it here too when they run in a conda
+# environment, which holds the dependencies only.
+SOURCE = str(Path(workflow.basedir) / "src")
+if SOURCE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
+    )
+    sys.path.insert(0, SOURCE)
+
+from truehessian import config as configuration
+from truehessian.stage.fingerprint import fingerprint
+
+try:
+    configuration.check(
+        config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
+    )
+    if workflow.is_main_process:
+        configuration.check_networks(config)
+except configuration.ConfigError as error:
+    # A traceback would bury the one sentence that matters.
+    raise SystemExit(f"config: {error}") from None
+
+RUNS = {name: config["runs"][name] for name in config["analyse"]}
+TRAINED = {name: run for name, run in RUNS.items() if "training" in run}
+IMPORTED = {name: run for name, run in RUNS.items() if "checkpoints" in run}
+WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
+WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
+WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
+WITH_PREDICTIONS = [name for name in WITH_VARIANCE if RUNS[name]["batch"]]
+FORMATS = ["pdf", "svg", "png"]
+
+# Settings of products with curvature matrices, given once and used by all stages that make them.
+PRODUCTS = ["chunk_size", "precision", "batchnorm", "memory_gb", "device"]
+
+
+def one_of(names):
+    """Regular expression that matches these names only (nothing, if there are none)."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+def code(script):
+    """Fingerprint of a script and of all project code that it reaches."""
+    return fingerprint(Path(workflow.basedir) / "scripts" / f"{script}.py")
+
+
+def section(run, name):
+    """One section of a run as a sorted dict; for products, with their common settings."""
+    values = dict(RUNS[run][name])
+    if name in ("spectrum", "batch", "augmentation", "variance", "theory"):
+        values.update({key: RUNS[run]["spectrum"][key] for key in PRODUCTS})
+    return dict(sorted(values.items()))
+
+
+def settings(name):
+    """`section` as a function of wildcards."""
+    return lambda wildcards: section(wildcards.run, name)
+
+
+def network(run):
+    """A network that has to be imported, for which no checkpoint's word is taken; else None."""
+    return (
+        configuration.model_settings(RUNS[run])
+        if ":" in RUNS[run]["model"]["name"]
+        else None
+    )
+
+
+def network_of(wildcards):
+    """`network` as a function of wildcards."""
+    return network(wildcards.run)
+
+
+def epoch_of(wildcards):
+    """The epoch as a number."""
+    return int(wildcards.epoch)
+
+
+def batch_sizes(run):
+    """Batch sizes of a run, ascending."""
+    return sorted((RUNS[run]["batch"] or {}).get("sizes", []))
+
+
+def factors(run):
+    """Augmentation factors of a run, ascending."""
+    return sorted(
+        item["factor"] for item in (RUNS[run]["augmentation"] or {}).get("factors", [])
+    )
+
+
+def spectra_of(run):
+    """All spectra of a run."""
+    kinds = ["full", "ggn"]
+    kinds += [f"batch-{size}" for size in batch_sizes(run)]
+    kinds += [f"noise-{size}" for size in batch_sizes(run)]
+    kinds += [f"augmented-{factor}" for factor in factors(run)]
+    kinds += ["test"] if run in WITH_VARIANCE else []
+    return expand(
+        "results/{run}/spectra/{epoch}/{kind}.npz",
+        run=run,
+        epoch=RUNS[run]["epochs"],
+        kind=kinds,
+    )
+
+
+def per_epoch(pattern, run):
+    """A path for each epoch to analyse."""
+    return expand(pattern, run=run, epoch=RUNS[run]["epochs"], allow_missing=True)
+
+
+def device_count(name):
+    """GPUs that a stage with this `device` setting takes: none where none can be seen."""
+    if name == "auto":
+        return 1 if glob.glob("/dev/nvidia[0-9]*") else 0
+    return 0 if name == "cpu" else 1
+
+
+def gpus(name="spectrum"):
+    """GPUs of a stage, as a function of wildcards."""
+    return lambda wildcards: device_count(RUNS[wildcards.run][name]["device"])
+
+
+def table(name):
+    """The three files of a table."""
+    return [f"results/{{run}}/tables/{name}.{suffix}" for suffix in ("csv", "tex", "md")]
+
+
+def figure(name):
+    """The files of a figure, one per format."""
+    return [f"results/{{run}}/figures/{name}.{suffix}" for suffix in FORMATS]
+
+
+def stems(run):
+    """Names of a run's stem plots, with {epoch} left open."""
+    kinds = ["full"]
+    kinds += [f"batch-{size}" for size in batch_sizes(run)]
+    kinds += [f"augmented-{factor}" for factor in factors(run)]
+    return [f"stem-{kind}-{{epoch}}" for kind in kinds]
+
+
+def boxplots(run):
+    """Names of a run's box plots."""
+    return [
+        f"boxplot-{end}-{size}"
+        for size in batch_sizes(run)
+        for end in ("largest", "smallest")
+    ]
+
+
+def figures_of(run):
+    """Names of all figures of a run."""
+    names = expand(stems(run), epoch=RUNS[run]["epochs"]) + boxplots(run) + ["shrinkage"]
+    names += ["learning_curves"] if run in TRAINED else []
+    names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
+    return names + (["theory_vs_empirical"] if run in WITH_PREDICTIONS else [])
+
+
+def tables_of(run):
+    """Names of all tables of a run."""
+    names = ["extremal_ritz_values", "shrinkage"]
+    return names + (["theory_vs_empirical", "true_hessian"] if run in WITH_VARIANCE else [])
+
+
+def files_of(run):
+    """All files that the report on a run is made from."""
+    files = [path for name in figures_of(run) for path in figure(name)]
+    files += [path for name in tables_of(run) for path in table(name)]
+    files += ["results/{run}/training.csv"] if run in TRAINED else []
+    return expand(files, run=run) + spectra_of(run)
+
+
+def contract_files(wildcards):
+    """All files of all runs."""
+    return [path for run in RUNS for path in files_of(run)]

@@ -1,0 +1,18 @@
+rule prepare_dataset:
+    """Put the images of a run into one file: both splits as uint8, with their normalisation."""
+    output:
+        dataset="results/{run}/dataset.safetensors",
+    params:
+        settings=settings("dataset"),
+        code=code("prepare_dataset"),
+    log:
+        "results/{run}/logs/prepare_dataset.log",
+    benchmark:
+        "results/{run}/benchmarks/prepare_dataset.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../../scripts/prepare_dataset.py"

@@ -1,0 +1,156 @@
+rule measure_full_spectrum:
+    """Tridiagonalise the full-data Hessian of one checkpoint from random probes."""
+    input:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+        dataset="results/{run}/dataset.safetensors",
+    output:
+        spectrum="results/{run}/spectra/{epoch}/full.npz",
+        vectors="results/{run}/spectra/{epoch}/full.vectors.safetensors",
+    params:
+        settings=settings("spectrum"),
+        network=network_of,
+        epoch=epoch_of,
+        code=code("measure_full_spectrum"),
+    log:
+        "results/{run}/logs/measure_full_spectrum/{epoch}.log",
+    benchmark:
+        "results/{run}/benchmarks/measure_full_spectrum/{epoch}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        gpu=gpus(),
+        mem_mb=8000,
+        runtime=24 * 60,
+    priority: 10
+    script:
+        "../../scripts/measure_full_spectrum.py"
+
+
+rule measure_ggn_spectrum:
+    """Tridiagonalise the generalised Gauss-Newton matrix of the full data."""
+    input:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+        dataset="results/{run}/dataset.safetensors",
+    output:
+        spectrum="results/{run}/spectra/{epoch}/ggn.npz",
+    params:
+        settings=settings("spectrum"),
+        network=network_of,
+        epoch=epoch_of,
+        code=code("measure_ggn_spectrum"),
+    log:
+        "results/{run}/logs/measure_ggn_spectrum/{epoch}.log",
+    benchmark:
+        "results/{run}/benchmarks/measure_ggn_spectrum/{epoch}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        gpu=gpus(),
+        mem_mb=8000,
+        runtime=24 * 60,
+    script:
+        "../../scripts/measure_ggn_spectrum.py"
+
+
+# One rule per run from here on: which files there are depends on the run's batch sizes and
+# factors. All sizes and folds are one job, because each job pays for the start of PyTorch.
+for run in WITH_BATCHES:
+
+    rule:
+        """Tridiagonalise the Hessians of random batches of all sizes."""
+        name:
+            f"measure_batch_spectra_{run}"
+        input:
+            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            spectra=expand(
+                f"results/{run}/spectra/{{epoch}}/batch-{{size}}.npz",
+                size=batch_sizes(run),
+                allow_missing=True,
+            ),
+        params:
+            settings=section(run, "batch"),
+            network=network(run),
+            epoch=epoch_of,
+            code=code("measure_batch_spectra"),
+        log:
+            f"results/{run}/logs/measure_batch_spectra/{{epoch}}.log",
+        benchmark:
+            f"results/{run}/benchmarks/measure_batch_spectra/{{epoch}}.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=device_count(RUNS[run]["spectrum"]["device"]),
+            mem_mb=8000,
+            runtime=24 * 60,
+        script:
+            "../../scripts/measure_batch_spectra.py"
+
+
+for run in WITH_BATCHES:
+
+    rule:
+        """Tridiagonalise H_B - H for some of the same batches."""
+        name:
+            f"measure_noise_spectra_{run}"
+        input:
+            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            spectra=expand(
+                f"results/{run}/spectra/{{epoch}}/noise-{{size}}.npz",
+                size=batch_sizes(run),
+                allow_missing=True,
+            ),
+        params:
+            settings=section(run, "batch"),
+            network=network(run),
+            epoch=epoch_of,
+            code=code("measure_noise_spectra"),
+        log:
+            f"results/{run}/logs/measure_noise_spectra/{{epoch}}.log",
+        benchmark:
+            f"results/{run}/benchmarks/measure_noise_spectra/{{epoch}}.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=device_count(RUNS[run]["spectrum"]["device"]),
+            mem_mb=8000,
+            runtime=24 * 60,
+        script:
+            "../../scripts/measure_noise_spectra.py"
+
+
+for run in WITH_AUGMENTATION:
+
+    rule:
+        """Tridiagonalise the Hessians of fixed sets of augmented images."""
+        name:
+            f"measure_augmented_spectra_{run}"
+        input:
+            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            spectra=expand(
+                f"results/{run}/spectra/{{epoch}}/augmented-{{factor}}.npz",
+                factor=factors(run),
+                allow_missing=True,
+            ),
+        params:
+            settings=section(run, "augmentation"),
+            network=network(run),
+            epoch=epoch_of,
+            code=code("measure_augmented_spectra"),
+        log:
+            f"results/{run}/logs/measure_augmented_spectra/{{epoch}}.log",
+        benchmark:
+            f"results/{run}/benchmarks/measure_augmented_spectra/{{epoch}}.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=device_count(RUNS[run]["spectrum"]["device"]),
+            mem_mb=8000,
+            runtime=24 * 60,
+        script:
+            "../../scripts/measure_augmented_spectra.py"

@@ -1,0 +1,51 @@
+rule tabulate_extremal_ritz_values:
+    """Collect the extremal Ritz values of all spectra of a run, and how they shrink with N."""
+    input:
+        spectra=lambda wildcards: spectra_of(wildcards.run),
+    output:
+        extremal=table("extremal_ritz_values"),
+        shrinkage=table("shrinkage"),
+    params:
+        code=code("tabulate_extremal_ritz_values"),
+    log:
+        "results/{run}/logs/tabulate_extremal_ritz_values.log",
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/tabulate_extremal_ritz_values.py"
+
+
+rule tabulate_predictions:
+    """Confront predictions with measurements, and estimate the true Hessian."""
+    input:
+        extremal="results/{run}/tables/extremal_ritz_values.csv",
+        variance=lambda wildcards: per_epoch(
+            "results/{run}/variance/{epoch}.csv", wildcards.run
+        ),
+        subspace=lambda wildcards: per_epoch(
+            "results/{run}/variance/{epoch}.subspace.npz", wildcards.run
+        ),
+        held_out=lambda wildcards: per_epoch(
+            "results/{run}/held_out/{epoch}.csv", wildcards.run
+        ),
+    output:
+        theory=table("theory_vs_empirical"),
+        true_hessian=table("true_hessian"),
+    wildcard_constraints:
+        run=one_of(WITH_VARIANCE),
+    params:
+        draws=lambda wildcards: RUNS[wildcards.run]["theory"]["draws"],
+        seed=lambda wildcards: RUNS[wildcards.run]["theory"]["seed"],
+        code=code("tabulate_predictions"),
+    log:
+        "results/{run}/logs/tabulate_predictions.log",
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/tabulate_predictions.py"

@@ -1,0 +1,58 @@
+for run in TRAINED:
+
+    rule:
+        """Train a network from its initialisation and keep the weights of the listed epochs."""
+        name:
+            f"train_network_{run}"
+        input:
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            checkpoints=expand(
+                f"results/{run}/checkpoints/{{epoch}}.safetensors",
+                epoch=configuration.checkpoint_epochs(RUNS[run]),
+            ),
+            training=f"results/{run}/training.csv",
+        params:
+            settings=section(run, "training"),
+            network=configuration.model_settings(RUNS[run]),
+            epochs=configuration.checkpoint_epochs(RUNS[run]),
+            code=code("train_network"),
+        log:
+            f"results/{run}/logs/train_network.log",
+        benchmark:
+            f"results/{run}/benchmarks/train_network.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=device_count(RUNS[run]["training"]["device"]),
+            mem_mb=4000,
+            runtime=24 * 60,
+        priority: 20
+        script:
+            "../../scripts/train_network.py"
+
+
+rule import_checkpoint:
+    """Take over weights that were trained elsewhere."""
+    input:
+        source=lambda wildcards: RUNS[wildcards.run]["checkpoints"].format(
+            epoch=wildcards.epoch
+        ),
+        dataset="results/{run}/dataset.safetensors",
+    output:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+    wildcard_constraints:
+        run=one_of(IMPORTED),
+    params:
+        network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
+        epoch=epoch_of,
+        code=code("import_checkpoint"),
+    log:
+        "results/{run}/logs/import_checkpoint/{epoch}.log",
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    script:
+        "../../scripts/import_checkpoint.py"
