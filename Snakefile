@@ -21,7 +21,7 @@ wildcard_constraints:
 
 
 rule all:
+    default_target: True
     input:
         "results/report.html",
         contract_files,
-    default_target: True

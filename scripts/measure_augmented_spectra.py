@@ -29,8 +29,8 @@ def main(
         measured, _ = measurement.measure(
             source.operator(operators.Hessian, images),
             steps=item["steps"],
-            probes=1,
             seed=settings["seed"],
+            tolerance=settings["tolerance"],
             epoch=epoch,
             split="train",
             factor=item["factor"],

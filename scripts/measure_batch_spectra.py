@@ -1,4 +1,4 @@
-"""Rule measure_batch_spectra: a checkpoint and its data in, one spectrum per size and fold out."""
+"""Rule measure_batch_spectra: a checkpoint and its data in, spectra of batches and noise out."""
 
 from typing import Any
 
@@ -9,28 +9,34 @@ def main(
     checkpoint: str,
     dataset: str,
     *,
-    spectra_out: list[str],
+    batch_out: list[str],
+    noise_out: list[str],
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
-    for size, path in zip(sorted(settings["sizes"]), spectra_out, strict=True):
+    full = source.operator(operators.Hessian, train)
+    how = {
+        "seed": settings["seed"],
+        "tolerance": settings["tolerance"],
+        "epoch": epoch,
+        "split": "train",
+    }
+    for number, size in enumerate(sorted(settings["sizes"])):
+        how["batch_size"] = size
         indices = measurement.draw_folds(len(train), size, settings["folds"], settings["seed"])
-        measured = [
-            measurement.measure(
-                source.operator(operators.Hessian, train.subset(fold)),
-                steps=settings["steps"],
-                probes=1,
-                seed=settings["seed"],
-                epoch=epoch,
-                split="train",
-                batch_size=size,
-            )[0]
-            for fold in indices
-        ]
-        spectrum.save(path, measurement.stack_folds(measured, indices))
+        batches, noises = [], []
+        for fold, positions in enumerate(indices):
+            batch = source.operator(operators.Hessian, train.subset(positions))
+            batches.append(measurement.measure(batch, steps=settings["steps"], **how)[0])
+            if fold < settings["noise_folds"]:
+                noise = operators.Noise(batch, full)
+                steps = settings["noise_steps"]
+                noises.append(measurement.measure(noise, steps=steps, **how)[0])
+        spectrum.save(batch_out[number], measurement.stack_folds(batches, indices))
+        spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,30 @@
-"""Rule plot_stems: the spectra of one checkpoint in, a stem plot of each out."""
+"""Rule plot_stems: all spectra of a run in, a stem plot of each out."""
 
 from truehessian import plots, spectrum, stage
-from truehessian.spectrum import Spectrum
+from truehessian.spectrum import ENDS, Spectrum
 
 
-def main(full: str, spectra: list[str], *, figures_out: list[str], formats: list[str]) -> None:
-    whole = spectrum.load(full)
-    reference = tuple(float(spectrum.extremal(whole, end)[0]) for end in ("smallest", "largest"))
+def main(
+    full: list[str], spectra: list[str], *, figures_out: list[str], formats: list[str]
+) -> None:
+    extremes = {}
+    for path in full:
+        whole = spectrum.load(path)
+        smallest, largest = sorted(float(spectrum.extremal(whole, end)[0]) for end in ENDS)
+        extremes[whole.metadata["epoch"]] = (smallest, largest)
     for number, path in enumerate(spectra):
-        files = figures_out[number * len(formats) : (number + 1) * len(formats)]
         measured = spectrum.load(path)
-        plots.save(
-            plots.stem(
-                measured.ritz_values,
-                measured.weights,
-                describe(measured),
-                reference=None if path == full else reference,
-            ),
-            files,
+        figure = plots.stem(
+            measured.ritz_values,
+            measured.weights,
+            title(measured),
+            reference=None if path in full else extremes[measured.metadata["epoch"]],
+            other_folds=True,
         )
+        plots.save(figure, figures_out[number * len(formats) : (number + 1) * len(formats)])
 
 
-def describe(measured: Spectrum) -> str:
+def title(measured: Spectrum) -> str:
     facts = measured.metadata
     kind = f"{facts['num_examples']:,} examples"
     if facts.get("batch_size"):

@@ -1,5 +1,6 @@
 """Rule tabulate_predictions: measurements of a run in, predictions and estimates out."""
 
+import pandas as pd
 
 from truehessian import prediction, stage, tables
 
@@ -12,15 +13,16 @@ def main(
     *,
     theory_out: list[str],
     true_hessian_out: list[str],
+    epochs: list[int],
     draws: int,
     seed: int,
 ) -> None:
-    extremes = tables.read_extremal(extremal)
+    extremes = pd.read_csv(extremal)
     variances = tables.read_epochs(variance)
     theory = tables.theory_vs_empirical(
         extremes,
         variances,
-        {int(epoch): noise for epoch, noise in map(prediction.load_subspace, subspace)},
+        dict(zip(epochs, map(prediction.load_subspace, subspace), strict=True)),
         draws=draws,
         seed=seed,
     )

@@ -7,6 +7,7 @@ import torch
 from truehessian.lanczos import (
     orthogonality,
     probe_vector,
+    relative_errors,
     ritz,
     ritz_vectors,
     tridiagonalise,
@@ -123,3 +124,22 @@ def test_nan_in_a_product_names_the_step():
 def test_impossible_step_counts_are_refused(num_steps):
     with pytest.raises(ValueError, match=r"1 \.\. 5"):
         tridiagonalise(torch.zeros_like, probe_vector(5, 0), num_steps)
+
+
+def test_tolerance_stops_early_with_the_stated_accuracy(matrix, values):
+    run = tridiagonalise(
+        matrix.mv, probe_vector(len(matrix), 0), len(matrix), tolerance=1e-6, ends=["largest"]
+    )
+    assert run.num_steps < len(matrix)
+    assert ritz(run).values[-1] == pytest.approx(values.max(), rel=1e-6)
+
+
+def test_relative_errors_are_no_smaller_than_the_true_ones():
+    matrix = matrix_with(SPECTRA["geometric"], 0)
+    for steps in range(3, 12):
+        result = ritz(tridiagonalise(matrix.mv, probe_vector(40, 0), steps))
+        errors = relative_errors(result)
+        for end, place in (("largest", -1), ("smallest", 0)):
+            exact = SPECTRA["geometric"].max() if end == "largest" else SPECTRA["geometric"].min()
+            error = abs(result.values[place] - exact) / abs(result.values[place])
+            assert error <= 1.5 * errors[end] + 1e-13

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cases import Convolutional, Smooth, dense_ggn, dense_hessian, examples, network
 from torch import nn
 
-from truehessian.operators import GGN, Hessian, LinearCombination, noise
+from truehessian.operators import GGN, Hessian, LinearCombination, Noise
 
 NETWORKS = {"convolutional": Convolutional, "smooth": Smooth}
 KINDS = {"hessian": (Hessian, dense_hessian), "ggn": (GGN, dense_ggn)}
@@ -126,7 +126,7 @@ def test_noise_is_batch_minus_full(model):
     full = Hessian(model, (inputs, targets), precision="float64")
     batch = Hessian(model, (inputs[:3], targets[:3]), precision="float64")
     expected = dense_hessian(model, inputs[:3], targets[:3]) - dense_hessian(model, inputs, targets)
-    close(noise(batch, full) @ torch.eye(full.num_params), expected)
+    close(Noise(batch, full) @ torch.eye(full.num_params), expected)
 
 
 def test_sums_and_multiples(model):

@@ -114,7 +114,9 @@ def write_run(folder, name="run", figures=("stem-full-30", "variance")):
     ):
         frame.to_csv(root / "tables" / f"{table}.csv", index=False)
     for epoch in (5, 30):
-        VARIANCE.assign(epoch=epoch).to_csv(root / "variance" / f"{epoch}.csv", index=False)
+        VARIANCE.drop(columns="epoch", errors="ignore").to_csv(
+            root / "variance" / f"{epoch}.csv", index=False
+        )
         write_spectrum(root / "spectra" / str(epoch) / "full.npz", epoch)
     TRAINING.to_csv(root / "training.csv", index=False)
     settings = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "epoch": 30}

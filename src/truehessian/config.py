@@ -170,7 +170,9 @@ def _epoch_problems(run: Mapping[str, Any]) -> Iterator[str]:
 
 def _step_counts(run: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     yield "spectrum.steps", run["spectrum"]["steps"]
-    yield "theory.held_out_steps", run["theory"]["held_out_steps"]
+    yield "spectrum.ggn_steps", run["spectrum"]["ggn_steps"]
+    if run["variance"]:
+        yield "variance.held_out_steps", run["variance"]["held_out_steps"]
     if run["batch"]:
         yield "batch.steps", run["batch"]["steps"]
         yield "batch.noise_steps", run["batch"]["noise_steps"]

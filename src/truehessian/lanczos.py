@@ -5,7 +5,7 @@ reorthogonalisation, done twice. Nothing here knows where the matrix comes from.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+# Whether the wanted ends have converged is looked at every so many steps.
+_CHECK_EVERY = 4
 
 # Columns of the basis that are raised to float64 at a time: the working copy stays in the cache
 # and a float32 basis of gigabytes is never duplicated.
@@ -90,6 +93,8 @@ def tridiagonalise(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    tolerance: float | None = None,
+    ends: Collection[str] = ("largest", "smallest"),
 ) -> Tridiagonalisation:
     """Run m steps of the Lanczos recurrence with full reorthogonalisation, twice at every step.
 
@@ -105,6 +110,11 @@ def tridiagonalise(
         Precision in which `matvec` is called and the basis is kept; that of `start` by default.
     device
         Where the recurrence runs and the basis lies; that of `start` by default.
+    tolerance
+        Stop as soon as the relative error of the extreme Ritz values is estimated to be below; see
+        `relative_errors`. By default all steps are done.
+    ends
+        Which extremes `tolerance` is about, of `largest` and `smallest`.
 
     Returns
     -------
@@ -148,6 +158,9 @@ def tridiagonalise(
             logger.info("the Krylov space is exhausted after %d steps", step + 1)
             off_diagonal[-1] = 0.0
             break
+        if _converged(diagonal, off_diagonal, tolerance, ends):
+            logger.info("%s converged after %d steps", " and ".join(ends), step + 1)
+            break
         current = image / off_diagonal[-1]
     steps = len(diagonal)
     return Tridiagonalisation(
@@ -170,6 +183,33 @@ def ritz(run: Tridiagonalisation) -> Ritz:
         np.abs(run.last_off_diagonal * coefficients[-1]),
         coefficients,
     )
+
+
+def relative_errors(result: Ritz) -> dict[str, float]:
+    """Estimate the relative errors of the extreme Ritz values.
+
+    A residual r bounds the error by r, and by r² / gap with the gap to the rest of the spectrum,
+    for which the next Ritz value stands; the smaller of the two counts.
+
+    Returns
+    -------
+    dict
+        For `largest` and `smallest`; infinite where there is no second Ritz value.
+
+    References
+    ----------
+    Parlett (1998), The Symmetric Eigenvalue Problem, Theorem 11.7.1.
+    """
+    errors = {}
+    for end, (own, other) in {"largest": (-1, -2), "smallest": (0, 1)}.items():
+        if len(result.values) < 2 or result.values[own] == 0:
+            errors[end] = 0.0 if result.residuals[own] == 0 else float("inf")
+            continue
+        residual = result.residuals[own]
+        gap = abs(result.values[own] - result.values[other])
+        bound = min(residual, residual**2 / gap) if gap > 0 else residual
+        errors[end] = float(bound / abs(result.values[own]))
+    return errors
 
 
 def ritz_vectors(run: Tridiagonalisation, columns: list[int]) -> Tensor:
@@ -222,6 +262,22 @@ def _orthogonalise(image: Tensor, basis: Tensor) -> float:
             image[slab] -= overlaps @ basis[:, slab].double()
         component += overlaps[-1].item()
     return component
+
+
+def _converged(
+    diagonal: list[float],
+    off_diagonal: list[float],
+    tolerance: float | None,
+    ends: Collection[str],
+) -> bool:
+    if tolerance is None or len(diagonal) % _CHECK_EVERY:
+        return False
+    empty = torch.empty(0)
+    so_far = Tridiagonalisation(
+        np.array(diagonal), np.array(off_diagonal[:-1]), off_diagonal[-1], empty
+    )
+    errors = relative_errors(ritz(so_far))
+    return all(errors[end] <= tolerance for end in ends)
 
 
 def _breakdown(scale: float, dtype: torch.dtype) -> float:

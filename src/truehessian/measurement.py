@@ -1,7 +1,7 @@
 """One measurement: an operator in, a spectrum with its metadata out."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
-from truehessian.spectrum import Spectrum
+from truehessian.spectrum import ENDS, Spectrum
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
 
@@ -73,7 +73,14 @@ class Source(NamedTuple):
 
 
 def measure(
-    operator: Operator, *, steps: int, probes: int, seed: int, **metadata: Any
+    operator: Operator,
+    *,
+    steps: int,
+    probes: int = 1,
+    seed: int,
+    tolerance: float | None = None,
+    ends: Collection[str] = ENDS,
+    **metadata: Any,
 ) -> tuple[Spectrum, list[Tridiagonalisation]]:
     """Tridiagonalise an operator from random probes.
 
@@ -82,9 +89,11 @@ def measure(
     operator
         Any operator of order P.
     steps
-        Lanczos steps m per probe.
+        Lanczos steps m per probe, at most.
     probes
         Number of random start vectors.
+    tolerance, ends
+        Stop earlier when these extremes have converged; see `lanczos.tridiagonalise`.
     seed
         Of the start vectors.
     **metadata
@@ -101,7 +110,13 @@ def measure(
         start = lanczos.probe_vector(operator.num_params, seed, probe)
         runs.append(
             lanczos.tridiagonalise(
-                operator.matvec, start, steps, dtype=operator.dtype, device=operator.device
+                operator.matvec,
+                start,
+                steps,
+                dtype=operator.dtype,
+                device=operator.device,
+                tolerance=tolerance,
+                ends=ends,
             )
         )
     facts = {
@@ -110,6 +125,7 @@ def measure(
         "steps_done": [run.num_steps for run in runs],
         "probes": probes,
         "seed": seed,
+        "tolerance": tolerance,
         "orthogonality": max(lanczos.orthogonality(run) for run in runs),
         "seconds": round(time.perf_counter() - begin, 3),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},

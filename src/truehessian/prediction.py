@@ -13,6 +13,7 @@ Throughout, `end` is "largest" or "smallest", and eigenvalues and scales share t
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +84,22 @@ def subspace_noise(
     # Over random disjoint groups the scatter has the mean within · N / (g (N - 1)).
     within = scatter * group_size * (num_examples - 1) / num_examples
     return SubspaceNoise(ritz_values, projected, covariance - within, group_size, num_examples)
+
+
+def save_subspace(path: str | Path, noise: SubspaceNoise) -> None:
+    """Write the noise within a subspace as an NPZ archive of its attributes."""
+    np.savez(path, **noise._asdict())
+
+
+def load_subspace(path: str | Path) -> SubspaceNoise:
+    """Read what `save_subspace` has written."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in ("ritz_values", "projected", "leak")}
+        return SubspaceNoise(
+            **arrays,
+            group_size=int(archive["group_size"]),
+            num_examples=int(archive["num_examples"]),
+        )
 
 
 class SubspacePrediction(NamedTuple):

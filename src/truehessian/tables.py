@@ -38,6 +38,12 @@ TRUE_HESSIAN_COLUMNS = (
 _SIDE = {"largest": "top", "smallest": "bottom"}
 
 
+def read_epochs(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read tables of one epoch each, named `{epoch}.csv`, into one with a column `epoch`."""
+    parts = {int(Path(path).stem): pd.read_csv(path) for path in paths}
+    return pd.concat(parts, names=["epoch"]).reset_index("epoch").reset_index(drop=True)
+
+
 def extremal_ritz_values(spectra: Iterable[Spectrum]) -> pd.DataFrame:
     """Collect the extreme Ritz values of many spectra.
 

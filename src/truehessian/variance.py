@@ -4,8 +4,10 @@ V(u) = (1/N) sum_i ||(H_i - H) u||² decides how far the Hessian of a random bat
 all the data: E ||(H_B - H) u||² = f V(u) with f = (N - B) / (B (N - 1)).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -93,6 +95,28 @@ def random_directions(num_params: int, count: int, seed: int) -> Tensor:
     """
     probes = torch.stack([probe_vector(num_params, seed, number) for number in range(count)])
     return torch.nn.functional.normalize(probes, dim=1)
+
+
+def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) -> pd.DataFrame:
+    """Put variances along named directions in a table.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, variance V(u), standard_error, element_variance V(u) / P (sigma² of
+        Eq. 9 for a random direction), group_size, num_examples, num_parameters.
+    """
+    return pd.DataFrame(
+        {
+            "direction": list(names),
+            "variance": estimate.variance.cpu(),
+            "standard_error": estimate.standard_error.cpu(),
+            "element_variance": estimate.variance.cpu() / num_params,
+            "group_size": estimate.group_size,
+            "num_examples": estimate.num_examples,
+            "num_parameters": num_params,
+        }
+    )
 
 
 class _Moments:

@@ -38,7 +38,8 @@ WITH_PREDICTIONS = [name for name in WITH_VARIANCE if RUNS[name]["batch"]]
 FORMATS = ["pdf", "svg", "png"]
 
 # Settings of products with curvature matrices, given once and used by all stages that make them.
-PRODUCTS = ["chunk_size", "precision", "batchnorm", "memory_gb", "device"]
+PRODUCTS = ["chunk_size", "precision", "batchnorm", "memory_gb", "device", "tolerance"]
+SPECTRA = ["spectrum", "batch", "augmentation", "variance"]
 
 
 def one_of(names):
@@ -54,7 +55,7 @@ def code(script):
 def section(run, name):
     """One section of a run as a sorted dict; for products, with their common settings."""
     values = dict(RUNS[run][name])
-    if name in ("spectrum", "batch", "augmentation", "variance", "theory"):
+    if name in SPECTRA:
         values.update({key: RUNS[run]["spectrum"][key] for key in PRODUCTS})
     return dict(sorted(values.items()))
 
@@ -97,11 +98,10 @@ def factors(run):
 
 def spectra_of(run):
     """All spectra of a run."""
-    kinds = ["full", "ggn"]
+    kinds = ["full", "ggn", "test"]
     kinds += [f"batch-{size}" for size in batch_sizes(run)]
     kinds += [f"noise-{size}" for size in batch_sizes(run)]
     kinds += [f"augmented-{factor}" for factor in factors(run)]
-    kinds += ["test"] if run in WITH_VARIANCE else []
     return expand(
         "results/{run}/spectra/{epoch}/{kind}.npz",
         run=run,
@@ -110,9 +110,13 @@ def spectra_of(run):
     )
 
 
-def per_epoch(pattern, run):
-    """A path for each epoch to analyse."""
-    return expand(pattern, run=run, epoch=RUNS[run]["epochs"], allow_missing=True)
+def per_epoch(pattern, run, **values):
+    """Paths for each epoch to analyse, the epoch varying slowest."""
+    return [
+        path
+        for epoch in RUNS[run]["epochs"]
+        for path in expand(pattern, run=run, epoch=epoch, **values)
+    ]
 
 
 def device_count(name):
@@ -129,7 +133,9 @@ def gpus(name="spectrum"):
 
 def table(name):
     """The three files of a table."""
-    return [f"results/{{run}}/tables/{name}.{suffix}" for suffix in ("csv", "tex", "md")]
+    return [
+        f"results/{{run}}/tables/{name}.{suffix}" for suffix in ("csv", "tex", "md")
+    ]
 
 
 def figure(name):
@@ -137,12 +143,10 @@ def figure(name):
     return [f"results/{{run}}/figures/{name}.{suffix}" for suffix in FORMATS]
 
 
-def stems(run):
-    """Names of a run's stem plots, with {epoch} left open."""
-    kinds = ["full"]
-    kinds += [f"batch-{size}" for size in batch_sizes(run)]
-    kinds += [f"augmented-{factor}" for factor in factors(run)]
-    return [f"stem-{kind}-{{epoch}}" for kind in kinds]
+def kinds(run):
+    """Kinds of spectra that are drawn as stem plots."""
+    names = ["full"] + [f"batch-{size}" for size in batch_sizes(run)]
+    return names + [f"augmented-{factor}" for factor in factors(run)]
 
 
 def boxplots(run):
@@ -156,7 +160,8 @@ def boxplots(run):
 
 def figures_of(run):
     """Names of all figures of a run."""
-    names = expand(stems(run), epoch=RUNS[run]["epochs"]) + boxplots(run) + ["shrinkage"]
+    names = per_epoch("stem-{kind}-{epoch}", run, kind=kinds(run))
+    names += boxplots(run) + ["shrinkage"]
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
     return names + (["theory_vs_empirical"] if run in WITH_PREDICTIONS else [])
@@ -165,7 +170,9 @@ def figures_of(run):
 def tables_of(run):
     """Names of all tables of a run."""
     names = ["extremal_ritz_values", "shrinkage"]
-    return names + (["theory_vs_empirical", "true_hessian"] if run in WITH_VARIANCE else [])
+    return names + (
+        ["theory_vs_empirical", "true_hessian"] if run in WITH_VARIANCE else []
+    )
 
 
 def files_of(run):

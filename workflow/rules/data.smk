@@ -2,9 +2,6 @@ rule prepare_dataset:
     """Put the images of a run into one file: both splits as uint8, with their normalisation."""
     output:
         dataset="results/{run}/dataset.safetensors",
-    params:
-        settings=settings("dataset"),
-        code=code("prepare_dataset"),
     log:
         "results/{run}/logs/prepare_dataset.log",
     benchmark:
@@ -14,5 +11,8 @@ rule prepare_dataset:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        settings=settings("dataset"),
+        code=code("prepare_dataset"),
     script:
         "../../scripts/prepare_dataset.py"

@@ -2,82 +2,67 @@
 for run in RUNS:
 
     rule:
-        """Draw the Ritz values of one checkpoint with their weights, for every operator."""
+        """Draw the Ritz values of all checkpoints with their weights."""
         name:
             f"plot_stems_{run}"
         input:
-            full=f"results/{run}/spectra/{{epoch}}/full.npz",
-            spectra=[
-                f"results/{run}/spectra/{{epoch}}/{name.removeprefix('stem-').removesuffix('-{epoch}')}.npz"
-                for name in stems(run)
-            ],
+            full=per_epoch("results/{run}/spectra/{epoch}/full.npz", run),
+            spectra=per_epoch(
+                "results/{run}/spectra/{epoch}/{kind}.npz", run, kind=kinds(run)
+            ),
         output:
-            figures=[
-                path.format(run=run, epoch="{epoch}")
-                for name in stems(run)
-                for path in figure(name)
-            ],
-        params:
-            formats=FORMATS,
-            code=code("plot_stems"),
+            figures=per_epoch(
+                "results/{run}/figures/stem-{kind}-{epoch}.{suffix}",
+                run,
+                kind=kinds(run),
+                suffix=FORMATS,
+            ),
         log:
-            f"results/{run}/logs/plot_stems/{{epoch}}.log",
+            f"results/{run}/logs/plot_stems.log",
         conda:
             "../../envs/analysis.yaml"
         resources:
             mem_mb=1000,
-            runtime=10,
+            runtime=30,
+        params:
+            formats=FORMATS,
+            code=code("plot_stems"),
         script:
             "../../scripts/plot_stems.py"
 
 
-for run in WITH_BATCHES:
+for run in RUNS:
 
     rule:
-        """Draw the extremes over batches against the epoch, beside those of all the data."""
+        """Draw extremes over batches against the epoch, and against the number of examples."""
         name:
-            f"plot_boxplots_{run}"
+            f"plot_extremes_{run}"
         input:
             extremal=f"results/{run}/tables/extremal_ritz_values.csv",
+            shrinkage=f"results/{run}/tables/shrinkage.csv",
         output:
-            figures=expand(
+            boxplots=expand(
                 f"results/{run}/figures/boxplot-{{end}}-{{size}}.{{suffix}}",
                 size=batch_sizes(run),
                 end=["largest", "smallest"],
                 suffix=FORMATS,
             ),
-        params:
-            batch_sizes=batch_sizes(run),
-            formats=FORMATS,
-            code=code("plot_boxplots"),
+            shrinkage=expand(
+                f"results/{run}/figures/shrinkage.{{suffix}}", suffix=FORMATS
+            ),
         log:
-            f"results/{run}/logs/plot_boxplots.log",
+            f"results/{run}/logs/plot_extremes.log",
         conda:
             "../../envs/analysis.yaml"
         resources:
             mem_mb=1000,
             runtime=10,
+        params:
+            batch_sizes=batch_sizes(run),
+            formats=FORMATS,
+            code=code("plot_extremes"),
         script:
-            "../../scripts/plot_boxplots.py"
-
-
-rule plot_shrinkage:
-    """Draw the extremes against the number of examples, with the two laws."""
-    input:
-        shrinkage="results/{run}/tables/shrinkage.csv",
-    output:
-        figure=figure("shrinkage"),
-    params:
-        code=code("plot_shrinkage"),
-    log:
-        "results/{run}/logs/plot_shrinkage.log",
-    conda:
-        "../../envs/analysis.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    script:
-        "../../scripts/plot_shrinkage.py"
+            "../../scripts/plot_extremes.py"
 
 
 rule plot_learning_curves:
@@ -86,8 +71,6 @@ rule plot_learning_curves:
         training="results/{run}/training.csv",
     output:
         figure=figure("learning_curves"),
-    params:
-        code=code("plot_learning_curves"),
     log:
         "results/{run}/logs/plot_learning_curves.log",
     conda:
@@ -95,6 +78,8 @@ rule plot_learning_curves:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("plot_learning_curves"),
     script:
         "../../scripts/plot_learning_curves.py"
 
@@ -111,17 +96,17 @@ rule plot_theory:
         variance=figure("variance"),
         theory=figure("theory_vs_empirical"),
         true_hessian=figure("true_hessian"),
-    wildcard_constraints:
-        run=one_of(WITH_PREDICTIONS),
-    params:
-        code=code("plot_theory"),
     log:
         "results/{run}/logs/plot_theory.log",
+    wildcard_constraints:
+        run=one_of(WITH_PREDICTIONS),
     conda:
         "../../envs/analysis.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("plot_theory"),
     script:
         "../../scripts/plot_theory.py"
 
@@ -136,10 +121,6 @@ rule write_report:
         ],
     output:
         report="results/report.html",
-    params:
-        runs=list(RUNS),
-        results="results",
-        code=code("write_report"),
     log:
         "results/logs/write_report.log",
     conda:
@@ -147,5 +128,9 @@ rule write_report:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        runs=list(RUNS),
+        results="results",
+        code=code("write_report"),
     script:
         "../../scripts/write_report.py"

@@ -1,55 +1,31 @@
-rule measure_full_spectrum:
-    """Tridiagonalise the full-data Hessian of one checkpoint from random probes."""
+rule measure_full_spectra:
+    """Tridiagonalise Hessian and Gauss-Newton matrix of all the data, and the test Hessian."""
     input:
         checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
         dataset="results/{run}/dataset.safetensors",
     output:
         spectrum="results/{run}/spectra/{epoch}/full.npz",
         vectors="results/{run}/spectra/{epoch}/full.vectors.safetensors",
-    params:
-        settings=settings("spectrum"),
-        network=network_of,
-        epoch=epoch_of,
-        code=code("measure_full_spectrum"),
+        ggn="results/{run}/spectra/{epoch}/ggn.npz",
+        test="results/{run}/spectra/{epoch}/test.npz",
     log:
-        "results/{run}/logs/measure_full_spectrum/{epoch}.log",
+        "results/{run}/logs/measure_full_spectra/{epoch}.log",
     benchmark:
-        "results/{run}/benchmarks/measure_full_spectrum/{epoch}.tsv"
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        gpu=gpus(),
-        mem_mb=8000,
-        runtime=24 * 60,
+        "results/{run}/benchmarks/measure_full_spectra/{epoch}.tsv"
     priority: 10
-    script:
-        "../../scripts/measure_full_spectrum.py"
-
-
-rule measure_ggn_spectrum:
-    """Tridiagonalise the generalised Gauss-Newton matrix of the full data."""
-    input:
-        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
-        dataset="results/{run}/dataset.safetensors",
-    output:
-        spectrum="results/{run}/spectra/{epoch}/ggn.npz",
-    params:
-        settings=settings("spectrum"),
-        network=network_of,
-        epoch=epoch_of,
-        code=code("measure_ggn_spectrum"),
-    log:
-        "results/{run}/logs/measure_ggn_spectrum/{epoch}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_ggn_spectrum/{epoch}.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
         gpu=gpus(),
         mem_mb=8000,
         runtime=24 * 60,
+    params:
+        settings=settings("spectrum"),
+        network=network_of,
+        epoch=epoch_of,
+        code=code("measure_full_spectra"),
     script:
-        "../../scripts/measure_ggn_spectrum.py"
+        "../../scripts/measure_full_spectra.py"
 
 
 # One rule per run from here on: which files there are depends on the run's batch sizes and
@@ -57,23 +33,23 @@ rule measure_ggn_spectrum:
 for run in WITH_BATCHES:
 
     rule:
-        """Tridiagonalise the Hessians of random batches of all sizes."""
+        """Tridiagonalise the Hessians of random batches H_B, and the noise H_B - H of some."""
         name:
             f"measure_batch_spectra_{run}"
         input:
             checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
             dataset=f"results/{run}/dataset.safetensors",
         output:
-            spectra=expand(
+            batch=expand(
                 f"results/{run}/spectra/{{epoch}}/batch-{{size}}.npz",
                 size=batch_sizes(run),
                 allow_missing=True,
             ),
-        params:
-            settings=section(run, "batch"),
-            network=network(run),
-            epoch=epoch_of,
-            code=code("measure_batch_spectra"),
+            noise=expand(
+                f"results/{run}/spectra/{{epoch}}/noise-{{size}}.npz",
+                size=batch_sizes(run),
+                allow_missing=True,
+            ),
         log:
             f"results/{run}/logs/measure_batch_spectra/{{epoch}}.log",
         benchmark:
@@ -84,42 +60,13 @@ for run in WITH_BATCHES:
             gpu=device_count(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
             runtime=24 * 60,
-        script:
-            "../../scripts/measure_batch_spectra.py"
-
-
-for run in WITH_BATCHES:
-
-    rule:
-        """Tridiagonalise H_B - H for some of the same batches."""
-        name:
-            f"measure_noise_spectra_{run}"
-        input:
-            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
-            dataset=f"results/{run}/dataset.safetensors",
-        output:
-            spectra=expand(
-                f"results/{run}/spectra/{{epoch}}/noise-{{size}}.npz",
-                size=batch_sizes(run),
-                allow_missing=True,
-            ),
         params:
             settings=section(run, "batch"),
             network=network(run),
             epoch=epoch_of,
-            code=code("measure_noise_spectra"),
-        log:
-            f"results/{run}/logs/measure_noise_spectra/{{epoch}}.log",
-        benchmark:
-            f"results/{run}/benchmarks/measure_noise_spectra/{{epoch}}.tsv"
-        conda:
-            "../../envs/torch.yaml"
-        resources:
-            gpu=device_count(RUNS[run]["spectrum"]["device"]),
-            mem_mb=8000,
-            runtime=24 * 60,
+            code=code("measure_batch_spectra"),
         script:
-            "../../scripts/measure_noise_spectra.py"
+            "../../scripts/measure_batch_spectra.py"
 
 
 for run in WITH_AUGMENTATION:
@@ -137,11 +84,6 @@ for run in WITH_AUGMENTATION:
                 factor=factors(run),
                 allow_missing=True,
             ),
-        params:
-            settings=section(run, "augmentation"),
-            network=network(run),
-            epoch=epoch_of,
-            code=code("measure_augmented_spectra"),
         log:
             f"results/{run}/logs/measure_augmented_spectra/{{epoch}}.log",
         benchmark:
@@ -152,5 +94,10 @@ for run in WITH_AUGMENTATION:
             gpu=device_count(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
             runtime=24 * 60,
+        params:
+            settings=section(run, "augmentation"),
+            network=network(run),
+            epoch=epoch_of,
+            code=code("measure_augmented_spectra"),
         script:
             "../../scripts/measure_augmented_spectra.py"

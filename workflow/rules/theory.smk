@@ -5,8 +5,6 @@ rule tabulate_extremal_ritz_values:
     output:
         extremal=table("extremal_ritz_values"),
         shrinkage=table("shrinkage"),
-    params:
-        code=code("tabulate_extremal_ritz_values"),
     log:
         "results/{run}/logs/tabulate_extremal_ritz_values.log",
     conda:
@@ -14,6 +12,8 @@ rule tabulate_extremal_ritz_values:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("tabulate_extremal_ritz_values"),
     script:
         "../../scripts/tabulate_extremal_ritz_values.py"
 
@@ -34,18 +34,19 @@ rule tabulate_predictions:
     output:
         theory=table("theory_vs_empirical"),
         true_hessian=table("true_hessian"),
-    wildcard_constraints:
-        run=one_of(WITH_VARIANCE),
-    params:
-        draws=lambda wildcards: RUNS[wildcards.run]["theory"]["draws"],
-        seed=lambda wildcards: RUNS[wildcards.run]["theory"]["seed"],
-        code=code("tabulate_predictions"),
     log:
         "results/{run}/logs/tabulate_predictions.log",
+    wildcard_constraints:
+        run=one_of(WITH_VARIANCE),
     conda:
         "../../envs/analysis.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        epochs=lambda wildcards: RUNS[wildcards.run]["epochs"],
+        draws=lambda wildcards: RUNS[wildcards.run]["theory"]["draws"],
+        seed=lambda wildcards: RUNS[wildcards.run]["theory"]["seed"],
+        code=code("tabulate_predictions"),
     script:
         "../../scripts/tabulate_predictions.py"

@@ -12,22 +12,22 @@ for run in TRAINED:
                 epoch=configuration.checkpoint_epochs(RUNS[run]),
             ),
             training=f"results/{run}/training.csv",
-        params:
-            settings=section(run, "training"),
-            network=configuration.model_settings(RUNS[run]),
-            epochs=configuration.checkpoint_epochs(RUNS[run]),
-            code=code("train_network"),
         log:
             f"results/{run}/logs/train_network.log",
         benchmark:
             f"results/{run}/benchmarks/train_network.tsv"
+        priority: 20
         conda:
             "../../envs/torch.yaml"
         resources:
             gpu=device_count(RUNS[run]["training"]["device"]),
             mem_mb=4000,
             runtime=24 * 60,
-        priority: 20
+        params:
+            settings=section(run, "training"),
+            network=configuration.model_settings(RUNS[run]),
+            epochs=configuration.checkpoint_epochs(RUNS[run]),
+            code=code("train_network"),
         script:
             "../../scripts/train_network.py"
 
@@ -41,18 +41,18 @@ rule import_checkpoint:
         dataset="results/{run}/dataset.safetensors",
     output:
         checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
-    wildcard_constraints:
-        run=one_of(IMPORTED),
-    params:
-        network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
-        epoch=epoch_of,
-        code=code("import_checkpoint"),
     log:
         "results/{run}/logs/import_checkpoint/{epoch}.log",
+    wildcard_constraints:
+        run=one_of(IMPORTED),
     conda:
         "../../envs/torch.yaml"
     resources:
         mem_mb=4000,
         runtime=10,
+    params:
+        network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
+        epoch=epoch_of,
+        code=code("import_checkpoint"),
     script:
         "../../scripts/import_checkpoint.py"

@@ -9,6 +9,6 @@ from truehessian.operators.base import Operator
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.network import NetworkOperator
-from truehessian.operators.noise import noise
+from truehessian.operators.noise import Noise
 
-__all__ = ["GGN", "Hessian", "LinearCombination", "NetworkOperator", "Operator", "noise"]
+__all__ = ["GGN", "Hessian", "LinearCombination", "NetworkOperator", "Noise", "Operator"]

@@ -1,11 +1,13 @@
-"""The noise of a mini-batch Hessian: what it has that the full-data Hessian has not."""
+"""The noise of a mini-batch matrix: what it has that the full-data matrix has not."""
+
+from typing import Any
 
 from truehessian.operators.algebra import LinearCombination
 from truehessian.operators.network import NetworkOperator
 
 
-def noise(batch: NetworkOperator, full: NetworkOperator) -> LinearCombination:
-    """Form E = H_B - H at the same weights.
+class Noise(LinearCombination):
+    """E = A_B - A at the same weights, for the Hessian A or another mean over examples.
 
     Both have fixed data, so that E is a matrix; a loader that draws new crops at every product
     would give a different one each time.
@@ -20,9 +22,21 @@ def noise(batch: NetworkOperator, full: NetworkOperator) -> LinearCombination:
     ValueError
         The two are of different kinds, or of models of different sizes.
     """
-    if type(batch) is not type(full):
-        raise ValueError(
-            f"batch and full must be operators of one kind, got {type(batch).__name__} "
-            f"and {type(full).__name__}"
-        )
-    return batch - full
+
+    def __init__(self, batch: NetworkOperator, full: NetworkOperator) -> None:
+        if type(batch) is not type(full):
+            raise ValueError(
+                f"batch and full must be operators of one kind, got {type(batch).__name__} "
+                f"and {type(full).__name__}"
+            )
+        super().__init__([(1.0, batch), (-1.0, full)])
+        self.batch, self.full = batch, full
+
+    def describe(self) -> dict[str, Any]:
+        """As the full-data operator, with the size of the batch."""
+        return {
+            **self.full.describe(),
+            "operator": "noise",
+            "noise_of": self.full.name,
+            "batch_size": self.batch.num_examples,
+        }

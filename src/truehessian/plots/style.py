@@ -218,6 +218,10 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     ValueError
         A suffix is none of these.
     """
+    # One layout serves all formats; to find it takes longer than to write the file.
+    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine("none")
     for path in map(Path, paths):
         suffix = path.suffix.removeprefix(".")
         if suffix not in _UNDATED:
@@ -225,3 +229,4 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
         partial = path.with_name(f".{path.name}.part")
         figure.savefig(partial, format=suffix, dpi=200, metadata=_UNDATED[suffix])
         os.replace(partial, path)
+    figure.set_layout_engine(engine)

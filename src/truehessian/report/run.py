@@ -9,6 +9,7 @@ import pandas as pd
 from safetensors import safe_open
 
 from truehessian import spectrum
+from truehessian.tables import read_epochs
 
 
 class RunReport(NamedTuple):
@@ -72,9 +73,9 @@ def _collect_run(folder: Path) -> RunReport:
         raise FileNotFoundError(f"there are no results of run {folder.name!r} in {folder.parent}")
     metadata = {path: spectrum.load(path).metadata for path in _by_epoch(folder, "spectra/*/*.npz")}
     tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("tables/*.csv"))}
-    variances = [pd.read_csv(path) for path in sorted(folder.glob("variance/*.csv"))]
+    variances = sorted(folder.glob("variance/*.csv"), key=lambda path: int(path.stem))
     if variances and "variance" not in tables:
-        tables["variance"] = pd.concat(variances).sort_values("epoch", kind="stable")
+        tables["variance"] = read_epochs(variances)
     training = folder / "training.csv"
     return RunReport(
         name=folder.name,

@@ -1,0 +1,59 @@
+"""Rule measure_directions: a checkpoint, data and Ritz vectors in, variances and quotients out."""
+
+from typing import Any
+
+import torch
+
+from truehessian import held_out, measurement, operators, prediction, stage, variance
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    vectors: str,
+    *,
+    variance_out: str,
+    subspace_out: str,
+    held_out_out: str,
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    names, ritz, values = measurement.named_directions(measurement.load_extremal_vectors(vectors))
+    group_size, seed = settings["group_size"], settings["seed"]
+
+    train = measurement.shuffled(source.dataset.train, seed)
+    hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
+    random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
+    estimate = variance.along_directions(hessian, torch.cat([random, ritz]))
+    labels = [f"random-{number + 1}" for number in range(len(random))] + names
+    variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
+    own = slice(len(random), None)
+    noise = prediction.subspace_noise(
+        values,
+        estimate.covariance[own, own].cpu().numpy(),
+        estimate.projected[:, own, own].cpu().numpy(),
+        group_size=group_size,
+        num_examples=estimate.num_examples,
+    )
+    prediction.save_subspace(subspace_out, noise)
+
+    test = measurement.shuffled(source.dataset.test, seed)
+    folds = [
+        source.operator(operators.Hessian, part)
+        for part in measurement.disjoint_parts(test, settings["held_out_folds"])
+    ]
+    steps, tolerance = settings["held_out_steps"], settings["tolerance"]
+    runs = [
+        measurement.measure(fold, steps=steps, seed=seed, tolerance=tolerance)[1][0]
+        for fold in folds
+    ]
+    quotients = variance.along_directions(
+        source.operator(operators.Hessian, test, chunk_size=group_size), ritz
+    )
+    frame = held_out.table(names, values, quotients, held_out.brackets(folds, runs))
+    frame.to_csv(held_out_out, index=False)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

@@ -1,0 +1,48 @@
+"""Rule measure_full_spectra: a checkpoint and its data in, spectra and Ritz vectors out."""
+
+from typing import Any
+
+from truehessian import measurement, operators, spectrum, stage
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    spectrum_out: str,
+    vectors_out: str,
+    ggn_out: str,
+    test_out: str,
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+    epoch: int,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    how = {
+        "probes": settings["probes"],
+        "seed": settings["seed"],
+        "tolerance": settings["tolerance"],
+        "epoch": epoch,
+    }
+    steps = settings["steps"]
+    hessian = source.operator(operators.Hessian, source.dataset.train)
+    measured, runs = measurement.measure(hessian, steps=steps, split="train", **how)
+    spectrum.save(spectrum_out, measured)
+    measurement.save_extremal_vectors(vectors_out, runs[0], settings["vectors"])
+
+    test = source.operator(operators.Hessian, source.dataset.test)
+    spectrum.save(test_out, measurement.measure(test, steps=steps, split="test", **how)[0])
+
+    ggn = source.operator(operators.GGN, source.dataset.train)
+    measured, _ = measurement.measure(
+        ggn,
+        steps=settings["ggn_steps"],
+        ends=["largest"],  # the smallest is zero, of which there is no relative error
+        split="train",
+        **how,
+    )
+    spectrum.save(ggn_out, measured)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

@@ -1,0 +1,27 @@
+"""Rule plot_extremes: tables of extremes in, box plots and shrinkage out."""
+
+import pandas as pd
+
+from truehessian import plots, stage
+from truehessian.spectrum import ENDS
+
+
+def main(
+    extremal: str,
+    shrinkage: str,
+    *,
+    boxplots_out: list[str],
+    shrinkage_out: list[str],
+    batch_sizes: list[int],
+    formats: list[str],
+) -> None:
+    frame = pd.read_csv(extremal)
+    panels = [(size, end) for size in batch_sizes for end in ENDS]
+    for number, (size, end) in enumerate(panels):
+        files = boxplots_out[number * len(formats) : (number + 1) * len(formats)]
+        plots.save(plots.boxplot(frame, size, end), files)
+    plots.save(plots.shrinkage(pd.read_csv(shrinkage)), shrinkage_out)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)
