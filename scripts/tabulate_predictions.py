@@ -26,11 +26,12 @@ def main(
         draws=draws,
         seed=seed,
     )
-    tables.write(theory, *theory_out, caption="Predicted and measured extremes of batch Hessians")
+    csv, tex, md = theory_out
+    tables.write(theory, csv, tex, md, caption="Predicted and measured extremes of batch Hessians")
+    estimates = tables.true_hessian(extremes, variances, tables.read_epochs(held_out))
+    csv, tex, md = true_hessian_out
     tables.write(
-        tables.true_hessian(extremes, variances, tables.read_epochs(held_out)),
-        *true_hessian_out,
-        caption="Estimates of the true Hessian's extreme eigenvalues",
+        estimates, csv, tex, md, caption="Estimates of the true Hessian's extreme eigenvalues"
     )
 
 

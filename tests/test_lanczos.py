@@ -134,12 +134,12 @@ def test_tolerance_stops_early_with_the_stated_accuracy(matrix, values):
     assert ritz(run).values[-1] == pytest.approx(values.max(), rel=1e-6)
 
 
-def test_relative_errors_are_no_smaller_than_the_true_ones():
-    matrix = matrix_with(SPECTRA["geometric"], 0)
-    for steps in range(3, 12):
-        result = ritz(tridiagonalise(matrix.mv, probe_vector(40, 0), steps))
-        errors = relative_errors(result)
-        for end, place in (("largest", -1), ("smallest", 0)):
-            exact = SPECTRA["geometric"].max() if end == "largest" else SPECTRA["geometric"].min()
-            error = abs(result.values[place] - exact) / abs(result.values[place])
-            assert error <= 1.5 * errors[end] + 1e-13
+@pytest.mark.parametrize("num_steps", range(2, 14))
+def test_error_estimates_are_of_the_order_of_the_error_at_least(matrix, values, num_steps):
+    result = ritz(tridiagonalise(matrix.mv, probe_vector(len(matrix), 0), num_steps))
+    estimates = relative_errors(result)
+    for end, place, exact in (("largest", -1, values.max()), ("smallest", 0, values.min())):
+        # Before it has settled a Ritz value may belong to another eigenvalue further in.
+        if estimates[end] < 0.01:
+            error = abs((result.values[place] - exact) / result.values[place])
+            assert error <= 3 * estimates[end] + 1e-13

@@ -188,8 +188,9 @@ def ritz(run: Tridiagonalisation) -> Ritz:
 def relative_errors(result: Ritz) -> dict[str, float]:
     """Estimate the relative errors of the extreme Ritz values.
 
-    A residual r bounds the error by r, and by r² / gap with the gap to the rest of the spectrum,
-    for which the next Ritz value stands; the smaller of the two counts.
+    A residual r bounds the error by r, and by r² / gap with the gap to the rest of the spectrum.
+    The next Ritz value stands for that rest, which is trusted once r is below a tenth of the Ritz
+    value and below the gap.
 
     Returns
     -------
@@ -207,7 +208,8 @@ def relative_errors(result: Ritz) -> dict[str, float]:
             continue
         residual = result.residuals[own]
         gap = abs(result.values[own] - result.values[other])
-        bound = min(residual, residual**2 / gap) if gap > 0 else residual
+        settled = residual < min(gap, 0.1 * abs(result.values[own]))
+        bound = residual**2 / gap if settled else residual
         errors[end] = float(bound / abs(result.values[own]))
     return errors
 

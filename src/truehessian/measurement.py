@@ -15,7 +15,7 @@ from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
-from truehessian.spectrum import ENDS, Spectrum
+from truehessian.spectrum import ARRAYS, ENDS, Spectrum
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
 
@@ -132,7 +132,8 @@ def measure(
         **metadata,
     }
     arrays = [_padded(run, steps) for run in runs]
-    return Spectrum(*(np.stack(column) for column in zip(*arrays, strict=True)), facts), runs
+    stacked = [np.stack(column) for column in zip(*arrays, strict=True)]
+    return Spectrum(**dict(zip(ARRAYS, stacked, strict=True)), metadata=facts), runs
 
 
 def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
@@ -148,7 +149,7 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
         "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
     }
     arrays = [np.stack(column) for column in zip(*(fold[:5] for fold in folds), strict=True)]
-    return Spectrum(*arrays, metadata, indices)
+    return Spectrum(**dict(zip(ARRAYS, arrays, strict=True)), metadata=metadata, indices=indices)
 
 
 def draw_folds(num_examples: int, batch_size: int, folds: int, seed: int) -> NDArray:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 End = Literal["largest", "smallest"]
 ENDS: tuple[End, End] = ("largest", "smallest")
 
-_ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
+# Names of the arrays of a spectrum, as in its file.
+ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
 
 
 class Spectrum(NamedTuple):
@@ -50,7 +51,7 @@ class Spectrum(NamedTuple):
 
 def save(path: str | Path, spectrum: Spectrum) -> None:
     """Write a spectrum as an NPZ archive whose entry `metadata` is JSON."""
-    arrays = {name: getattr(spectrum, name) for name in _ARRAYS}
+    arrays = {name: getattr(spectrum, name) for name in ARRAYS}
     if spectrum.indices is not None:
         arrays["indices"] = spectrum.indices
     np.savez(path, metadata=json.dumps(spectrum.metadata, sort_keys=True), **arrays)
@@ -68,7 +69,7 @@ def load(path: str | Path) -> Spectrum:
         # Opened here and not by NumPy, which leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return Spectrum(
-                *(archive[name] for name in _ARRAYS),
+                **{name: archive[name] for name in ARRAYS},
                 metadata=json.loads(str(archive["metadata"])),
                 indices=archive.get("indices"),
             )

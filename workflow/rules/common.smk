@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 # The package lies beside the workflow. Scripts find it here too when they run in a conda
-# environment, which holds the dependencies only.
-SOURCE = str(Path(workflow.basedir) / "src")
-if SOURCE not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [SOURCE, os.environ.get("PYTHONPATH")])
-    )
-    sys.path.insert(0, SOURCE)
+# environment, which holds the dependencies only. A network of one's own may lie in the working
+# directory.
+for folder in [os.getcwd(), str(Path(workflow.basedir) / "src")]:
+    if folder not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [folder, os.environ.get("PYTHONPATH")])
+        )
+        sys.path.insert(0, folder)
 
 from truehessian import config as configuration
-from truehessian.stage.fingerprint import fingerprint
+from truehessian.stage.fingerprint import fingerprint, module_fingerprint
 
 try:
     configuration.check(
@@ -48,8 +49,16 @@ def one_of(names):
 
 
 def code(script):
-    """Fingerprint of a script and of all project code that it reaches."""
-    return fingerprint(Path(workflow.basedir) / "scripts" / f"{script}.py")
+    """Fingerprint of a script and of all project code that it reaches, as the run began.
+
+    Jobs read the workflow again. They inherit the first reading's fingerprint, under which their
+    outputs are recorded, so that a stage notices if its code was edited while it was queued.
+    """
+    variable = f"TRUEHESSIAN_CODE_{script}"
+    if workflow.is_main_process or variable not in os.environ:
+        path = Path(workflow.basedir) / "scripts" / f"{script}.py"
+        os.environ[variable] = fingerprint(path)
+    return os.environ[variable]
 
 
 def section(run, name):
@@ -63,6 +72,12 @@ def section(run, name):
 def settings(name):
     """`section` as a function of wildcards."""
     return lambda wildcards: section(wildcards.run, name)
+
+
+def network_code(run):
+    """Fingerprint of the module of a network that has to be imported, else None."""
+    source, colon, _ = RUNS[run]["model"]["name"].partition(":")
+    return module_fingerprint(source) if colon else None
 
 
 def network(run):

@@ -22,6 +22,7 @@ rule measure_full_spectra:
     params:
         settings=settings("spectrum"),
         network=network_of,
+        code_network=lambda wildcards: network_code(wildcards.run),
         epoch=epoch_of,
         code=code("measure_full_spectra"),
     script:
@@ -63,6 +64,7 @@ for run in WITH_BATCHES:
         params:
             settings=section(run, "batch"),
             network=network(run),
+            code_network=network_code(run),
             epoch=epoch_of,
             code=code("measure_batch_spectra"),
         script:
@@ -97,6 +99,7 @@ for run in WITH_AUGMENTATION:
         params:
             settings=section(run, "augmentation"),
             network=network(run),
+            code_network=network_code(run),
             epoch=epoch_of,
             code=code("measure_augmented_spectra"),
         script:

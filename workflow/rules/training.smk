@@ -26,6 +26,7 @@ for run in TRAINED:
         params:
             settings=section(run, "training"),
             network=configuration.model_settings(RUNS[run]),
+            code_network=network_code(run),
             epochs=configuration.checkpoint_epochs(RUNS[run]),
             code=code("train_network"),
         script:
@@ -52,6 +53,7 @@ rule import_checkpoint:
         runtime=10,
     params:
         network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
+        code_network=lambda wildcards: network_code(wildcards.run),
         epoch=epoch_of,
         code=code("import_checkpoint"),
     script:

@@ -24,6 +24,7 @@ rule measure_directions:
     params:
         settings=settings("variance"),
         network=network_of,
+        code_network=lambda wildcards: network_code(wildcards.run),
         code=code("measure_directions"),
     script:
         "../../scripts/measure_directions.py"

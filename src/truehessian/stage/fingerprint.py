@@ -7,6 +7,7 @@ docstrings and formatting taken away.
 
 import ast
 import hashlib
+import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -44,6 +45,22 @@ def module_digests(script: Path, source: Path | None = None) -> dict[str, str]:
         name: hashlib.sha256(meaning(path).encode()).hexdigest()
         for name, path in sorted(modules.items())
     }
+
+
+def module_fingerprint(name: str) -> str:
+    """Hash the meaning of one importable module, without importing it (but for its parents).
+
+    Raises
+    ------
+    ModuleNotFoundError
+        There is no such module, or it is not a Python file.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ModuleNotFoundError(
+            f"no Python file for module {name!r}; put it into the working directory or install it"
+        )
+    return hashlib.sha256(meaning(Path(spec.origin)).encode()).hexdigest()
 
 
 def closure(script: Path, source: Path) -> dict[str, Path]:

@@ -20,7 +20,9 @@ class Job(NamedTuple):
     outputs
         Named output files; a list where a name has several.
     settings
-        Parameters by name, but for the fingerprint.
+        Parameters by name, but for the fingerprints.
+    code_network
+        Fingerprint of the module of a user's own network.
     """
 
     script: Path
@@ -30,12 +32,14 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     threads: int
     log: Path | None
+    code_network: str | None = None
 
     @classmethod
     def from_snakemake(cls, snakemake: Any) -> "Job":
         """Read the object that Snakemake injects into a script."""
         settings = dict(snakemake.params.items())
         code = settings.pop("code")
+        code_network = settings.pop("code_network", None)
         return cls(
             Path(snakemake.scriptdir) / f"{code.partition(':')[0]}.py",
             code,
@@ -44,6 +48,7 @@ class Job(NamedTuple):
             settings,
             snakemake.threads,
             Path(snakemake.log[0]) if snakemake.log else None,
+            code_network,
         )
 
     def files(self) -> dict[str, Path]:

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# A setting by one of these names says how a result is come by, not what it is. The device counts
-# by its class, in the environment.
+# A key of a config section by one of these names says how a result is come by, not what it is. The
+# device counts by its class, in the environment. Arguments of a network all count.
 _WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "device"})
 
 
@@ -42,7 +42,7 @@ def make(
     parts = {
         "stage": name,
         "code": modules,
-        "settings": normalised(settings),
+        "settings": normalised({**settings, **_effective(settings.get("settings"))}),
         "inputs": inputs,
         "environment": environment,
     }
@@ -53,16 +53,19 @@ def make(
 def normalised(value: Any) -> Any:
     """Bring settings into one form: sorted keys, lists for tuples, whole floats as integers."""
     if isinstance(value, dict):
-        return {
-            str(key): normalised(value[key])
-            for key in sorted(value, key=str)
-            if key not in _WITHOUT_EFFECT
-        }
+        return {str(key): normalised(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
         return [normalised(item) for item in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
+
+
+def _effective(section: dict[str, Any] | None) -> dict[str, Any]:
+    if section is None:
+        return {}
+    kept = {name: value for name, value in section.items() if name not in _WITHOUT_EFFECT}
+    return {"settings": kept}
 
 
 def file_digest(path: str | Path) -> str:

@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
             _run(main, job, stored)
         except Exception as error:
             logger.exception("%s failed", job.script.stem)
-            print(f"{job.script.stem}: {error}\n(log: {job.log})", file=sys.stderr)
+            reason = str(error) or type(error).__name__
+            print(f"{job.script.stem}: {reason}\n(log: {job.log})", file=sys.stderr)
             raise SystemExit(1) from error
 
 
@@ -60,7 +62,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
     key = _key(job)
     with store.exclusive(key):
         drafts = {name: _draft(path) for name, path in job.files().items()}
-        if store.restore(key, drafts):
+        if _restore(key, drafts):
             logger.info("restored from the store, key %s", key.digest)
         else:
             logger.info("computing, key %s is not in the store (%s)", key.digest, store.root())
@@ -81,15 +83,29 @@ def _compute_drafts(
     main: Callable[..., None], job: Job, drafts: dict[str, Path], state: Path
 ) -> None:
     begin = time.perf_counter()
-    try:
+    with _removed_after_an_error(drafts):
         for draft in drafts.values():
             draft.parent.mkdir(parents=True, exist_ok=True)
         job.call(main, drafts, state)
+        missing = [draft.name for draft in drafts.values() if not draft.is_file()]
+        if missing:
+            raise RuntimeError(f"the script has not written {', '.join(missing)}")
+    logger.info("computed in %.1f s", time.perf_counter() - begin)
+
+
+def _restore(key: keys.Key, drafts: dict[str, Path]) -> bool:
+    with _removed_after_an_error(drafts):
+        return store.restore(key, drafts)
+
+
+@contextmanager
+def _removed_after_an_error(drafts: dict[str, Path]) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         for draft in drafts.values():
             shutil.rmtree(draft.parent, ignore_errors=True)
         raise
-    logger.info("computed in %.1f s", time.perf_counter() - begin)
 
 
 def _keep(key: keys.Key, drafts: dict[str, Path]) -> None:
@@ -133,7 +149,8 @@ def _environment(job: Job) -> dict[str, str]:
 
     wanted = job.settings.get("settings", {}).get("device", "auto")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
+    network = {} if job.code_network is None else {"network": job.code_network}
+    return network | {
         "device": automatic if wanted == "auto" else wanted.partition(":")[0],
         "torch": torch.__version__.partition("+")[0],
     }

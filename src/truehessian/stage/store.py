@@ -92,13 +92,14 @@ def restore(key: Key, outputs: dict[str, Path]) -> bool:
             shutil.copyfile(folder / name, path)
             if file_digest(path) != manifest["outputs"][name]["sha256"]:
                 raise ValueError(f"{name} has changed since it was stored")
-        os.utime(folder / _MANIFEST)
+        with contextlib.suppress(OSError):  # a store that can only be read serves as well
+            os.utime(folder / _MANIFEST)
     except FileNotFoundError:
         if not folder.exists():
             return False
         _drop(folder, outputs, "a file is missing")
         return False
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         _drop(folder, outputs, str(error))
         return False
     return True
@@ -125,7 +126,12 @@ def exclusive(key: Key) -> Iterator[None]:
     The lock is the operating system's and goes with the process, however it dies.
     """
     path = root() / "locks" / f"{key.digest}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the store {root()} cannot be written to ({error}); set {VARIABLE} to another folder"
+        ) from error
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -1,0 +1,87 @@
+"""What the README shows works as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import save_file
+
+from truehessian import config, models
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def named(language: str, name: str) -> str:
+    (block,) = [block for block in blocks(language) if block.startswith(f"# {name}\n")]
+    return block
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "1"]
+    environment = {**os.environ, "TRUEHESSIAN_CACHE": str(folder / "cache")}
+    return subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_every_block_is_of_a_kind_that_is_tested():
+    kinds = set(re.findall(r"```(\w+)\n", README))
+    assert kinds == {"console", "python", "yaml"}
+    assert len(blocks("python")) == 2
+    assert [line.split()[:3] for line in blocks("console")[0].splitlines()] == [
+        ["uv", "run", "snakemake"],
+        ["uv", "run", "pytest"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "own.yaml"])
+def test_configurations_are_valid(name):
+    settings = yaml.safe_load(named("yaml", name))
+    config.check(settings, SCHEMA)
+
+
+def test_changed_experiment_is_planned_without_its_data(tmp_path):
+    (tmp_path / "mine.yaml").write_text(named("yaml", "mine.yaml"))
+    dry = snakemake(tmp_path, "--configfile", "mine.yaml", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "train_network_wide" in dry.stdout + dry.stderr
+    plan = snakemake(tmp_path, "plan", "--configfile", "mine.yaml")
+    assert plan.returncode == 0, plan.stderr
+    assert "wide" in plan.stdout
+
+
+def test_own_network_goes_from_its_weights_to_a_spectrum(tmp_path, monkeypatch):
+    (tmp_path / "mynet.py").write_text(named("python", "mynet.py"))
+    settings = named("yaml", "own.yaml")
+    (tmp_path / "own.yaml").write_text(settings)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = models.build("mynet:make", num_classes=10, input_shape=(1, 8, 8), seed=0, hidden=32)
+    (tmp_path / "weights").mkdir()
+    save_file(network.state_dict(), tmp_path / "weights" / "10.safetensors")
+    target = "results/own/spectra/10/full.npz"
+    run = snakemake(tmp_path, "--configfile", "own.yaml", "--", target)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert (tmp_path / target).exists()
+
+
+def test_notebook_example_runs():
+    (example,) = [block for block in blocks("python") if "operators.Hessian" in block]
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 3
+
+
+def test_figure_and_links_exist():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
