@@ -8,9 +8,8 @@ from truehessian import report, stage
 def main(
     files: list[str], templates: list[str], *, report_out: str, runs: list[str], results: str
 ) -> None:
-    assert files
     page = report.render(
-        report.collect(results, runs),
+        report.collect(results, runs, files),
         title="Spectra of sample Hessians",
         template_folder=Path(templates[0]).parent,
     )

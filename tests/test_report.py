@@ -442,3 +442,11 @@ def test_numbers_have_three_significant_digits(value, text):
 )
 def test_errors_have_two_significant_digits_and_values_as_many_places(value, error, text):
     assert wording.with_error(value, error).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_files_left_by_another_experiment_are_kept_out(tmp_path):
+    root = write_run(tmp_path)
+    kept = [path for path in root.rglob("*.*") if path.stem != "stem-full-30"]
+    (run,) = report.collect(tmp_path, ["run"], kept)
+    assert "variance" in run.figures
+    assert "stem-full-30" not in run.figures

@@ -195,7 +195,10 @@ def files_of(run):
     files = [path for name in figures_of(run) for path in figure(name)]
     files += [path for name in tables_of(run) for path in table(name)]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
-    return expand(files, run=run) + spectra_of(run)
+    files = expand(files, run=run) + spectra_of(run)
+    if run in WITH_VARIANCE:
+        files += per_epoch("results/{run}/variance/{epoch}.csv", run)
+    return files
 
 
 def contract_files(wildcards):

@@ -1,7 +1,7 @@
 """What the report knows of one run, read from its folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,11 @@ class RunReport(NamedTuple):
     spectra: pd.DataFrame | None = None
 
 
-def collect(results_dir: str | Path, run_names: Sequence[str]) -> list[RunReport]:
+def collect(
+    results_dir: str | Path,
+    run_names: Sequence[str],
+    files: Collection[str | Path] | None = None,
+) -> list[RunReport]:
     """Read the results of runs.
 
     Parameters
@@ -52,6 +56,9 @@ def collect(results_dir: str | Path, run_names: Sequence[str]) -> list[RunReport
         The folder that holds one folder per run.
     run_names
         Which runs, in the order of the report.
+    files
+        Figures, tables and spectra to take; by default all that there are. What an earlier
+        experiment left behind in a run's folder is thus kept out.
 
     Returns
     -------
@@ -65,15 +72,22 @@ def collect(results_dir: str | Path, run_names: Sequence[str]) -> list[RunReport
     ValueError
         A spectrum file is damaged.
     """
-    return [_collect_run(Path(results_dir) / name) for name in run_names]
+    wanted = None if files is None else {Path(file).resolve() for file in files}
+    return [_collect_run(Path(results_dir) / name, wanted) for name in run_names]
 
 
-def _collect_run(folder: Path) -> RunReport:
+def _collect_run(folder: Path, wanted: Collection[Path] | None) -> RunReport:
     if not folder.is_dir():
         raise FileNotFoundError(f"there are no results of run {folder.name!r} in {folder.parent}")
-    metadata = {path: spectrum.load(path).metadata for path in _by_epoch(folder, "spectra/*/*.npz")}
-    tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("tables/*.csv"))}
-    variances = sorted(folder.glob("variance/*.csv"), key=lambda path: int(path.stem))
+
+    def find(pattern: str) -> list[Path]:
+        found = sorted(folder.glob(pattern))
+        return found if wanted is None else [path for path in found if path.resolve() in wanted]
+
+    by_epoch = sorted(find("spectra/*/*.npz"), key=lambda path: (len(path.parent.name), path))
+    metadata = {path: spectrum.load(path).metadata for path in by_epoch}
+    tables = {path.stem: pd.read_csv(path) for path in find("tables/*.csv")}
+    variances = sorted(find("variance/*.csv"), key=lambda path: int(path.stem))
     if variances and "variance" not in tables:
         tables["variance"] = read_epochs(variances)
     training = folder / "training.csv"
@@ -82,19 +96,13 @@ def _collect_run(folder: Path) -> RunReport:
         summary=_summary(folder, metadata),
         # SVG comes last in the alphabet, and so is preferred to PNG.
         figures={
-            path.stem: path
-            for suffix in ("png", "svg")
-            for path in sorted(folder.glob(f"figures/*.{suffix}"))
+            path.stem: path for suffix in ("png", "svg") for path in find(f"figures/*.{suffix}")
         },
         tables=tables,
         training=pd.read_csv(training) if training.exists() else None,
         stages=_stages(folder),
         spectra=_spectra(metadata),
     )
-
-
-def _by_epoch(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern), key=lambda path: (len(path.parent.name), path))
 
 
 def _summary(folder: Path, metadata: dict[Path, dict[str, Any]]) -> dict[str, Any]:

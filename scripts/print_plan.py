@@ -1,0 +1,22 @@
+"""Rule plan: configurations of runs in, a table of what they cost on the standard output."""
+
+from pathlib import Path
+from typing import Any
+
+from truehessian import config, plan, spectrum, stage
+
+
+def main(*, runs: dict[str, Any], results: str) -> None:
+    folder = Path(results)
+    plans = [plan.plan(name, run, config.num_parameters(run)) for name, run in runs.items()]
+    rates = {
+        name: plan.rate(
+            [spectrum.load(path).metadata for path in folder.glob(f"{name}/spectra/*/full.npz")]
+        )
+        for name in runs
+    }
+    print(plan.render(plans, lambda path: (folder / path).exists(), rates))
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)
