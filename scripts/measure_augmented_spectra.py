@@ -1,5 +1,6 @@
 """Rule measure_augmented_spectra: a checkpoint and its data in, one spectrum per factor out."""
 
+from pathlib import Path
 from typing import Any
 
 from truehessian import measurement, operators, spectrum, stage
@@ -14,6 +15,7 @@ def main(
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
+    state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     data = source.dataset
@@ -34,6 +36,7 @@ def main(
             epoch=epoch,
             split="train",
             factor=item["factor"],
+            state=state / str(item["factor"]),
         )
         spectrum.save(path, measured)
 

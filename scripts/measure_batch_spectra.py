@@ -1,5 +1,6 @@
 """Rule measure_batch_spectra: a checkpoint and its data in, spectra of batches and noise out."""
 
+from pathlib import Path
 from typing import Any
 
 from truehessian import measurement, operators, spectrum, stage
@@ -14,6 +15,7 @@ def main(
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
+    state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
@@ -30,11 +32,15 @@ def main(
         batches, noises = [], []
         for fold, positions in enumerate(indices):
             batch = source.operator(operators.Hessian, train.subset(positions))
-            batches.append(measurement.measure(batch, steps=settings["steps"], **how)[0])
+            own = state / f"{size}-{fold}"
+            steps = settings["steps"]
+            batches.append(measurement.measure(batch, steps=steps, state=own / "batch", **how)[0])
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
                 steps = settings["noise_steps"]
-                noises.append(measurement.measure(noise, steps=steps, **how)[0])
+                noises.append(
+                    measurement.measure(noise, steps=steps, state=own / "noise", **how)[0]
+                )
         spectrum.save(batch_out[number], measurement.stack_folds(batches, indices))
         spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
 

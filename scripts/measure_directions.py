@@ -1,5 +1,6 @@
 """Rule measure_directions: a checkpoint, data and Ritz vectors in, variances and quotients out."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ def main(
     held_out_out: str,
     settings: dict[str, Any],
     network: dict[str, Any] | None,
+    state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     names, ritz, values = measurement.named_directions(measurement.load_extremal_vectors(vectors))
@@ -45,8 +47,10 @@ def main(
     ]
     steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
-        measurement.measure(fold, steps=steps, seed=seed, tolerance=tolerance)[1][0]
-        for fold in folds
+        measurement.measure(
+            fold, steps=steps, seed=seed, tolerance=tolerance, state=state / f"fold-{number}"
+        )[1][0]
+        for number, fold in enumerate(folds)
     ]
     quotients = variance.along_directions(
         source.operator(operators.Hessian, test, chunk_size=group_size), ritz

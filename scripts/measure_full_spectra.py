@@ -1,5 +1,6 @@
 """Rule measure_full_spectra: a checkpoint and its data in, spectra and Ritz vectors out."""
 
+from pathlib import Path
 from typing import Any
 
 from truehessian import measurement, operators, spectrum, stage
@@ -16,6 +17,7 @@ def main(
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
+    state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     how = {
@@ -26,12 +28,15 @@ def main(
     }
     steps = settings["steps"]
     hessian = source.operator(operators.Hessian, source.dataset.train)
-    measured, runs = measurement.measure(hessian, steps=steps, split="train", **how)
+    measured, runs = measurement.measure(
+        hessian, steps=steps, split="train", state=state / "train", **how
+    )
     spectrum.save(spectrum_out, measured)
     measurement.save_extremal_vectors(vectors_out, runs[0], settings["vectors"])
 
     test = source.operator(operators.Hessian, source.dataset.test)
-    spectrum.save(test_out, measurement.measure(test, steps=steps, split="test", **how)[0])
+    measured, _ = measurement.measure(test, steps=steps, split="test", state=state / "test", **how)
+    spectrum.save(test_out, measured)
 
     ggn = source.operator(operators.GGN, source.dataset.train)
     measured, _ = measurement.measure(
@@ -39,6 +44,7 @@ def main(
         steps=settings["ggn_steps"],
         ends=["largest"],  # the smallest is zero, of which there is no relative error
         split="train",
+        state=state / "ggn",
         **how,
     )
     spectrum.save(ggn_out, measured)

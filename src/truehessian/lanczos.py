@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from truehessian.recurrence import Journal, Recurrence
+
 logger = logging.getLogger(__name__)
 
 # Whether the wanted ends have converged is looked at every so many steps.
@@ -95,6 +97,7 @@ def tridiagonalise(
     device: torch.device | str | None = None,
     tolerance: float | None = None,
     ends: Collection[str] = ("largest", "smallest"),
+    journal: Journal | None = None,
 ) -> Tridiagonalisation:
     """Run m steps of the Lanczos recurrence with full reorthogonalisation, twice at every step.
 
@@ -115,6 +118,9 @@ def tridiagonalise(
         `relative_errors`. By default all steps are done.
     ends
         Which extremes `tolerance` is about, of `largest` and `smallest`.
+    journal
+        Where to note the state from time to time, and to go on from what is noted there; the
+        result has the same bits as that of an undisturbed run.
 
     Returns
     -------
@@ -133,39 +139,17 @@ def tridiagonalise(
     Golub & Van Loan (2013), Matrix Computations, Sec. 10.3.
     Giraud et al. (2005), Numer. Math. 101, 87-100: classical Gram-Schmidt twice is enough.
     """
-    num_params = start.numel()
-    if not 1 <= num_steps <= num_params:
-        raise ValueError(
-            f"num_steps must be in 1 .. {num_params}, the order of the matrix, got {num_steps}"
-        )
-    dtype, device = dtype or start.dtype, torch.device(device or start.device)
-    current = start.to(device=device, dtype=torch.float64)
-    norm = current.norm().item()
-    if not 0 < norm < float("inf"):
-        raise ValueError(f"start must be a finite vector other than zero, its norm is {norm}")
-    basis = torch.empty(num_steps, num_params, dtype=dtype, device=device)
-    diagonal: list[float] = []
-    off_diagonal: list[float] = []
-    largest = 0.0  # running estimate of the norm of A, the scale of a breakdown
-    current = current / norm
-    for step in range(num_steps):
-        basis[step] = current.to(dtype)
-        image = _checked(matvec(basis[step]), step).to(device=device, dtype=torch.float64)
-        largest = max(largest, image.norm().item())
-        diagonal.append(_orthogonalise(image, basis[: step + 1]))
-        off_diagonal.append(image.norm().item())
-        if off_diagonal[-1] <= _breakdown(largest, dtype):
-            logger.info("the Krylov space is exhausted after %d steps", step + 1)
-            off_diagonal[-1] = 0.0
-            break
-        if _converged(diagonal, off_diagonal, tolerance, ends):
-            logger.info("%s converged after %d steps", " and ".join(ends), step + 1)
-            break
-        current = image / off_diagonal[-1]
-    steps = len(diagonal)
-    return Tridiagonalisation(
-        np.array(diagonal), np.array(off_diagonal[:-1]), off_diagonal[-1], basis[:steps]
-    )
+    device = torch.device(device or start.device)
+    recurrence = Recurrence(_unit(start, num_steps).to(device), num_steps, dtype or start.dtype)
+    if journal is not None:
+        journal.resume(recurrence)
+    while recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends):
+        _advance(recurrence, matvec)
+        if journal is not None:
+            journal.record(recurrence)
+    if journal is not None:
+        journal.record(recurrence)
+    return _so_far(recurrence)
 
 
 def ritz(run: Tridiagonalisation) -> Ritz:
@@ -250,6 +234,59 @@ def orthogonality(run: Tridiagonalisation) -> float:
     return gram.abs().max().item()
 
 
+def _unit(start: Tensor, num_steps: int) -> Tensor:
+    num_params = start.numel()
+    if not 1 <= num_steps <= num_params:
+        raise ValueError(
+            f"num_steps must be in 1 .. {num_params}, the order of the matrix, got {num_steps}"
+        )
+    norm = start.double().norm().item()
+    if not 0 < norm < float("inf"):
+        raise ValueError(f"start must be a finite vector other than zero, its norm is {norm}")
+    return start.double() / norm
+
+
+def _advance(recurrence: Recurrence, matvec: Callable[[Tensor], Tensor]) -> None:
+    """Do one step: one product, orthogonalised against all basis vectors."""
+    step, basis = recurrence.steps, recurrence.basis
+    basis[step] = recurrence.current.to(basis.dtype)
+    product = _checked(matvec(basis[step]), step)
+    # A copy always: what comes back may be the very vector that went in.
+    image = product.to(device=basis.device, dtype=torch.float64, copy=True)
+    recurrence.largest = max(recurrence.largest, image.norm().item())
+    recurrence.diagonal.append(_orthogonalise(image, basis[: step + 1]))
+    norm = image.norm().item()
+    if norm <= _breakdown(recurrence.largest, basis.dtype):
+        logger.info("the Krylov space is exhausted after %d steps", step + 1)
+        norm = 0.0
+    recurrence.off_diagonal.append(norm)
+    if norm:
+        recurrence.current = image / norm
+
+
+def _finished(recurrence: Recurrence, tolerance: float | None, ends: Collection[str]) -> bool:
+    """Whether the Krylov space is exhausted, or the wanted ends have converged."""
+    steps = recurrence.steps
+    if steps and recurrence.off_diagonal[-1] == 0:
+        return True
+    if tolerance is None or steps == 0 or steps % _CHECK_EVERY:
+        return False
+    errors = relative_errors(ritz(_so_far(recurrence)))
+    converged = all(errors[end] <= tolerance for end in ends)
+    if converged:
+        logger.info("%s converged after %d steps", " and ".join(ends), steps)
+    return converged
+
+
+def _so_far(recurrence: Recurrence) -> Tridiagonalisation:
+    return Tridiagonalisation(
+        np.array(recurrence.diagonal),
+        np.array(recurrence.off_diagonal[:-1]),
+        recurrence.off_diagonal[-1],
+        recurrence.basis[: recurrence.steps],
+    )
+
+
 def _orthogonalise(image: Tensor, basis: Tensor) -> float:
     """Remove from `image`, in place, all components along the rows of `basis`, twice.
 
@@ -264,22 +301,6 @@ def _orthogonalise(image: Tensor, basis: Tensor) -> float:
             image[slab] -= overlaps @ basis[:, slab].double()
         component += overlaps[-1].item()
     return component
-
-
-def _converged(
-    diagonal: list[float],
-    off_diagonal: list[float],
-    tolerance: float | None,
-    ends: Collection[str],
-) -> bool:
-    if tolerance is None or len(diagonal) % _CHECK_EVERY:
-        return False
-    empty = torch.empty(0)
-    so_far = Tridiagonalisation(
-        np.array(diagonal), np.array(off_diagonal[:-1]), off_diagonal[-1], empty
-    )
-    errors = relative_errors(ritz(so_far))
-    return all(errors[end] <= tolerance for end in ends)
 
 
 def _breakdown(scale: float, dtype: torch.dtype) -> float:

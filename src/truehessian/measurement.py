@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
+from truehessian.recurrence import Journal
 from truehessian.spectrum import ARRAYS, ENDS, Spectrum
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
@@ -80,6 +82,7 @@ def measure(
     seed: int,
     tolerance: float | None = None,
     ends: Collection[str] = ENDS,
+    state: Path | None = None,
     **metadata: Any,
 ) -> tuple[Spectrum, list[Tridiagonalisation]]:
     """Tridiagonalise an operator from random probes.
@@ -94,6 +97,8 @@ def measure(
         Number of random start vectors.
     tolerance, ends
         Stop earlier when these extremes have converged; see `lanczos.tridiagonalise`.
+    state
+        Folder for what a killed run needs to go on, for this measurement alone.
     seed
         Of the start vectors.
     **metadata
@@ -117,6 +122,7 @@ def measure(
                 device=operator.device,
                 tolerance=tolerance,
                 ends=ends,
+                journal=None if state is None else Journal(state / f"probe-{probe}"),
             )
         )
     facts = {
