@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.stage import key as keys
-from truehessian.stage import store
+from truehessian.stage import maintenance, store
 from truehessian.stage.fingerprint import fingerprint, module_digests
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
@@ -65,7 +65,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
         if _restore(key, drafts):
             logger.info("restored from the store, key %s", key.digest)
         else:
-            logger.info("computing, key %s is not in the store (%s)", key.digest, store.root())
+            logger.info("computing, because %s (key %s)", _reason(key), key.digest)
             state = store.state_folder(key)
             _compute_drafts(main, job, drafts, state)
             _keep(key, drafts)
@@ -130,6 +130,15 @@ def _publish(drafts: dict[str, Path], files: dict[str, Path]) -> None:
     for name, draft in drafts.items():
         draft.replace(files[name])
         draft.parent.rmdir()
+
+
+def _reason(key: keys.Key) -> str:
+    """Say in a line why nothing stored serves."""
+    found = maintenance.nearest(key.parts)
+    if found is None:
+        return f"no result of this stage is in the store {store.root()}"
+    entry, changes = found
+    return f"it differs from the nearest stored result, {entry.key[:12]}, in {'; '.join(changes)}"
 
 
 def _key(job: Job) -> keys.Key:

@@ -108,15 +108,38 @@ def restore(key: Key, outputs: dict[str, Path]) -> bool:
 def entries() -> Iterator[Entry]:
     """Go through all whole entries."""
     for path in sorted((root() / "objects").glob("*/*")):
-        if path.name.startswith("."):
-            continue
-        with contextlib.suppress(OSError, ValueError):
-            yield Entry(path.name, path, json.loads((path / _MANIFEST).read_text()))
+        entry = None if path.name.startswith(".") else read_entry(path)
+        if entry is not None:
+            yield entry
+
+
+def read_entry(folder: Path) -> Entry | None:
+    """Read the entry in a folder; None where its manifest is missing or damaged."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        return Entry(folder.name, folder, manifest) if manifest["key"] == folder.name else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def adopt(entry: Entry) -> bool:
+    """Move an entry that lies on the same file system into the store, unless it is there."""
+    target = _folder(entry.key)
+    if target.exists():
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _rename_unless_there(entry.path, target)
+    return True
 
 
 def state_folder(key: Key) -> Path:
     """Folder for the resume state of the stage with this key; not made here."""
     return root() / "state" / key.digest
+
+
+def lock_path(digest: str) -> Path:
+    """File that a process locks while it works on a key."""
+    return root() / "locks" / f"{digest}.lock"
 
 
 @contextlib.contextmanager
@@ -125,7 +148,7 @@ def exclusive(key: Key) -> Iterator[None]:
 
     The lock is the operating system's and goes with the process, however it dies.
     """
-    path = root() / "locks" / f"{key.digest}.lock"
+    path = lock_path(key.digest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,0 +1,197 @@
+"""Looking after the store: what is in it, is it whole, make room, carry results elsewhere."""
+
+import contextlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from truehessian.stage import store
+from truehessian.stage.key import file_digest
+from truehessian.stage.store import Entry
+
+
+def prune(max_bytes: int) -> list[Entry]:
+    """Remove the entries that were used longest ago until the rest fits into `max_bytes`.
+
+    Entries whose stage is at work at this moment stay.
+
+    Returns
+    -------
+    list of Entry
+        What was removed.
+    """
+    entries = sorted(store.entries(), key=lambda entry: entry.last_used)
+    excess = sum(entry.size for entry in entries) - max_bytes
+    removed = []
+    for entry in entries:
+        if excess <= 0:
+            break
+        with _unused(entry) as free:
+            if free:
+                _remove(entry)
+                removed.append(entry)
+                excess -= entry.size
+    return removed
+
+
+def verify(*, drop: bool = False) -> list[tuple[Entry, str]]:
+    """Compare all stored files with their digests.
+
+    Parameters
+    ----------
+    drop
+        Whether to remove damaged entries.
+
+    Returns
+    -------
+    list
+        Damaged entries, each with what is wrong.
+    """
+    damaged = []
+    for entry in list(store.entries()):
+        problem = damage(entry)
+        if problem is not None:
+            damaged.append((entry, problem))
+            if drop:
+                _remove(entry)
+    return damaged
+
+
+def damage(entry: Entry) -> str | None:
+    """Say what is wrong with an entry, None if it is whole."""
+    for name, item in entry.manifest["outputs"].items():
+        path = entry.path / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if file_digest(path) != item["sha256"]:
+            return f"{name} has changed since it was stored"
+    return None
+
+
+def export(archive: Path) -> int:
+    """Write all whole entries into one tar file, to be imported into another store.
+
+    Returns
+    -------
+    int
+        Number of entries written.
+    """
+    count = 0
+    draft = archive.with_name(f".{archive.name}.part")
+    try:
+        with tarfile.open(draft, "w") as file:
+            for entry in store.entries():
+                if damage(entry) is None:
+                    file.add(entry.path, arcname=entry.key)
+                    count += 1
+        draft.replace(archive)
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def import_archive(archive: Path) -> tuple[int, int]:
+    """Take over the entries of a tar file that `export` has written, digests checked.
+
+    Returns
+    -------
+    taken, refused
+        Entries that are new here, and damaged ones.
+
+    Raises
+    ------
+    ValueError
+        The file is no whole tar file.
+    """
+    taken = refused = 0
+    objects = store.root() / "objects"
+    objects.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=objects.parent) as folder:
+        try:
+            with tarfile.open(archive) as file:
+                file.extractall(folder, filter="data")
+        except tarfile.TarError as error:
+            raise ValueError(f"{archive} is not a whole archive ({error}); export again") from error
+        for path in sorted(Path(folder).iterdir()):
+            entry = store.read_entry(path)
+            if entry is None or damage(entry) is not None:
+                refused += 1
+            elif store.adopt(entry):
+                taken += 1
+    return taken, refused
+
+
+def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name what differs between the parts of two keys, in words."""
+    labels = {
+        "code": "code of {}",
+        "settings": "setting {}",
+        "inputs": "input {}",
+        "environment": "environment: {}",
+    }
+    changes = []
+    for section, label in labels.items():
+        mine, theirs = _flat(parts.get(section)), _flat(other.get(section))
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name) != theirs.get(name):
+                text = label.format(name)
+                if section in ("settings", "environment"):
+                    text += f" ({theirs.get(name)} -> {mine.get(name)})"
+                changes.append(text)
+    return changes
+
+
+def nearest(parts: dict[str, Any], *, besides: str | None = None) -> tuple[Entry, list[str]] | None:
+    """Find the stored result of the same stage that differs least, and in what."""
+    candidates = [
+        (entry, difference(parts, entry.manifest["parts"]))
+        for entry in store.entries()
+        if entry.manifest["parts"]["stage"] == parts["stage"] and entry.key != besides
+    ]
+    return min(candidates, key=lambda candidate: len(candidate[1]), default=None)
+
+
+def made_by(path: Path) -> Entry | None:
+    """Find the stored result that a file is an output of, by its content."""
+    digest = file_digest(path)
+    for entry in store.entries():
+        if any(item["sha256"] == digest for item in entry.manifest["outputs"].values()):
+            return entry
+    return None
+
+
+@contextlib.contextmanager
+def _unused(entry: Entry) -> Iterator[bool]:
+    """Hold an entry's lock for the time of its removal, if nobody else does."""
+    lock = filelock.FileLock(store.lock_path(entry.key))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _remove(entry: Entry) -> None:
+    """Take an entry out of sight by one rename before its files go."""
+    hidden = entry.path.with_name(f".{entry.key}-removed")
+    with contextlib.suppress(FileNotFoundError):
+        entry.path.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value} if prefix else {}
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return flat
