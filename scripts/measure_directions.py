@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from truehessian import held_out, measurement, operators, prediction, stage, variance
+from truehessian import held_out, measurement, operators, stage, subspace, variance
 
 
 def main(
@@ -31,14 +31,14 @@ def main(
     labels = [f"random-{number + 1}" for number in range(len(random))] + names
     variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
     own = slice(len(random), None)
-    noise = prediction.subspace_noise(
+    noise = subspace.split_noise(
         values,
         estimate.covariance[own, own].cpu().numpy(),
         estimate.projected[:, own, own].cpu().numpy(),
         group_size=group_size,
         num_examples=estimate.num_examples,
     )
-    prediction.save_subspace(subspace_out, noise)
+    subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed)
     folds = [

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from truehessian import prediction, stage, tables
+from truehessian import stage, tables
+from truehessian import subspace as noises
 
 
 def main(
@@ -22,7 +23,7 @@ def main(
     theory = tables.theory_vs_empirical(
         extremes,
         variances,
-        dict(zip(epochs, map(prediction.load_subspace, subspace), strict=True)),
+        dict(zip(epochs, map(noises.load, subspace), strict=True)),
         draws=draws,
         seed=seed,
     )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from truehessian import prediction
+from truehessian.subspace import split_noise
 
 ENDS = ("largest", "smallest")
 
@@ -33,7 +34,7 @@ def noise_in_leading_vectors(hessians, group_size, k):
     values, vectors = values[order], vectors[:, order]
     groups = hessians.reshape(-1, group_size, *mean.shape).mean(1)
     products = (hessians - mean) @ vectors  # (N, P, k)
-    return prediction.subspace_noise(
+    return split_noise(
         values,
         np.einsum("ipa,ipb->ab", products, products) / num_examples,
         vectors.T @ groups @ vectors,
@@ -239,9 +240,7 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="draws"):
         prediction.subspace(np.ones(2), np.zeros((9, 2, 2)), np.eye(2), **settings, draws=1)
     with pytest.raises(ValueError, match="two groups"):
-        prediction.subspace_noise(
-            np.ones(2), np.eye(2), np.zeros((1, 2, 2)), group_size=1, num_examples=9
-        )
+        split_noise(np.ones(2), np.eye(2), np.zeros((1, 2, 2)), group_size=1, num_examples=9)
 
 
 def test_subspace_is_trusted_unless_noise_buries_the_smallest_eigenvalue():

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from truehessian import prediction, tables, true_hessian
-from truehessian.prediction import SubspaceNoise
 from truehessian.spectrum import Spectrum
+from truehessian.subspace import SubspaceNoise
 
 NUM_EXAMPLES, NUM_PARAMETERS = 200, 50
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from truehessian import prediction, spectrum
 from truehessian import true_hessian as estimates
-from truehessian.prediction import SubspaceNoise
 from truehessian.spectrum import ENDS, Spectrum
+from truehessian.subspace import SubspaceNoise
 
 EXTREMAL_KEYS = (
     "epoch", "operator", "split", "num_examples", "batch_size", "factor", "fold", "end",
