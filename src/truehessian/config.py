@@ -1,7 +1,10 @@
 """Checks of a configuration before any job starts, each error one sentence with its remedy."""
 
+import collections
+import contextlib
 import difflib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,11 @@ def check_networks(config: Mapping[str, Any]) -> None:
             num_params = num_parameters(run)
         except ValueError as error:
             raise ConfigError(f"runs.{name}.model: {error}") from error
+        except Exception as error:  # a user's factory, or an argument of the wrong type
+            raise ConfigError(
+                f"runs.{name}.model: {run['model']['name']} cannot be built from its arguments "
+                f"({type(error).__name__}: {error})"
+            ) from error
         for key, steps in _step_counts(run):
             if steps > num_params:
                 raise ConfigError(
@@ -112,6 +120,31 @@ def num_train_examples(run: Mapping[str, Any]) -> int:
     )
 
 
+def num_test_examples(run: Mapping[str, Any]) -> int:
+    """Count the test examples of a run, without its data.
+
+    Raises
+    ------
+    ValueError
+        More are asked for than there are.
+    """
+    from truehessian import datasets
+
+    section = run["dataset"]
+    info = datasets.CATALOGUE[section["name"]]
+    available = info.num_test
+    if available is None:  # one set that is split
+        train = datasets.num_train_examples(section["name"], None, section["test_fraction"])
+        available = info.num_train - train
+    wanted = section["test_examples"]
+    if wanted is not None and wanted > available:
+        raise ValueError(
+            f"test_examples must be at most the {available} test examples of {section['name']}, "
+            f"got {wanted}"
+        )
+    return available if wanted is None else wanted
+
+
 def checkpoint_epochs(run: Mapping[str, Any]) -> list[int]:
     """Epochs whose weights a training run keeps."""
     return sorted(run["training"]["checkpoint_epochs"] or run["epochs"])
@@ -127,28 +160,66 @@ def _problems(run: Mapping[str, Any]) -> Iterator[str]:
         return
     if "training" in run:
         yield from _epoch_problems(run)
+    else:
+        yield from _pattern_problems(run["checkpoints"])
     try:
-        count = num_train_examples(run)
+        train, test = num_train_examples(run), num_test_examples(run)
     except ValueError as error:
         yield f"dataset: {error}"
         return
-    for size in (run["batch"] or {}).get("sizes", []):
-        if size > count:
+    yield from _batch_problems(run["batch"] or {}, train)
+    counts = collections.Counter(
+        item["factor"] for item in (run["augmentation"] or {}).get("factors", [])
+    )
+    yield from (
+        f"augmentation.factors has factor {factor} twice, but each factor makes one spectrum"
+        for factor, count in counts.items()
+        if count > 1
+    )
+    if run["variance"]:
+        yield from _variance_problems(run["variance"], run["spectrum"]["batchnorm"], train, test)
+
+
+def _pattern_problems(pattern: str) -> Iterator[str]:
+    try:
+        pattern.format(epoch=0)
+    except (KeyError, IndexError, ValueError):
+        yield f"checkpoints may hold {{epoch}} and no other braces, got {pattern!r}"
+
+
+def _batch_problems(batch: Mapping[str, Any], train: int) -> Iterator[str]:
+    for size in batch.get("sizes", []):
+        if size > train:
             yield (
-                f"batch.sizes contains {size}, but the data have only {count} training examples; "
+                f"batch.sizes contains {size}, but the data have only {train} training examples; "
                 "a batch cannot be larger"
             )
-    if run["variance"]:
-        if run["spectrum"]["batchnorm"] == "train":
+    if batch and batch["noise_folds"] > batch["folds"]:
+        yield (
+            f"batch.noise_folds is {batch['noise_folds']}, but there are only {batch['folds']} "
+            "folds whose noise can be measured"
+        )
+
+
+def _variance_problems(
+    variance: Mapping[str, Any], batchnorm: str, train: int, test: int
+) -> Iterator[str]:
+    if batchnorm == "train":
+        yield (
+            "variance needs spectrum.batchnorm: eval, because with batch statistics (train) "
+            "the Hessian is no mean over examples; set variance: null to go without it"
+        )
+    for count, split in ((train, "training"), (test, "test")):
+        if 2 * variance["group_size"] > count:
             yield (
-                "variance needs spectrum.batchnorm: eval, because with batch statistics (train) "
-                "the Hessian is no mean over examples; set variance: null to go without it"
+                f"variance.group_size is {variance['group_size']}, but at least two groups "
+                f"must fit into {count} {split} examples"
             )
-        if 2 * run["variance"]["group_size"] > count:
-            yield (
-                f"variance.group_size is {run['variance']['group_size']}, but at least two groups "
-                f"must fit into {count} training examples"
-            )
+    if variance["held_out_folds"] > test:
+        yield (
+            f"variance.held_out_folds is {variance['held_out_folds']}, but there are only {test} "
+            "test examples to share among them"
+        )
 
 
 def _epoch_problems(run: Mapping[str, Any]) -> Iterator[str]:
@@ -192,7 +263,13 @@ def _validator(path: Path) -> Any:
                     instance.setdefault(name, _copy(part["default"]))
         yield from descend(validator, properties, instance, schema)
 
-    extended = jsonschema.validators.extend(Draft202012Validator, {"properties": with_defaults})
+    # JSON takes 8.0 for a whole number; Python's range and array shapes do not.
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    extended = jsonschema.validators.extend(
+        Draft202012Validator, {"properties": with_defaults}, type_checker=types
+    )
     return extended(schema)
 
 
@@ -221,7 +298,7 @@ def _sentence(error: ValidationError) -> str:
         case "type":
             wanted = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
             allowed = " or ".join(_TYPES[name] for name in wanted)
-            return f"{path} must be {allowed}, got {value!r}"
+            return f"{path} must be {allowed}, got {value!r}{_spelling(value, wanted)}"
         case "enum":
             allowed = ", ".join(map(str, schema["enum"]))
             hint = _nearest(str(value), map(str, schema["enum"]))
@@ -237,8 +314,18 @@ def _sentence(error: ValidationError) -> str:
         case "uniqueItems":
             return f"{path} must not name anything twice, got {value}"
         case "pattern":
-            return f"{path or 'a run name'} must match {schema['pattern']}, got {value!r}"
+            if "propertyNames" in error.absolute_schema_path:
+                return f"the name of a run must match {schema['pattern']}, got {value!r}"
+            return f"{path} must match {schema['pattern']}, got {value!r}"
     return f"{path}: {error.message}"
+
+
+def _spelling(value: Any, wanted: Collection[str]) -> str:
+    """Help with numbers that YAML takes for text, such as 1e-5."""
+    with contextlib.suppress(ValueError, TypeError):
+        if isinstance(value, str) and "number" in wanted and math.isfinite(float(value)):
+            return "; YAML needs a point and a signed exponent, as in 1.0e-5, and no quotes"
+    return ""
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -1,6 +1,7 @@
 """What the rule files share: the checked configuration, and helpers for paths and parameters."""
 
 import glob
+import json
 import os
 import re
 import sys
@@ -18,6 +19,23 @@ for folder in [os.getcwd(), str(Path(workflow.basedir) / "src")]:
 
 from truehessian import config as configuration
 from truehessian.stage.fingerprint import fingerprint, module_fingerprint
+
+
+def as_the_run_began(name, make):
+    """What `make` gave in the main process, also in the jobs, which read the workflow again.
+
+    A job's outputs are recorded under what the main process read. Without this, a job that was
+    queued while the code or the configuration was edited would be recorded as what it is not.
+    """
+    variable = f"TRUEHESSIAN_{name}"
+    if workflow.is_main_process or variable not in os.environ:
+        os.environ[variable] = json.dumps(make())
+    return json.loads(os.environ[variable])
+
+
+frozen = as_the_run_began("CONFIG", lambda: dict(config))
+config.clear()
+config.update(frozen)
 
 try:
     configuration.check(
@@ -49,16 +67,9 @@ def one_of(names):
 
 
 def code(script):
-    """Fingerprint of a script and of all project code that it reaches, as the run began.
-
-    Jobs read the workflow again. They inherit the first reading's fingerprint, under which their
-    outputs are recorded, so that a stage notices if its code was edited while it was queued.
-    """
-    variable = f"TRUEHESSIAN_CODE_{script}"
-    if workflow.is_main_process or variable not in os.environ:
-        path = Path(workflow.basedir) / "scripts" / f"{script}.py"
-        os.environ[variable] = fingerprint(path)
-    return os.environ[variable]
+    """Fingerprint of a script and of all project code that it reaches, as the run began."""
+    path = Path(workflow.basedir) / "scripts" / f"{script}.py"
+    return as_the_run_began(f"CODE_{script}", lambda: fingerprint(path))
 
 
 def section(run, name):
@@ -77,7 +88,9 @@ def settings(name):
 def network_code(run):
     """Fingerprint of the module of a network that has to be imported, else None."""
     source, colon, _ = RUNS[run]["model"]["name"].partition(":")
-    return module_fingerprint(source) if colon else None
+    if not colon:
+        return None
+    return as_the_run_began(f"NETWORK_{run}", lambda: module_fingerprint(source))
 
 
 def network(run):

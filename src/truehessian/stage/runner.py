@@ -12,7 +12,7 @@ from typing import Any
 
 from truehessian.stage import key as keys
 from truehessian.stage import maintenance, store
-from truehessian.stage.fingerprint import fingerprint, module_digests
+from truehessian.stage.fingerprint import fingerprint, module_digests, module_fingerprint
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
@@ -50,7 +50,7 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
 
 
 def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
-    if fingerprint(job.script) != job.code:
+    if fingerprint(job.script) != job.code or _network_has_changed(job):
         raise RuntimeError(
             "the code was edited after the workflow had started, so this job would not be what "
             "it is recorded as; start snakemake again"
@@ -71,6 +71,13 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
             _keep(key, drafts)
             shutil.rmtree(state, ignore_errors=True)
         _publish(drafts, job.files())
+
+
+def _network_has_changed(job: Job) -> bool:
+    name = (job.settings.get("network") or {}).get("name")
+    if job.code_network is None or name is None:
+        return False
+    return module_fingerprint(name.partition(":")[0]) != job.code_network
 
 
 def _compute(main: Callable[..., None], job: Job, files: dict[str, Path], state: Path) -> None:

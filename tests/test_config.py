@@ -1,0 +1,388 @@
+"""Every mistake in a configuration is one readable sentence, before any job starts."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from truehessian import config
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+
+
+@pytest.fixture
+def settings():
+    """A valid configuration with one run, `tiny`."""
+    run = {
+        "dataset": {"name": "digits", "train_examples": 96, "test_examples": 64},
+        "model": {"name": "mlp", "hidden": [4]},
+        "training": {"epochs": 2},
+        "epochs": [0, 2],
+        "spectrum": {"steps": 8, "ggn_steps": 4},
+        "batch": {"sizes": [16], "steps": 6, "noise_steps": 4},
+        "augmentation": {"factors": [{"factor": 2, "steps": 4}]},
+        "variance": {"group_size": 8, "held_out_steps": 5},
+    }
+    return {"analyse": ["tiny"], "runs": {"tiny": copy.deepcopy(run)}}
+
+
+def accept(settings) -> None:
+    config.check(settings, SCHEMA)
+    config.check_networks(settings)
+
+
+def message(settings) -> str:
+    """The one sentence that a configuration is refused with."""
+    with pytest.raises(config.ConfigError) as caught:
+        accept(settings)
+    text = str(caught.value)
+    assert text
+    assert "\n" not in text
+    return text
+
+
+def change(settings, path: str, value) -> None:
+    """Set `path`, dotted and relative to the run."""
+    *parents, last = path.split(".")
+    target = settings["runs"]["tiny"]
+    for name in parents:
+        target = target[name]
+    target[last] = value
+
+
+def test_a_valid_configuration_is_accepted(settings):
+    accept(settings)
+
+
+@pytest.mark.parametrize("path", ["config.yaml", "tests/reduced.yaml"])
+def test_the_experiments_that_come_with_the_workflow_are_valid(path):
+    settings = yaml.safe_load((ROOT / path).read_text())
+    config.check(settings, SCHEMA)
+    config.check_networks(settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("spectrum.stepps", "unknown key runs.tiny.spectrum.stepps; did you mean steps?"),
+        ("bacth", "unknown key runs.tiny.bacth; did you mean batch?"),
+        ("dataset.train_example", "unknown key runs.tiny.dataset.train_example; did you mean"),
+        ("training.q", "unknown key runs.tiny.training.q; known are epochs, batch_size"),
+    ],
+)
+def test_an_unknown_key_is_named_by_its_path_with_the_nearest_known_one(settings, path, sentence):
+    change(settings, path, 1)
+    assert message(settings).startswith(sentence)
+
+
+def test_an_unknown_key_at_the_top_is_named(settings):
+    settings["analyze"] = ["tiny"]
+    assert message(settings) == "unknown key analyze; did you mean analyse?"
+
+
+def test_a_misspelt_key_is_reported_before_the_key_that_it_leaves_missing(settings):
+    section = settings["runs"]["tiny"]["dataset"]
+    section["nmae"] = section.pop("name")
+    assert message(settings) == "unknown key runs.tiny.dataset.nmae; did you mean name?"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("spectrum.steps", "many", "runs.tiny.spectrum.steps must be a whole number, got 'many'"),
+        ("spectrum.steps", 8.0, "runs.tiny.spectrum.steps must be a whole number, got 8.0"),
+        ("spectrum.steps", True, "runs.tiny.spectrum.steps must be a whole number, got True"),
+        ("dataset.download", "yes", "runs.tiny.dataset.download must be true or false, got 'yes'"),
+        ("epochs", 3, "runs.tiny.epochs must be a list, got 3"),
+        ("spectrum", None, "runs.tiny.spectrum must be a mapping, got None"),
+        ("model.name", 3, "runs.tiny.model.name must be text, got 3"),
+        (
+            "dataset.train_examples",
+            "all",
+            "runs.tiny.dataset.train_examples must be a whole number or null, got 'all'",
+        ),
+    ],
+)
+def test_a_wrong_type_is_named_with_the_right_one(settings, path, value, sentence):
+    change(settings, path, value)
+    assert message(settings) == sentence
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained(settings):
+    change(settings, "spectrum.tolerance", yaml.safe_load("1e-5"))
+    assert "as in 1.0e-5" in message(settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (
+            "spectrum.precision",
+            "float46",
+            "runs.tiny.spectrum.precision must be one of float32, tf32, float64, got 'float46'; "
+            "did you mean float64?",
+        ),
+        ("batch.folds", 1, "runs.tiny.batch.folds must be at least 2, got 1"),
+        ("spectrum.seed", -1, "runs.tiny.spectrum.seed must be at least 0, got -1"),
+        ("training.learning_rate", 0, "runs.tiny.training.learning_rate must be above 0, got 0"),
+        ("training.momentum", 1, "runs.tiny.training.momentum must be below 1, got 1"),
+        ("epochs", [], "runs.tiny.epochs must not be empty"),
+        ("epochs", [1, 1], "runs.tiny.epochs must not name anything twice, got [1, 1]"),
+        (
+            "spectrum.device",
+            "gpu",
+            "runs.tiny.spectrum.device must match ^(auto|cpu|cuda(:[0-9]+)?)$, got 'gpu'",
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_is_allowed(settings, path, value, sentence):
+    change(settings, path, value)
+    assert message(settings) == sentence
+
+
+def test_a_missing_key_is_named(settings):
+    del settings["runs"]["tiny"]["epochs"]
+    assert message(settings) == "runs.tiny.epochs is missing"
+
+
+def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
+    settings["runs"]["../up"] = settings["runs"]["tiny"]
+    assert message(settings).startswith("the name of a run must match")
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({"batch.sizes": [16, 97]}, ["runs.tiny.batch.sizes contains 97", "96 training examples"]),
+        ({"batch.noise_folds": 6}, ["runs.tiny.batch.noise_folds is 6", "only 5 folds"]),
+        ({"epochs": [0, 3]}, ["runs.tiny.training.checkpoint_epochs contains 3", "after epoch 2"]),
+        (
+            {"epochs": [0, 3], "training.checkpoint_epochs": [0]},
+            ["runs.tiny.epochs contains 3", "training ends after epoch 2"],
+        ),
+        (
+            {"training.checkpoint_epochs": [0, 1]},
+            ["runs.tiny.epochs contains 2", "does not keep", "training.checkpoint_epochs"],
+        ),
+        ({"spectrum.batchnorm": "train"}, ["runs.tiny.variance", "eval", "variance: null"]),
+        ({"variance.group_size": 49}, ["runs.tiny.variance.group_size is 49", "96 training"]),
+        ({"variance.group_size": 33}, ["runs.tiny.variance.group_size is 33", "64 test"]),
+        ({"variance.held_out_folds": 65}, ["runs.tiny.variance.held_out_folds is 65", "64 test"]),
+        ({"dataset.train_examples": 9999}, ["runs.tiny.dataset: train_examples", "1438", "9999"]),
+        ({"dataset.test_examples": 9999}, ["runs.tiny.dataset: test_examples", "359", "9999"]),
+        (
+            {"augmentation.factors": [{"factor": 2, "steps": 4}, {"factor": 2, "steps": 5}]},
+            ["runs.tiny.augmentation.factors", "factor 2 twice"],
+        ),
+        ({"checkpoints": "weights/{epoch}.safetensors"}, ["training and checkpoints exclude"]),
+    ],
+)
+def test_values_that_are_impossible_together_are_refused(settings, changes, pieces):
+    for path, value in changes.items():
+        change(settings, path, value)
+    text = message(settings)
+    for piece in pieces:
+        assert piece in text
+
+
+def test_a_run_needs_training_or_checkpoints(settings):
+    del settings["runs"]["tiny"]["training"]
+    assert "one of them is needed" in message(settings)
+
+
+def test_checkpoints_of_ones_own_take_the_place_of_training(settings):
+    del settings["runs"]["tiny"]["training"]
+    change(settings, "checkpoints", "weights/{epoch}.safetensors")
+    config.check(settings, SCHEMA)
+
+
+@pytest.mark.parametrize("pattern", ["weights.safetensors", "{epoch}/{seed}.safetensors"])
+def test_checkpoints_hold_the_epoch_and_nothing_else_in_braces(settings, pattern):
+    del settings["runs"]["tiny"]["training"]
+    change(settings, "checkpoints", pattern)
+    assert message(settings).startswith("runs.tiny.checkpoints m")
+
+
+def test_batch_statistics_are_allowed_where_no_variance_is_meant(settings):
+    change(settings, "spectrum.batchnorm", "train")
+    change(settings, "variance", None)
+    config.check(settings, SCHEMA)
+
+
+def test_analyse_must_name_known_runs(settings):
+    settings["analyse"] = ["tyni"]
+    text = message(settings)
+    assert text == "analyse names the run 'tyni', which is not under runs; did you mean tiny?"
+
+
+def test_runs_that_are_not_analysed_need_not_be_possible(settings):
+    settings["runs"]["other"] = copy.deepcopy(settings["runs"]["tiny"])
+    settings["runs"]["other"]["batch"]["sizes"] = [1000]
+    config.check(settings, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "spectrum.steps",
+        "spectrum.ggn_steps",
+        "batch.steps",
+        "batch.noise_steps",
+        "variance.held_out_steps",
+        "augmentation.factors.0.steps",
+    ],
+)
+def test_more_lanczos_steps_than_parameters_are_refused(settings, key):
+    number = 64 * 4 + 4 + 4 * 10 + 10  # parameters of the network
+    target = settings["runs"]["tiny"]
+    *parents, last = key.split(".")
+    for name in parents:
+        target = target[int(name) if name.isdigit() else name]
+    target[last] = number
+    config.check(settings, SCHEMA)
+    config.check_networks(settings)
+    target[last] = number + 1
+    text = message(settings)
+    assert f"runs.tiny.{key} is {number + 1}" in text
+    assert f"only {number} parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "piece"),
+    [
+        ({"name": "mpl"}, "did you mean 'mlp'?"),
+        ({"name": "mlp", "hiden": [4]}, "did you mean 'hidden'?"),
+        ({"name": "preresnet", "depth": 9}, "depth"),
+        ({"name": "preresnet", "depth": "eight"}, "preresnet cannot be built"),
+        ({"name": "no_such_package.nets:Net"}, "cannot import no_such_package.nets"),
+        ({"name": "torch.nn:Lineal"}, "did you mean 'Linear'?"),
+        ({"name": "torch.nn:Linear"}, "torch.nn:Linear cannot be built"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(settings, model, piece):
+    settings["runs"]["tiny"]["model"] = model
+    text = message(settings)
+    assert text.startswith("runs.tiny.model: ")
+    assert piece in text
+
+
+def test_defaults_are_filled_in_and_what_is_given_stays(settings):
+    for name in ("batch", "augmentation", "variance", "spectrum"):
+        del settings["runs"]["tiny"][name]
+    change(settings, "dataset", {"name": "digits"})
+    change(settings, "training.batch_size", 7)
+    config.check(settings, SCHEMA)
+    run = settings["runs"]["tiny"]
+    assert run["training"]["batch_size"] == 7
+    assert run["training"]["momentum"] == 0.9
+    assert run["spectrum"]["precision"] == "float32"
+    assert run["spectrum"]["batchnorm"] == "eval"
+    assert run["batch"]["folds"] == 5
+    assert run["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
+    assert run["variance"]["held_out_folds"] == 2
+    assert run["theory"] == {"draws": 400, "seed": 0}
+
+
+def test_defaults_are_not_shared_between_configurations(settings):
+    other = copy.deepcopy(settings)
+    for item in (settings, other):
+        del item["runs"]["tiny"]["augmentation"]
+        config.check(item, SCHEMA)
+    settings["runs"]["tiny"]["augmentation"]["factors"].append("changed")
+    assert other["runs"]["tiny"]["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
+
+
+@pytest.mark.parametrize("name", ["batch", "augmentation", "variance"])
+def test_null_switches_a_section_off(settings, name):
+    change(settings, name, None)
+    config.check(settings, SCHEMA)
+    config.check_networks(settings)
+    assert settings["runs"]["tiny"][name] is None
+
+
+def test_the_epochs_to_analyse_are_kept_unless_said_otherwise(settings):
+    change(settings, "epochs", [2, 0])
+    config.check(settings, SCHEMA)
+    assert config.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 2]
+    change(settings, "training.checkpoint_epochs", [2, 1, 0])
+    assert config.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "digits"])
+def test_examples_are_counted_without_the_data(settings, name):
+    change(settings, "dataset", {"name": name})
+    config.check(settings, SCHEMA)
+    run = settings["runs"]["tiny"]
+    expected = {"cifar10": (50000, 10000), "digits": (1438, 359)}[name]
+    assert (config.num_train_examples(run), config.num_test_examples(run)) == expected
+
+
+# Keys of the default configuration whose names say it all.
+SELF_EXPLAINING = {
+    "training.batch_size",
+    "training.momentum",
+    "spectrum.device",
+    "batch.sizes",
+    "batch.steps",
+    "batch.noise_steps",
+    "augmentation.factors",
+    "augmentation.factors.factor",
+    "augmentation.factors.steps",
+    "variance.random_directions",
+    "theory.seed",
+}
+
+
+def objects(schema, path=""):
+    """All parts of a schema that describe a mapping, with their paths."""
+    if isinstance(schema, dict):
+        kinds = schema.get("type", [])
+        if "object" in ([kinds] if isinstance(kinds, str) else kinds):
+            yield path, schema
+        for key, value in schema.items():
+            yield from objects(value, f"{path}.{key}")
+
+
+def test_no_mapping_but_the_arguments_of_a_network_takes_unknown_keys():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    found = dict(objects(schema))
+    assert len(found) >= 10
+    for path, part in found.items():
+        if path.endswith(".model"):
+            continue
+        closed = part.get("additionalProperties")
+        named_runs = path == ".properties.runs" and closed == {"$ref": "#/$defs/run"}
+        assert closed is False or named_runs, path
+
+
+def documented_keys():
+    """Dotted paths of the first run in config.yaml, with whether a comment explains each."""
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if re.match(r"  [a-z][\w-]*:", line))
+    keys, path = {}, {}
+    for number in range(begin + 1, len(lines)):
+        line = lines[number]
+        if re.match(r"  [a-z#]", line):
+            break
+        match = re.match(r"( +)(# |- )?([a-z_]+):", line)
+        if not match:
+            continue
+        indent = len(match[1]) + (2 if match[2] == "- " else 0)
+        path = {depth: name for depth, name in path.items() if depth < indent} | {indent: match[3]}
+        above = lines[number - 1].lstrip().startswith("#")
+        keys[".".join(path.values())] = "#" in line or above
+    return keys
+
+
+def test_every_key_of_a_run_stands_with_a_comment_in_the_default_configuration():
+    properties = yaml.safe_load(SCHEMA.read_text())["$defs"]["run"]["properties"]
+    documented = documented_keys()
+    for name, section in properties.items():
+        assert name in documented, name
+        for key in section.get("properties", {}):
+            assert f"{name}.{key}" in documented, f"{name}.{key}"
+    plain = {key for key, commented in documented.items() if not commented and "." in key}
+    assert plain == SELF_EXPLAINING

@@ -1,0 +1,124 @@
+"""Curvature on held-out examples: brackets of the extremes of the true Hessian."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from truehessian import held_out, lanczos
+from truehessian.operators import Operator
+from truehessian.variance import DirectionalVariance
+
+
+class Dense(Operator):
+    """A matrix that is written down."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        super().__init__(len(matrix), torch.float64, torch.device("cpu"))
+        self.matrix = matrix
+
+    def matmat(self, block: torch.Tensor) -> torch.Tensor:
+        return block @ self.matrix
+
+    def describe(self) -> dict[str, Any]:
+        return {"operator": "dense"}
+
+
+def fold(seed: int, order: int = 8) -> torch.Tensor:
+    """A random symmetric matrix around a fixed one with a large and a small eigenvalue."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(order, order, generator=generator, dtype=torch.float64)
+    centre = torch.diag(torch.tensor([5.0, *[0.0] * (order - 2), -2.0], dtype=torch.float64))
+    return centre + 0.3 * (noise + noise.T)
+
+
+def tridiagonalised(matrix: torch.Tensor):
+    start = lanczos.probe_vector(len(matrix), 0)
+    return lanczos.tridiagonalise(Dense(matrix).matvec, start, len(matrix))
+
+
+def brackets(matrices):
+    return held_out.brackets(
+        [Dense(matrix) for matrix in matrices], [tridiagonalised(matrix) for matrix in matrices]
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_brackets_equal_a_direct_computation(count):
+    matrices = [fold(seed) for seed in range(count)]
+    decomposed = [torch.linalg.eigh(matrix) for matrix in matrices]
+    result = brackets(matrices)
+    for end, column in (("largest", -1), ("smallest", 0)):
+        own = np.mean([values[column].item() for values, _ in decomposed])
+        crossed = np.mean(
+            [
+                (vectors[:, column] @ matrices[other] @ vectors[:, column]).item()
+                for number, (_, vectors) in enumerate(decomposed)
+                for other in range(count)
+                if other != number
+            ]
+        )
+        low, high = (crossed, own) if end == "largest" else (own, crossed)
+        assert result[end].low == pytest.approx(low, abs=1e-10)
+        assert result[end].high == pytest.approx(high, abs=1e-10)
+        assert result[end].low < result[end].high
+
+
+def test_the_bracket_of_identical_folds_is_the_eigenvalue():
+    result = brackets([fold(0), fold(0)])
+    values = torch.linalg.eigvalsh(fold(0))
+    assert result["largest"] == pytest.approx((values[-1].item(),) * 2, abs=1e-10)
+    assert result["smallest"] == pytest.approx((values[0].item(),) * 2, abs=1e-10)
+
+
+def test_on_average_brackets_hold_the_extremes_of_the_mean():
+    """Over 200 pairs of folds: E low <= true <= E high, by 5 standard errors."""
+    truth = {"largest": 5.0, "smallest": -2.0}
+    results = [brackets([fold(2 * n), fold(2 * n + 1)]) for n in range(200)]
+    for end, value in truth.items():
+        lows, highs = (
+            np.array([getattr(r[end], side) for r in results]) for side in ("low", "high")
+        )
+        assert value - lows.mean() > 5 * lows.std() / np.sqrt(200)
+        assert highs.mean() - value > 5 * highs.std() / np.sqrt(200)
+
+
+def test_one_fold_makes_no_bracket():
+    with pytest.raises(ValueError, match="at least two disjoint folds, got 1"):
+        brackets([fold(0)])
+
+
+def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
+    names = ["top-1", "top-2", "bottom-1"]
+    column = torch.arange(3, dtype=torch.float64)
+    estimate = DirectionalVariance(
+        variance=column,
+        standard_error=column,
+        quotient=column + 10,
+        quotient_standard_error=column + 20,
+        covariance=torch.eye(3),
+        projected=torch.zeros(2, 3, 3),
+        group_size=4,
+        num_examples=60,
+    )
+    ends = {"largest": held_out.Bracket(1, 2), "smallest": held_out.Bracket(-4, -3)}
+    frame = held_out.table(names, np.array([9.0, 8.0, -7.0]), estimate, ends)
+    assert list(frame.columns) == [
+        "end",
+        "rank",
+        "empirical",
+        "held_out",
+        "held_out_standard_error",
+        "num_examples",
+        "bracket_low",
+        "bracket_high",
+    ]
+    assert frame["end"].tolist() == ["largest", "largest", "smallest"]
+    assert frame["rank"].tolist() == [1, 2, 1]
+    assert frame["empirical"].tolist() == [9, 8, -7]
+    assert frame["held_out"].tolist() == [10, 11, 12]
+    assert frame["held_out_standard_error"].tolist() == [20, 21, 22]
+    assert (frame["num_examples"] == 60).all()
+    assert frame["bracket_low"].tolist() == pytest.approx([1, np.nan, -4], nan_ok=True)
+    assert frame["bracket_high"].tolist() == pytest.approx([2, np.nan, -3], nan_ok=True)

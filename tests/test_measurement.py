@@ -1,0 +1,209 @@
+"""One measurement: folds, stacks, rows after an exhausted Krylov space, files of Ritz vectors."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from truehessian import examples, lanczos, measurement, spectrum
+from truehessian.operators import Operator
+
+
+class Dense(Operator):
+    """A matrix that is written down."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        super().__init__(len(matrix), torch.float64, torch.device("cpu"))
+        self.matrix = matrix
+
+    def matmat(self, block: torch.Tensor) -> torch.Tensor:
+        return block @ self.matrix
+
+    def describe(self) -> dict[str, Any]:
+        return {"operator": "dense", "num_parameters": self.num_params}
+
+
+def symmetric(values, seed=0) -> torch.Tensor:
+    """A matrix with these eigenvalues and random eigenvectors."""
+    generator = torch.Generator().manual_seed(seed)
+    square = torch.randn(len(values), len(values), generator=generator, dtype=torch.float64)
+    basis = torch.linalg.qr(square).Q
+    return basis @ torch.diag(torch.as_tensor(values, dtype=torch.float64)) @ basis.T
+
+
+VALUES = np.array([-3.0, -1.0, 0.5, 0.75, 2.0, 7.0])
+
+
+@pytest.fixture
+def operator():
+    return Dense(symmetric(VALUES))
+
+
+def test_all_steps_find_the_eigenvalues_for_every_probe(operator):
+    measured, runs = measurement.measure(operator, steps=6, probes=2, seed=1)
+    assert measured.ritz_values.shape == (2, 6)
+    assert measured.ritz_values == pytest.approx(np.stack([VALUES, VALUES]), abs=1e-10)
+    assert measured.weights.sum(-1) == pytest.approx(1)
+    assert measured.off_diagonal.shape == (2, 5)
+    assert len(runs) == 2
+    assert not np.allclose(measured.weights[0], measured.weights[1])  # other probes
+
+
+def test_the_weights_are_the_squared_components_of_the_probe(operator):
+    measured, _ = measurement.measure(operator, steps=6, seed=1)
+    vectors = torch.linalg.eigh(operator.matrix).eigenvectors
+    probe = lanczos.probe_vector(6, 1, 0)
+    expected = (vectors.T @ probe) ** 2 / probe.dot(probe)
+    assert measured.weights[0] == pytest.approx(expected.numpy(), abs=1e-10)
+
+
+def test_metadata_say_what_was_measured_and_survive_the_file(operator, tmp_path):
+    measured, _ = measurement.measure(operator, steps=3, seed=1, epoch=4, split="train")
+    expected = {"operator": "dense", "num_parameters": 6, "steps": 3, "probes": 1, "seed": 1}
+    assert measured.metadata | expected | {"epoch": 4, "split": "train"} == measured.metadata
+    assert measured.metadata["orthogonality"] < 1e-12
+    assert json.loads(json.dumps(measured.metadata)) == measured.metadata
+    spectrum.save(tmp_path / "spectrum.npz", measured)
+    assert spectrum.load(tmp_path / "spectrum.npz").metadata == measured.metadata
+
+
+def test_rows_after_an_exhausted_krylov_space_have_no_weight_and_no_new_value():
+    operator = Dense(symmetric([1.0, 1.0, 1.0, 1.0, 5.0, 5.0]))  # two distinct eigenvalues
+    measured, runs = measurement.measure(operator, steps=5, probes=2, seed=0)
+    assert [run.num_steps for run in runs] == measured.metadata["steps_done"] == [2, 2]
+    assert measured.ritz_values == pytest.approx(np.array([[1, 5, 5, 5, 5]] * 2))
+    assert (measured.weights[:, 2:] == 0).all()
+    assert (measured.residuals[:, 2:] == 0).all()
+    assert measured.weights.sum(-1) == pytest.approx(1)
+    assert measured.diagonal.shape == (2, 5)
+    assert measured.off_diagonal.shape == (2, 4)
+    assert all(np.isfinite(part).all() for part in measured[:5])
+
+
+def test_folds_are_stacked_along_a_leading_axis(operator):
+    folds = [
+        measurement.measure(operator, steps=4, probes=2, seed=seed, batch_size=3)[0]
+        for seed in range(3)
+    ]
+    indices = measurement.draw_folds(10, 3, 3, seed=0)
+    stacked = measurement.stack_folds(folds, indices)
+    assert stacked.ritz_values.shape == stacked.weights.shape == (3, 2, 4)
+    assert stacked.off_diagonal.shape == (3, 2, 3)
+    assert (stacked.indices == indices).all()
+    for number, fold in enumerate(folds):
+        assert (stacked.ritz_values[number] == fold.ritz_values).all()
+        assert (stacked.residuals[number] == fold.residuals).all()
+    assert stacked.metadata["batch_size"] == 3
+    assert stacked.metadata["folds"] == 3
+    assert stacked.metadata["steps_done"] == [[4, 4]] * 3
+    seconds = sum(fold.metadata["seconds"] for fold in folds)
+    assert stacked.metadata["seconds"] == pytest.approx(seconds, abs=1e-3)
+
+
+def test_a_fold_is_drawn_without_replacement_and_sorted():
+    folds = measurement.draw_folds(20, 15, 4, seed=0)
+    assert folds.shape == (4, 15)
+    assert folds.dtype == np.int64
+    assert (np.diff(folds, axis=1) > 0).all()
+    assert folds.min() >= 0
+    assert folds.max() < 20
+    assert len({tuple(fold) for fold in folds}) == 4
+
+
+def test_every_example_is_drawn_equally_often():
+    """Each position is in a fold with probability B/N: 5 standard errors over 2000 folds."""
+    folds = measurement.draw_folds(10, 3, 2000, seed=0)
+    share = np.bincount(folds.ravel(), minlength=10) / 2000
+    assert np.abs(share - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_more_folds_keep_the_ones_before():
+    few, many = (measurement.draw_folds(50, 8, folds, seed=3) for folds in (2, 6))
+    assert (many[:2] == few).all()
+
+
+def test_folds_depend_on_the_seed_and_the_batch_size():
+    folds = [measurement.draw_folds(50, 8, 1, seed=seed)[0] for seed in (0, 0, 1)]
+    assert (folds[0] == folds[1]).all()
+    assert (folds[0] != folds[2]).any()
+    larger = measurement.draw_folds(50, 9, 1, seed=0)[0]
+    assert not set(folds[0]) <= set(larger)
+
+
+def test_a_batch_of_everything_is_everything():
+    assert (measurement.draw_folds(5, 5, 2, seed=0) == np.arange(5)).all()
+
+
+@pytest.mark.parametrize("batch_size", [0, 6])
+def test_impossible_batch_sizes_are_refused(batch_size):
+    with pytest.raises(ValueError, match=rf"batch_size must be in 1 \.\. 5, got {batch_size}"):
+        measurement.draw_folds(5, batch_size, 1, seed=0)
+
+
+@pytest.fixture
+def images():
+    labels = torch.arange(7)
+    return examples.Examples(labels.to(torch.uint8).view(7, 1, 1, 1), labels, (0.0,), (1.0,))
+
+
+def test_shuffling_permutes_images_and_labels_together(images):
+    shuffled = measurement.shuffled(images, seed=0)
+    assert shuffled.labels.sort().values.equal(images.labels)
+    assert not shuffled.labels.equal(images.labels)
+    assert shuffled.images.flatten().long().equal(shuffled.labels)
+    assert measurement.shuffled(images, seed=0).labels.equal(shuffled.labels)
+
+
+def test_disjoint_parts_share_nothing_and_leave_nothing_out(images):
+    parts = measurement.disjoint_parts(images, 3)
+    assert [len(part) for part in parts] == [3, 2, 2]
+    assert torch.cat([part.labels for part in parts]).equal(images.labels)
+
+
+def test_the_file_of_vectors_holds_eigenvectors_from_the_outermost_inwards(operator, tmp_path):
+    _, (run,) = measurement.measure(operator, steps=6, seed=1)
+    path = str(tmp_path / "vectors.safetensors")
+    measurement.save_extremal_vectors(path, run, 2)
+    loaded = measurement.load_extremal_vectors(path)
+    assert loaded["top_values"].numpy() == pytest.approx([7, 2])
+    assert loaded["bottom_values"].numpy() == pytest.approx([-3, -1])
+    assert loaded["top"].dtype == torch.float32
+    for end in ("top", "bottom"):
+        vectors = loaded[end].double()
+        expected = loaded[f"{end}_values"][:, None] * vectors
+        assert (vectors @ operator.matrix - expected).abs().max() < 1e-5
+
+
+def test_no_more_vectors_are_kept_than_there_are_ritz_values(operator, tmp_path):
+    _, (run,) = measurement.measure(operator, steps=3, seed=1)
+    path = str(tmp_path / "vectors.safetensors")
+    measurement.save_extremal_vectors(path, run, 10)
+    assert len(measurement.load_extremal_vectors(path)["top"]) <= 3
+
+
+def test_directions_are_named_from_the_outermost_inwards(operator, tmp_path):
+    _, (run,) = measurement.measure(operator, steps=6, seed=1)
+    path = str(tmp_path / "vectors.safetensors")
+    measurement.save_extremal_vectors(path, run, 2)
+    names, directions, values = measurement.named_directions(
+        measurement.load_extremal_vectors(path)
+    )
+    assert names == ["top-1", "top-2", "bottom-1", "bottom-2"]
+    assert values == pytest.approx([7, 2, -3, -1])
+    quotients = (directions @ operator.matrix * directions).sum(1)
+    assert quotients.numpy() == pytest.approx(values, abs=1e-6)
+    assert directions.norm(dim=1).numpy() == pytest.approx(np.ones(4), abs=1e-12)
+
+
+def test_early_stopping_is_recorded(operator):
+    generator = torch.Generator().manual_seed(0)
+    bulk = torch.rand(58, generator=generator, dtype=torch.float64)
+    large = Dense(symmetric([-10.0, *bulk.tolist(), 10.0]))
+    measured, _ = measurement.measure(large, steps=40, seed=1, tolerance=1e-6)
+    (done,) = measured.metadata["steps_done"]
+    assert done < 40
+    assert measured.ritz_values.shape == (1, 40)
+    assert spectrum.extremal(measured, "largest")[0] == pytest.approx(10, rel=1e-6)
+    assert spectrum.extremal(measured, "smallest")[0] == pytest.approx(-10, rel=1e-6)

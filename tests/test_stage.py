@@ -1,0 +1,297 @@
+"""What happens around a script's `main`: outputs, errors, the store, logs and resume state."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from truehessian import stage
+from truehessian.stage import store
+from truehessian.stage.fingerprint import fingerprint
+from truehessian.stage.log import logging_to
+
+TEXT = "def main(source, *, copy_out, parts_out, factor):\n    pass\n"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A store of our own."""
+    monkeypatch.setenv(store.VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Log(list):
+    """Snakemake's list of log files."""
+
+
+@pytest.fixture
+def job(tmp_path):
+    """What Snakemake injects: one input, one single output and one list of outputs."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/measure.py").write_text(TEXT)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "source.txt").write_text("input")
+    outputs = tmp_path / "results"
+    return SimpleNamespace(
+        params={"factor": 2, "code": fingerprint(tmp_path / "scripts/measure.py")},
+        input={"source": str(tmp_path / "source.txt")},
+        output={
+            "copy": str(outputs / "copy.txt"),
+            "parts": [str(outputs / "0.txt"), str(outputs / "1.txt")],
+        },
+        threads=1,
+        log=Log([str(tmp_path / "logs/measure.log")]),
+        scriptdir=str(tmp_path / "scripts"),
+    )
+
+
+class Main:
+    """A script's `main` that counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, source, *, copy_out, parts_out, factor):
+        self.calls += 1
+        Path(copy_out).write_text(Path(source).read_text() * factor)
+        for number, path in enumerate(parts_out):
+            Path(path).write_text(str(number))
+
+
+def results(tmp_path):
+    return {path.name: path.read_text() for path in (tmp_path / "results").iterdir()}
+
+
+WHOLE = {"copy.txt": "inputinput", "0.txt": "0", "1.txt": "1"}
+
+
+def log_of(tmp_path):
+    return (tmp_path / "logs/measure.log").read_text()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_outputs_get_the_names_and_contents_that_main_gave_them(job, tmp_path, stored):
+    stage.run(Main(), job, stored=stored)
+    assert results(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_outputs_appear_only_when_main_is_done(job, tmp_path, stored):
+    seen = []
+
+    def main(source, *, copy_out, parts_out, factor):
+        Main()(source, copy_out=copy_out, parts_out=parts_out, factor=factor)
+        seen.extend(Path(path).name for path in (copy_out, *parts_out))
+        assert not any((tmp_path / "results" / name).exists() for name in WHOLE)
+
+    stage.run(main, job, stored=stored)
+    assert seen == list(WHOLE)
+    assert results(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_error_is_one_sentence_on_the_terminal_and_a_traceback_in_the_log(
+    job, tmp_path, capsys, stored
+):
+    def main(source, *, copy_out, parts_out, factor):
+        Path(copy_out).write_text("half")
+        raise ValueError("the batch is too large")
+
+    with pytest.raises(SystemExit) as caught:
+        stage.run(main, job, stored=stored)
+    assert caught.value.code == 1
+    terminal = capsys.readouterr().err
+    assert terminal == f"measure: the batch is too large\n(log: {job.log[0]})\n"
+    assert "Traceback" in log_of(tmp_path)
+    assert "ValueError: the batch is too large" in log_of(tmp_path)
+    assert results(tmp_path) == {}
+    assert list(store.entries()) == []
+
+
+def test_an_error_without_words_is_named_by_its_type(job, capsys):
+    def main(source, *, copy_out, parts_out, factor):
+        raise MemoryError
+
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert capsys.readouterr().err.startswith("measure: MemoryError\n")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_output_that_main_forgets_is_an_error_and_none_appears(job, tmp_path, capsys, stored):
+    def main(source, *, copy_out, parts_out, factor):
+        Path(copy_out).write_text("written")
+        Path(parts_out[0]).write_text("written")
+
+    with pytest.raises(SystemExit):
+        stage.run(main, job, stored=stored)
+    assert "the script has not written 1.txt" in capsys.readouterr().err
+    assert results(tmp_path) == {}
+    assert list(store.entries()) == []
+
+
+def test_a_kill_leaves_no_half_written_file(job, tmp_path):
+    def main(source, *, copy_out, parts_out, factor):
+        Path(copy_out).write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(main, job)
+    assert results(tmp_path) == {}
+
+
+def test_the_same_stage_is_restored_and_not_computed_again(job, tmp_path):
+    main = Main()
+    stage.run(main, job)
+    assert "computing" in log_of(tmp_path)
+    for path in (tmp_path / "results").iterdir():
+        path.unlink()
+    stage.run(main, job)
+    assert main.calls == 1
+    assert results(tmp_path) == WHOLE
+    assert "restored from the store" in log_of(tmp_path)
+
+
+def test_the_key_is_about_contents_not_places(job, tmp_path):
+    main = Main()
+    stage.run(main, job)
+    (tmp_path / "elsewhere").mkdir()
+    os.rename(tmp_path / "source.txt", tmp_path / "elsewhere/renamed.txt")
+    job.input["source"] = str(tmp_path / "elsewhere/renamed.txt")
+    job.output = {
+        "copy": str(tmp_path / "elsewhere/copy.txt"),
+        "parts": [str(tmp_path / f"elsewhere/{n}.txt") for n in "01"],
+    }
+    stage.run(main, job)
+    assert main.calls == 1
+    assert (tmp_path / "elsewhere/copy.txt").read_text() == "inputinput"
+
+
+def change_input(job, tmp_path):
+    (tmp_path / "source.txt").write_text("other")
+
+
+def change_setting(job, tmp_path):
+    job.params["factor"] = 3
+
+
+def change_code(job, tmp_path):
+    script = tmp_path / "scripts/measure.py"
+    script.write_text(TEXT.replace("pass", "return"))
+    job.params["code"] = fingerprint(script)
+
+
+def change_network(job, tmp_path):
+    job.params["code_network"] = "other"
+
+
+@pytest.mark.parametrize("change", [change_input, change_setting, change_code, change_network])
+def test_other_inputs_settings_or_code_are_computed(job, tmp_path, change):
+    main = Main()
+    stage.run(main, job)
+    change(job, tmp_path)
+    stage.run(main, job)
+    assert main.calls == 2
+
+
+def test_a_comment_in_the_script_computes_nothing_again(job, tmp_path):
+    main = Main()
+    stage.run(main, job)
+    (tmp_path / "scripts/measure.py").write_text(f"# a comment\n{TEXT}")
+    stage.run(main, job)
+    assert main.calls == 1
+
+
+def test_code_that_was_edited_since_the_workflow_was_read_is_refused(job, tmp_path, capsys):
+    (tmp_path / "scripts/measure.py").write_text(TEXT.replace("pass", "return"))
+    main = Main()
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert main.calls == 0
+    assert "start snakemake again" in capsys.readouterr().err
+    assert results(tmp_path) == {}
+
+
+def test_a_damaged_entry_is_computed_again(job, tmp_path, capsys):
+    main = Main()
+    stage.run(main, job)
+    (found,) = store.entries()
+    (found.path / "copy").write_text("damaged")
+    stage.run(main, job)
+    assert main.calls == 2
+    assert results(tmp_path) == WHOLE
+    assert "is damaged" in capsys.readouterr().err
+    stage.run(main, job)
+    assert main.calls == 2
+
+
+def test_resume_state_outlives_an_error_and_goes_with_success(job, tmp_path):
+    folders = []
+
+    def main(source, *, copy_out, parts_out, factor, state):
+        folders.append(state)
+        state.mkdir(parents=True, exist_ok=True)
+        if not (state / "progress").exists():
+            (state / "progress").write_text("half")
+            raise RuntimeError("killed")
+        Main()(source, copy_out=copy_out, parts_out=parts_out, factor=factor)
+
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert (folders[0] / "progress").read_text() == "half"
+    stage.run(main, job)
+    assert folders[0] == folders[1]
+    assert not folders[0].exists()
+    assert results(tmp_path) == WHOLE
+
+
+def test_what_is_cheap_does_not_touch_the_store(job, tmp_path, cache):
+    main = Main()
+    stage.run(main, job, stored=False)
+    stage.run(main, job, stored=False)
+    assert main.calls == 2
+    assert not cache.exists()
+
+
+def test_a_full_store_does_not_cost_the_result(job, tmp_path, monkeypatch, capsys):
+    def full(key, outputs):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store, "save", full)
+    stage.run(Main(), job)
+    assert results(tmp_path) == WHOLE
+    warning = capsys.readouterr().err
+    assert "not stored" in warning
+    assert store.VARIABLE in warning
+
+
+def test_a_disk_that_is_full_while_restoring_leaves_nothing(job, tmp_path, monkeypatch):
+    stage.run(Main(), job)
+    for path in (tmp_path / "results").iterdir():
+        path.unlink()
+
+    def full(source, target):
+        Path(target).write_text("half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store.shutil, "copyfile", full)
+    with pytest.raises(SystemExit):
+        stage.run(Main(), job)
+    assert results(tmp_path) == {}
+
+
+def test_warnings_and_records_go_to_the_log(tmp_path, recwarn):
+    import logging
+    import warnings
+
+    with logging_to(tmp_path / "new/stage.log"):
+        logging.getLogger("truehessian.training").info("epoch 3")
+        warnings.warn("careful", stacklevel=1)
+    text = (tmp_path / "new/stage.log").read_text()
+    assert "epoch 3" in text
+    assert "careful" in text
+    handlers = len(logging.getLogger().handlers)
+    with logging_to(None):
+        pass
+    assert len(logging.getLogger().handlers) == handlers
