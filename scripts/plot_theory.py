@@ -15,7 +15,8 @@ def main(
     true_hessian_out: list[str],
 ) -> None:
     plots.save(plots.variance(tables.read_epochs(variance)), variance_out)
-    plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
+    if theory_out:
+        plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
     plots.save(plots.true_hessian(pd.read_csv(true_hessian)), true_hessian_out)
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from truehessian import report, stage
 
 
-def main(
-    files: list[str], templates: list[str], *, report_out: str, runs: list[str], results: str
-) -> None:
+def main(files: list[str], templates: list[str], *, report_out: str, folders: list[str]) -> None:
+    runs = [Path(folder) for folder in folders]
     page = report.render(
-        report.collect(results, runs, files),
+        report.collect(runs[0].parent, [run.name for run in runs], files),
         title="Spectra of sample Hessians",
         template_folder=Path(templates[0]).parent,
     )

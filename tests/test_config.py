@@ -320,22 +320,6 @@ def test_examples_are_counted_without_the_data(settings, name):
     assert (config.num_train_examples(run), config.num_test_examples(run)) == expected
 
 
-# Keys of the default configuration whose names say it all.
-SELF_EXPLAINING = {
-    "training.batch_size",
-    "training.momentum",
-    "spectrum.device",
-    "batch.sizes",
-    "batch.steps",
-    "batch.noise_steps",
-    "augmentation.factors",
-    "augmentation.factors.factor",
-    "augmentation.factors.steps",
-    "variance.random_directions",
-    "theory.seed",
-}
-
-
 def objects(schema, path=""):
     """All parts of a schema that describe a mapping, with their paths."""
     if isinstance(schema, dict):
@@ -385,4 +369,4 @@ def test_every_key_of_a_run_stands_with_a_comment_in_the_default_configuration()
         for key in section.get("properties", {}):
             assert f"{name}.{key}" in documented, f"{name}.{key}"
     plain = {key for key, commented in documented.items() if not commented and "." in key}
-    assert plain == SELF_EXPLAINING
+    assert plain == set()

@@ -145,6 +145,13 @@ def num_test_examples(run: Mapping[str, Any]) -> int:
     return available if wanted is None else wanted
 
 
+def num_gpus(device: str) -> int:
+    """Count the GPUs that a stage with this `device` setting takes: none where none can be seen."""
+    if device == "auto":
+        return int(any(Path("/dev").glob("nvidia[0-9]*")))
+    return 0 if device == "cpu" else 1
+
+
 def checkpoint_epochs(run: Mapping[str, Any]) -> list[int]:
     """Epochs whose weights a training run keeps."""
     return sorted(run["training"]["checkpoint_epochs"] or run["epochs"])

@@ -199,7 +199,7 @@ def save_extremal_vectors(path: str, run: Tridiagonalisation, count: int) -> Non
     `top_values` and `bottom_values`, float64.
     """
     values = lanczos.ritz(run).values
-    count = min(count, len(values))
+    count = min(count, len(values) // 2)  # no vector belongs to both ends
     columns = {"top": [-1 - i for i in range(count)], "bottom": list(range(count))}
     tensors: dict[str, Tensor] = {}
     for name, chosen in columns.items():

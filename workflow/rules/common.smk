@@ -1,36 +1,21 @@
-"""What the rule files share: the checked configuration, and helpers for paths and parameters."""
+"""What all included files need, the checked configuration first."""
 
-import glob
-import json
-import os
 import re
-import sys
 from pathlib import Path
+
+from truehessian import config as configuration
+from truehessian.stage import once
+from truehessian.stage.fingerprint import fingerprint, module_fingerprint
 
 # The package lies beside the workflow. Scripts find it here too when they run in a conda
 # environment, which holds the dependencies only. A network of one's own may lie in the working
 # directory.
-for folder in [os.getcwd(), str(Path(workflow.basedir) / "src")]:
-    if folder not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [folder, os.environ.get("PYTHONPATH")])
-        )
-        sys.path.insert(0, folder)
-
-from truehessian import config as configuration
-from truehessian.stage.fingerprint import fingerprint, module_fingerprint
+once.make_importable(Path(workflow.basedir) / "src", Path.cwd())
 
 
 def as_the_run_began(name, make):
-    """What `make` gave in the main process, also in the jobs, which read the workflow again.
-
-    A job's outputs are recorded under what the main process read. Without this, a job that was
-    queued while the code or the configuration was edited would be recorded as what it is not.
-    """
-    variable = f"TRUEHESSIAN_{name}"
-    if workflow.is_main_process or variable not in os.environ:
-        os.environ[variable] = json.dumps(make())
-    return json.loads(os.environ[variable])
+    """What `make` gave when the main process read the workflow, in the jobs as well."""
+    return once.inherited(name, make, fresh=workflow.is_main_process)
 
 
 frozen = as_the_run_began("CONFIG", lambda: dict(config))
@@ -53,7 +38,6 @@ IMPORTED = {name: run for name, run in RUNS.items() if "checkpoints" in run}
 WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
-WITH_PREDICTIONS = [name for name in WITH_VARIANCE if RUNS[name]["batch"]]
 FORMATS = ["pdf", "svg", "png"]
 
 # Settings of products with curvature matrices, given once and used by all stages that make them.
@@ -147,16 +131,9 @@ def per_epoch(pattern, run, **values):
     ]
 
 
-def device_count(name):
-    """GPUs that a stage with this `device` setting takes: none where none can be seen."""
-    if name == "auto":
-        return 1 if glob.glob("/dev/nvidia[0-9]*") else 0
-    return 0 if name == "cpu" else 1
-
-
 def gpus(name="spectrum"):
     """GPUs of a stage, as a function of wildcards."""
-    return lambda wildcards: device_count(RUNS[wildcards.run][name]["device"])
+    return lambda wildcards: configuration.num_gpus(RUNS[wildcards.run][name]["device"])
 
 
 def table(name):
@@ -192,7 +169,8 @@ def figures_of(run):
     names += boxplots(run) + ["shrinkage"]
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
-    return names + (["theory_vs_empirical"] if run in WITH_PREDICTIONS else [])
+    predictions = run in WITH_VARIANCE and run in WITH_BATCHES
+    return names + (["theory_vs_empirical"] if predictions else [])
 
 
 def tables_of(run):

@@ -84,31 +84,35 @@ rule plot_learning_curves:
         "../../scripts/plot_learning_curves.py"
 
 
-rule plot_theory:
-    """Draw variance, predictions against measurements, and estimates of the true Hessian."""
-    input:
-        variance=lambda wildcards: per_epoch(
-            "results/{run}/variance/{epoch}.csv", wildcards.run
-        ),
-        theory="results/{run}/tables/theory_vs_empirical.csv",
-        true_hessian="results/{run}/tables/true_hessian.csv",
-    output:
-        variance=figure("variance"),
-        theory=figure("theory_vs_empirical"),
-        true_hessian=figure("true_hessian"),
-    log:
-        "results/{run}/logs/plot_theory.log",
-    wildcard_constraints:
-        run=one_of(WITH_PREDICTIONS),
-    conda:
-        "../../envs/analysis.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        code=code("plot_theory"),
-    script:
-        "../../scripts/plot_theory.py"
+for run in WITH_VARIANCE:
+
+    rule:
+        """Draw variance, predictions against measurements, and estimates of the true Hessian."""
+        name:
+            f"plot_theory_{run}"
+        input:
+            variance=per_epoch("results/{run}/variance/{epoch}.csv", run),
+            theory=f"results/{run}/tables/theory_vs_empirical.csv",
+            true_hessian=f"results/{run}/tables/true_hessian.csv",
+        output:
+            variance=expand(figure("variance"), run=run),
+            true_hessian=expand(figure("true_hessian"), run=run),
+            theory=(
+                expand(figure("theory_vs_empirical"), run=run)
+                if batch_sizes(run)
+                else []
+            ),
+        log:
+            f"results/{run}/logs/plot_theory.log",
+        conda:
+            "../../envs/analysis.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            code=code("plot_theory"),
+        script:
+            "../../scripts/plot_theory.py"
 
 
 rule write_report:
@@ -129,8 +133,7 @@ rule write_report:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=list(RUNS),
-        results="results",
+        folders=expand("results/{run}", run=RUNS),
         code=code("write_report"),
     script:
         "../../scripts/write_report.py"

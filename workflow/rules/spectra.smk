@@ -58,7 +58,7 @@ for run in WITH_BATCHES:
         conda:
             "../../envs/torch.yaml"
         resources:
-            gpu=device_count(RUNS[run]["spectrum"]["device"]),
+            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
             runtime=24 * 60,
         params:
@@ -93,7 +93,7 @@ for run in WITH_AUGMENTATION:
         conda:
             "../../envs/torch.yaml"
         resources:
-            gpu=device_count(RUNS[run]["spectrum"]["device"]),
+            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
             runtime=24 * 60,
         params:

@@ -20,7 +20,7 @@ for run in TRAINED:
         conda:
             "../../envs/torch.yaml"
         resources:
-            gpu=device_count(RUNS[run]["training"]["device"]),
+            gpu=configuration.num_gpus(RUNS[run]["training"]["device"]),
             mem_mb=4000,
             runtime=24 * 60,
         params:

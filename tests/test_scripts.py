@@ -1,0 +1,444 @@
+"""Every script of the workflow on a tiny run, each fed with what the ones before have written."""
+
+import importlib.util
+import inspect
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import scipy.sparse.linalg
+import torch
+import torch.nn.functional as F
+import yaml
+
+from truehessian import checkpoints, datasets, measurement, models, spectrum, subspace, tables
+from truehessian import config as configuration
+
+ROOT = Path(__file__).parents[1]
+NETWORK = {"name": "mlp", "hidden": [6], "num_classes": 10, "input_shape": [1, 8, 8]}
+EPOCHS = [0, 2]
+FORMATS = ["svg", "png"]
+PRODUCTS = {
+    "chunk_size": 64,
+    "precision": "float32",
+    "batchnorm": "eval",
+    "memory_gb": None,
+    "device": "cpu",
+    "tolerance": None,
+}
+
+
+def call(script: str, *args, **kwargs) -> None:
+    """Run `main` of a script, which is imported without running anything.
+
+    Scripts that keep a resume state get a folder for it that is not there yet.
+    """
+    path = ROOT / "scripts" / f"{script}.py"
+    spec = importlib.util.spec_from_file_location(script, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if "state" not in inspect.signature(module.main).parameters:
+        module.main(*args, **kwargs)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        module.main(*args, state=Path(folder) / "state", **kwargs)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A run of the reduced experiment with all defaults."""
+    settings = yaml.safe_load((ROOT / "tests/reduced.yaml").read_text())
+    configuration.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
+    return settings["runs"]["reduced"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("results") / "tiny"
+    names = ["checkpoints", "variance", "held_out", "tables", "figures"]
+    for name in [*names, *(f"spectra/{epoch}" for epoch in EPOCHS)]:
+        (base / name).mkdir(parents=True)
+    return base
+
+
+@pytest.fixture(scope="module")
+def dataset(folder, run):
+    path = str(folder / "dataset.safetensors")
+    call("prepare_dataset", dataset_out=path, settings=run["dataset"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(folder, dataset, run):
+    """Paths of the checkpoints of EPOCHS."""
+    paths = [str(folder / f"checkpoints/{epoch}.safetensors") for epoch in EPOCHS]
+    call(
+        "train_network",
+        dataset,
+        checkpoints_out=paths,
+        training_out=str(folder / "training.csv"),
+        settings={**run["training"], "device": "cpu"},
+        network=NETWORK,
+        epochs=EPOCHS,
+    )
+    return paths
+
+
+def measure_full(checkpoint, dataset, folder, run, epoch, **changes):
+    call(
+        "measure_full_spectra",
+        checkpoint,
+        dataset,
+        spectrum_out=str(folder / "full.npz"),
+        vectors_out=str(folder / "full.vectors.safetensors"),
+        ggn_out=str(folder / "ggn.npz"),
+        test_out=str(folder / "test.npz"),
+        settings={**run["spectrum"], **PRODUCTS, **changes},
+        network=None,
+        epoch=epoch,
+    )
+
+
+@pytest.fixture(scope="module")
+def spectra(folder, dataset, trained, run):
+    """Folders of the spectra by epoch."""
+    folders = {epoch: folder / f"spectra/{epoch}" for epoch in EPOCHS}
+    for checkpoint, (epoch, target) in zip(trained, folders.items(), strict=True):
+        measure_full(checkpoint, dataset, target, run, epoch)
+        common = {"network": None, "epoch": epoch}
+        call(
+            "measure_batch_spectra",
+            checkpoint,
+            dataset,
+            batch_out=[str(target / f"batch-{size}.npz") for size in (16, 32)],
+            noise_out=[str(target / f"noise-{size}.npz") for size in (16, 32)],
+            settings={**run["batch"], **PRODUCTS},
+            **common,
+        )
+        call(
+            "measure_augmented_spectra",
+            checkpoint,
+            dataset,
+            spectra_out=[str(target / "augmented-2.npz")],
+            settings={**run["augmentation"], **PRODUCTS},
+            **common,
+        )
+    return folders
+
+
+@pytest.fixture(scope="module")
+def directions(folder, dataset, trained, spectra, run):
+    for epoch, checkpoint in zip(EPOCHS, trained, strict=True):
+        call(
+            "measure_directions",
+            checkpoint,
+            dataset,
+            str(spectra[epoch] / "full.vectors.safetensors"),
+            variance_out=str(folder / f"variance/{epoch}.csv"),
+            subspace_out=str(folder / f"variance/{epoch}.subspace.npz"),
+            held_out_out=str(folder / f"held_out/{epoch}.csv"),
+            settings={**run["variance"], **PRODUCTS},
+            network=None,
+        )
+
+
+def table(folder, name):
+    return [str(folder / f"tables/{name}.{suffix}") for suffix in ("csv", "tex", "md")]
+
+
+@pytest.fixture(scope="module")
+def tabulated(folder, spectra, directions, run):
+    """All tables by name."""
+    call(
+        "tabulate_extremal_ritz_values",
+        [str(path) for target in spectra.values() for path in sorted(target.glob("*.npz"))],
+        extremal_out=table(folder, "extremal_ritz_values"),
+        shrinkage_out=table(folder, "shrinkage"),
+    )
+    call(
+        "tabulate_predictions",
+        table(folder, "extremal_ritz_values")[0],
+        [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
+        [str(folder / f"variance/{epoch}.subspace.npz") for epoch in EPOCHS],
+        [str(folder / f"held_out/{epoch}.csv") for epoch in EPOCHS],
+        theory_out=table(folder, "theory_vs_empirical"),
+        true_hessian_out=table(folder, "true_hessian"),
+        epochs=EPOCHS,
+        **run["theory"],
+    )
+    return {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
+
+
+def figure(folder, name):
+    return [str(folder / f"figures/{name}.{suffix}") for suffix in FORMATS]
+
+
+@pytest.fixture(scope="module")
+def drawn(folder, spectra, tabulated):
+    """Names of all figures."""
+    full = [str(target / "full.npz") for target in spectra.values()]
+    chosen = [*full, str(spectra[2] / "batch-16.npz"), str(spectra[2] / "augmented-2.npz")]
+    stems = ["stem-full-0", "stem-full-2", "stem-batch-16-2", "stem-augmented-2-2"]
+    figures = [path for name in stems for path in figure(folder, name)]
+    call("plot_stems", full, chosen, figures_out=figures, formats=FORMATS)
+    boxplots = [f"boxplot-{end}-{size}" for size in (16, 32) for end in ("largest", "smallest")]
+    call(
+        "plot_extremes",
+        table(folder, "extremal_ritz_values")[0],
+        table(folder, "shrinkage")[0],
+        boxplots_out=[path for name in boxplots for path in figure(folder, name)],
+        shrinkage_out=figure(folder, "shrinkage"),
+        batch_sizes=[16, 32],
+        formats=FORMATS,
+    )
+    call(
+        "plot_learning_curves",
+        str(folder / "training.csv"),
+        figure_out=figure(folder, "learning_curves"),
+    )
+    call(
+        "plot_theory",
+        [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
+        table(folder, "theory_vs_empirical")[0],
+        table(folder, "true_hessian")[0],
+        variance_out=figure(folder, "variance"),
+        theory_out=figure(folder, "theory_vs_empirical"),
+        true_hessian_out=figure(folder, "true_hessian"),
+    )
+    others = ["shrinkage", "learning_curves", "variance", "theory_vs_empirical", "true_hessian"]
+    return stems + boxplots + others
+
+
+def test_the_data_set_has_the_sizes_that_were_asked_for(dataset):
+    data = datasets.load(dataset)
+    assert (len(data.train), len(data.test), data.name) == (96, 64, "digits")
+
+
+def test_training_keeps_the_listed_epochs_and_the_learning_curve(folder, trained):
+    frame = pd.read_csv(folder / "training.csv")
+    assert list(frame.columns) == [
+        "epoch",
+        "learning_rate",
+        "train_loss",
+        "train_accuracy",
+        "test_loss",
+        "test_accuracy",
+        "seconds",
+    ]
+    assert frame["epoch"].tolist() == [0, 1, 2]
+    for epoch, path in zip(EPOCHS, trained, strict=True):
+        metadata = checkpoints.read_metadata(path)
+        assert metadata["epoch"] == epoch
+        assert metadata["model"] == NETWORK
+        assert {"dataset", "normalisation", "seed"} <= set(metadata)
+
+
+def test_the_first_checkpoint_is_the_initialisation(trained, run):
+    start = models.build(**NETWORK, seed=run["training"]["seed"]).state_dict()
+    for name, tensor in checkpoints.load(trained[0]).state_dict().items():
+        assert tensor.equal(start[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "split", "num_examples", "shape"),
+    [
+        ("full", "hessian", "train", 96, (1, 8)),
+        ("test", "hessian", "test", 64, (1, 8)),
+        ("ggn", "ggn", "train", 96, (1, 4)),
+        ("augmented-2", "hessian", "train", 192, (1, 4)),
+        ("batch-16", "hessian", "train", 16, (3, 1, 6)),
+        ("batch-32", "hessian", "train", 32, (3, 1, 6)),
+        ("noise-16", "noise", "train", 96, (1, 1, 4)),
+    ],
+)
+def test_spectra_hold_the_arrays_and_facts_of_the_contract(
+    spectra, name, operator, split, num_examples, shape
+):
+    measured = spectrum.load(spectra[2] / f"{name}.npz")
+    facts = measured.metadata
+    assert measured.ritz_values.shape == measured.weights.shape == measured.residuals.shape == shape
+    assert measured.diagonal.shape == shape
+    assert measured.off_diagonal.shape == (*shape[:-1], shape[-1] - 1)
+    assert facts["operator"] == operator
+    assert (facts["epoch"], facts["split"]) == (2, split)
+    assert facts["num_examples"] == num_examples
+    assert facts["num_parameters"] == 64 * 6 + 6 + 6 * 10 + 10
+    assert facts["steps"] == shape[-1]
+    assert {"batchnorm", "precision", "seed", "seconds", "device", "versions"} <= set(facts)
+    kind, _, number = name.partition("-")
+    assert facts.get("factor") == (int(number) if kind == "augmented" else None)
+    assert facts.get("batch_size") == (int(number) if kind in ("batch", "noise") else None)
+    assert (measured.indices is not None) == (kind in ("batch", "noise"))
+
+
+def test_noise_is_measured_on_the_folds_of_the_batches(spectra):
+    batch, noise = (spectrum.load(spectra[2] / f"{kind}-16.npz") for kind in ("batch", "noise"))
+    assert batch.indices.shape == (3, 16)
+    assert (noise.indices == batch.indices[:1]).all()
+
+
+def test_the_gauss_newton_matrix_has_no_negative_ritz_value(spectra):
+    values = spectrum.load(spectra[2] / "ggn.npz").ritz_values
+    assert values.min() > -1e-6 * values.max()
+
+
+def reference(checkpoint, dataset, split):
+    """The Hessian as a SciPy operator: forward over reverse mode, in float64, all in one batch."""
+    model = checkpoints.load(checkpoint).double()
+    examples = getattr(datasets.load(dataset), split)
+    inputs, labels = examples.batch(slice(None), torch.float64)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+    def loss(vector):
+        parts = vector.split([shape.numel() for shape in shapes.values()])
+        parameters = {
+            name: part.view(shape)
+            for part, (name, shape) in zip(parts, shapes.items(), strict=True)
+        }
+        return F.cross_entropy(torch.func.functional_call(model, parameters, (inputs,)), labels)
+
+    def product(vector):
+        tangent = torch.from_numpy(vector.reshape(-1).copy())
+        return torch.func.jvp(torch.func.grad(loss), (start,), (tangent,))[1].numpy()
+
+    return scipy.sparse.linalg.LinearOperator((len(start), len(start)), product, dtype="float64")
+
+
+@pytest.mark.parametrize(("precision", "accuracy"), [("float64", 1e-8), ("float32", 1e-4)])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_extremes_are_those_of_an_independent_product(
+    trained, dataset, run, tmp_path, precision, accuracy, split
+):
+    measure_full(trained[1], dataset, tmp_path, run, 2, precision=precision, steps=60, ggn_steps=2)
+    name = {"train": "full", "test": "test"}[split]
+    measured = spectrum.load(tmp_path / f"{name}.npz")
+    hessian = reference(trained[1], dataset, split)
+    for end, which in (("largest", "LA"), ("smallest", "SA")):
+        expected = scipy.sparse.linalg.eigsh(
+            hessian, 1, which=which, return_eigenvectors=False, tol=1e-12
+        )[0]
+        assert spectrum.extremal(measured, end)[0] == pytest.approx(expected, rel=accuracy)
+
+
+def test_ritz_vectors_give_their_values_as_quotients(trained, dataset, spectra):
+    hessian = reference(trained[1], dataset, "train")
+    vectors = measurement.load_extremal_vectors(str(spectra[2] / "full.vectors.safetensors"))
+    for end in ("top", "bottom"):
+        assert vectors[end].shape == (2, 460)
+        for vector, value in zip(vectors[end], vectors[f"{end}_values"], strict=True):
+            unit = vector.double().numpy()
+            assert unit @ hessian.matvec(unit) == pytest.approx(value.item(), rel=1e-4, abs=1e-6)
+
+
+def test_variances_stand_in_the_columns_of_the_contract(folder, directions):
+    frame = pd.read_csv(folder / "variance/2.csv")
+    assert list(frame.columns) == [
+        "direction",
+        "variance",
+        "standard_error",
+        "element_variance",
+        "group_size",
+        "num_examples",
+        "num_parameters",
+    ]
+    random, ritz = ["random-1", "random-2"], ["top-1", "top-2", "bottom-1", "bottom-2"]
+    assert frame["direction"].tolist() == random + ritz
+    assert (frame["variance"] > 0).all()
+    assert np.allclose(frame["element_variance"] * 460, frame["variance"])
+    noise = subspace.load(folder / "variance/2.subspace.npz")
+    assert noise.projected.shape == (96 // 8, 4, 4)
+
+
+def test_held_out_quotients_stand_beside_the_training_values(folder, directions, spectra):
+    frame = pd.read_csv(folder / "held_out/2.csv")
+    assert frame["end"].tolist() == ["largest", "largest", "smallest", "smallest"]
+    assert frame["rank"].tolist() == [1, 2, 1, 2]
+    assert (frame["num_examples"] == 64).all()
+    largest = spectrum.extremal(spectrum.load(spectra[2] / "full.npz"), "largest")[0]
+    assert frame["empirical"][0] == pytest.approx(float(largest))
+    assert (frame["bracket_low"] < frame["bracket_high"]).sum() == 2
+
+
+def test_held_out_quotients_are_those_of_an_independent_product(
+    folder, directions, trained, dataset, spectra
+):
+    frame = pd.read_csv(folder / "held_out/2.csv")
+    hessian = reference(trained[1], dataset, "test")
+    vectors = measurement.load_extremal_vectors(str(spectra[2] / "full.vectors.safetensors"))
+    units = torch.cat([vectors["top"], vectors["bottom"]]).double().numpy()
+    expected = [unit @ hessian.matvec(unit) for unit in units]
+    assert frame["held_out"].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
+        ("theory_vs_empirical", tables.THEORY_COLUMNS),
+        ("true_hessian", tables.TRUE_HESSIAN_COLUMNS),
+        ("shrinkage", tables.SHRINKAGE_COLUMNS),
+    ],
+)
+def test_tables_exist_in_three_forms_with_their_columns(folder, tabulated, name, columns):
+    assert list(tabulated[name].columns) == list(columns)
+    assert not tabulated[name].empty
+    for path in table(folder, name):
+        assert Path(path).stat().st_size > 0
+
+
+def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):
+    frame = tabulated["extremal_ritz_values"]
+    # full, test, ggn, augmented, and for two sizes three batches and one noise
+    assert len(frame) == 2 * 2 * (4 + 2 * (3 + 1))
+    assert len(tabulated["theory_vs_empirical"]) == 2 * 2 * 2
+    assert set(tabulated["theory_vs_empirical"]["folds"]) == {3}
+
+
+def test_every_figure_exists_in_every_format(folder, drawn):
+    for name in drawn:
+        for path in figure(folder, name):
+            start = Path(path).read_bytes()[:8]
+            assert start[1:4] == b"PNG" if path.endswith("png") else start.startswith(b"<?xml")
+
+
+def test_the_report_holds_every_figure_and_refers_to_no_other_file(folder, drawn):
+    templates = sorted((ROOT / "workflow/report").iterdir())
+    target = folder.parent / "report.html"
+    call(
+        "write_report",
+        [str(path) for path in folder.rglob("*") if path.is_file()],
+        [str(path) for path in templates],
+        report_out=str(target),
+        folders=[str(folder)],
+    )
+    page = target.read_text()
+    assert "tiny" in page
+    for scheme in ('src="http', 'href="http', 'src="results', "url(http"):
+        assert scheme not in page
+    assert page.count("data:image") + page.count("<svg") >= len(drawn)
+
+
+def test_weights_of_ones_own_become_a_checkpoint(dataset, tmp_path):
+    model = models.build(**NETWORK, seed=5)
+    state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "own.safetensors")
+    target = tmp_path / "7.safetensors"
+    call(
+        "import_checkpoint",
+        str(tmp_path / "own.safetensors"),
+        dataset,
+        checkpoint_out=str(target),
+        network=NETWORK,
+        epoch=7,
+    )
+    loaded = checkpoints.load(target)
+    for name, tensor in model.state_dict().items():
+        assert loaded.state_dict()[name].equal(tensor)
+    metadata = checkpoints.read_metadata(target)
+    assert metadata["epoch"] == 7
+    assert metadata["dataset"] == "digits"
+    assert metadata["seed"] is None

@@ -1,0 +1,233 @@
+"""The workflow as its users start it: Snakemake in an empty folder, in processes of its own."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from truehessian.stage.fingerprint import closure
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
+EPOCHS = (0, 2)
+EXPENSIVE = ("train_network", "measure_")
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in a folder, with a store of its own there."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    environment = {**os.environ, "TRUEHESSIAN_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, "--directory", str(folder), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def reduced(folder: Path) -> str:
+    """Run the reduced experiment, which has to succeed; returns all that Snakemake says."""
+    run = snakemake(folder, "--configfile", str(ROOT / "tests/reduced.yaml"), "--cores", "2")
+    assert run.returncode == 0, run.stderr
+    return run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the reduced experiment has been run."""
+    folder = tmp_path_factory.mktemp("workflow")
+    reduced(folder)
+    return folder
+
+
+def contract() -> list[str]:
+    """Every path of the reduced run, relative to `results`."""
+    kinds = ["full", "ggn", "test", "augmented-2"]
+    kinds += [f"{kind}-{size}" for kind in ("batch", "noise") for size in (16, 32)]
+    paths = [f"checkpoints/{epoch}.safetensors" for epoch in (0, 1, 2)] + ["training.csv"]
+    stems = ["full", "batch-16", "batch-32", "augmented-2"]
+    for epoch in EPOCHS:
+        paths += [f"spectra/{epoch}/{kind}.npz" for kind in kinds]
+        paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
+    tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
+    paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
+    figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]
+    figures += [f"boxplot-{end}-{size}" for end in ("largest", "smallest") for size in (16, 32)]
+    figures += ["variance", "theory_vs_empirical", "true_hessian", "shrinkage", "learning_curves"]
+    paths += [f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png")]
+    return ["report.html", *(f"reduced/{path}" for path in paths)]
+
+
+@pytest.mark.slow
+def test_one_command_makes_every_file_of_the_contract(finished):
+    missing = [path for path in contract() if not (finished / "results" / path).is_file()]
+    assert not missing
+    drafts = [path for path in (finished / "results").rglob("*") if path.name.startswith(".draft")]
+    assert not drafts
+    frame = pd.read_csv(finished / "results/reduced/tables/theory_vs_empirical.csv")
+    assert len(frame) == len(EPOCHS) * 2 * 2
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in reduced(finished)
+
+
+@pytest.mark.slow
+def test_deleted_results_are_restored_and_nothing_expensive_is_computed(finished, tmp_path):
+    shutil.copytree(finished / "cache", tmp_path / "cache")  # and no results, no .snakemake
+    reduced(tmp_path)
+    logs = [
+        path
+        for path in (tmp_path / "results/reduced/logs").rglob("*.log")
+        if path.relative_to(tmp_path / "results/reduced/logs").as_posix().startswith(EXPENSIVE)
+    ]
+    assert len(logs) == 1 + 4 * len(EPOCHS)
+    for path in logs:
+        text = path.read_text()
+        assert "restored from the store" in text, path
+        assert "computing" not in text, path
+    for path in contract():
+        if path.endswith((".npz", ".safetensors")):
+            old, new = (base / "results" / path for base in (finished, tmp_path))
+            assert old.read_bytes() == new.read_bytes(), path
+
+
+def test_a_misspelt_key_stops_the_workflow_with_one_sentence(tmp_path):
+    (tmp_path / "mine.yaml").write_text("runs: {digits-vgg: {spectrum: {stepps: 3}}}\n")
+    run = snakemake(tmp_path, "--configfile", "mine.yaml", "--dry-run")
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
+    announcements = ("Config file", "Using workflow specific profile")
+    said = [line for line in run.stderr.splitlines() if not line.startswith(announcements)]
+    assert said == ["config: unknown key runs.digits-vgg.spectrum.stepps; did you mean steps?"]
+
+
+def test_the_linter_of_snakemake_has_no_complaint(tmp_path):
+    run = snakemake(tmp_path, "--lint")
+    said = run.stdout + run.stderr
+    assert run.returncode == 0, said
+    assert "Congratulations" in said
+
+
+def test_the_rules_are_formatted():
+    command = [sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow/rules"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_can_be_planned_without_their_data(preset, tmp_path):
+    for run in yaml.safe_load(preset.read_text())["runs"].values():
+        for epoch in run["epochs"] if "checkpoints" in run else []:
+            path = tmp_path / run["checkpoints"].format(epoch=epoch)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    run = snakemake(tmp_path, "--configfile", str(preset), "--dry-run")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "write_report" in run.stdout + run.stderr
+
+
+BASE = {
+    "dataset": {"name": "digits", "train_examples": 96, "test_examples": 64},
+    "model": {"name": "mlp", "hidden": [4]},
+    "epochs": [0, 2],
+    "spectrum": {"steps": 8, "ggn_steps": 4},
+    "batch": {"sizes": [16], "steps": 6, "noise_steps": 4},
+    "augmentation": {"factors": [{"factor": 2, "steps": 4}]},
+    "variance": {"group_size": 8, "held_out_steps": 5},
+}
+VARIANTS = {
+    "no-batch": {"batch": None},
+    "no_augmentation": {"augmentation": None},
+    "no.variance": {"variance": None},
+    "spectra-only": {"batch": None, "augmentation": None, "variance": None},
+}
+
+
+def test_runs_of_all_kinds_can_be_planned_side_by_side(tmp_path):
+    """Sections switched off, weights of one's own, and names with every character allowed."""
+    runs = {
+        name: {**BASE, "training": {"epochs": 2}, **change} for name, change in VARIANTS.items()
+    }
+    runs["imported"] = {**BASE, "checkpoints": "weights/{epoch}.safetensors"}
+    (tmp_path / "weights").mkdir()
+    for epoch in EPOCHS:
+        (tmp_path / f"weights/{epoch}.safetensors").touch()
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"analyse": list(runs), "runs": runs}))
+    run = snakemake(tmp_path, "--configfile", "mine.yaml", "--dry-run")
+    said = run.stdout + run.stderr
+    assert run.returncode == 0, said
+    for name in runs:
+        assert f"results/{name}/spectra/0/full.npz" in said
+    for path in ("no-batch/spectra/0/batch-", "no.variance/variance/", "imported/training.csv"):
+        assert f"results/{path}" not in said
+
+
+# Names in conda's channels that differ from those on the Python package index.
+CONDA = {"torch": "pytorch"}
+# Names by which packages are imported that differ from their own, or come with another one.
+IMPORTS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "markupsafe": "jinja2"}
+
+
+def environment(name: str) -> dict[str, str]:
+    """Packages of a conda environment with their version constraints."""
+    content = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
+    return dict(item.split(" ", 1) for item in content["dependencies"])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "envs").glob("*.yaml")))
+def test_conda_environments_have_the_versions_that_the_project_is_tested_with(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pins = dict(item.split("==") for item in project["tool"]["uv"]["constraint-dependencies"])
+    packages = environment(name)
+    assert packages.pop("python") == project["project"]["requires-python"]
+    names = {conda: pypi for pypi, conda in CONDA.items()}
+    assert packages == {package: f"={pins[names.get(package, package)]}" for package in packages}
+
+
+def rules() -> list[tuple[str, str]]:
+    """Script and environment of every rule."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    pattern = r'envs/(\w+)\.yaml"(?:(?!envs/).)*?scripts/(\w+)\.py"'
+    return [(script, env) for env, script in re.findall(pattern, text, flags=re.DOTALL)]
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of the packages that a file imports, anywhere in it."""
+    tree = ast.parse(path.read_text())
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"truehessian"}
+
+
+def test_every_script_belongs_to_a_rule():
+    assert sorted(script for script, _ in rules()) == sorted(
+        path.stem for path in (ROOT / "scripts").glob("*.py")
+    )
+
+
+@pytest.mark.parametrize(("script", "env"), rules())
+def test_a_conda_environment_holds_what_its_scripts_import(script, env):
+    path = ROOT / "scripts" / f"{script}.py"
+    files = [path, *closure(path, ROOT / "src").values()]
+    # A stage asks for PyTorch's version only where results are stored, which analyses are not.
+    around = {
+        name for file in (ROOT / "src/truehessian/stage").glob("*.py") for name in imported(file)
+    }
+    needed = set().union(*map(imported, files)) | (around - {"torch"})
+    assert {CONDA.get(name, IMPORTS.get(name, name)) for name in needed} <= set(environment(env))
