@@ -295,3 +295,16 @@ def test_warnings_and_records_go_to_the_log(tmp_path, recwarn):
     with logging_to(None):
         pass
     assert len(logging.getLogger().handlers) == handlers
+
+
+def test_drafts_of_a_killed_job_are_cleared_away(tmp_path):
+    from truehessian.stage import runner
+
+    stale = tmp_path / ".draft-123-a.csv"
+    stale.mkdir()
+    (stale / "a.csv").write_text("half")
+    other = tmp_path / ".draft-123-b.csv"
+    other.mkdir()
+    runner._draft(tmp_path / "a.csv")
+    assert not stale.exists()
+    assert other.exists()

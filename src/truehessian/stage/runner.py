@@ -130,6 +130,9 @@ def _keep(key: keys.Key, drafts: dict[str, Path]) -> None:
 
 def _draft(path: Path) -> Path:
     """Where an output is written before it is whole: same file system, same name."""
+    # What a killed job has left. Nobody else writes this output: Snakemake sees to that.
+    for stale in path.parent.glob(f".draft-*-{path.name}"):
+        shutil.rmtree(stale, ignore_errors=True)
     return path.parent / f".draft-{os.getpid()}-{path.name}" / path.name
 
 
