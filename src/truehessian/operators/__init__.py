@@ -4,8 +4,7 @@ Every operator is a fixed symmetric matrix: it keeps its own copy of the weights
 ordered set of examples, and two products with the same vector give the same bits on one device.
 """
 
-from truehessian.operators.algebra import LinearCombination
-from truehessian.operators.base import Operator
+from truehessian.operators.base import LinearCombination, Operator
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.network import NetworkOperator

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from truehessian.operators.algebra import LinearCombination
+from truehessian.operators.base import LinearCombination
 from truehessian.operators.network import NetworkOperator
 
 
