@@ -1,5 +1,6 @@
 """What all included files need, the checked configuration first."""
 
+import os
 import re
 from pathlib import Path
 
@@ -195,3 +196,9 @@ def files_of(run):
 def contract_files(wildcards):
     """All files of all runs."""
     return [path for run in RUNS for path in files_of(run)]
+
+
+def report_templates():
+    """Templates and captions of the report, by paths that stay the same when the clone is moved."""
+    folder = Path(workflow.basedir) / "workflow/report"
+    return sorted(os.path.relpath(path) for path in folder.iterdir())

@@ -119,10 +119,7 @@ rule write_report:
     """Put figures, tables and findings of all runs into one self-contained page."""
     input:
         files=contract_files,
-        templates=[
-            f"{workflow.basedir}/workflow/report/{name}"
-            for name in sorted(os.listdir(f"{workflow.basedir}/workflow/report"))
-        ],
+        templates=report_templates(),
     output:
         report="results/report.html",
     log:
