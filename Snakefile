@@ -13,6 +13,7 @@ include: "workflow/rules/spectra.smk"
 include: "workflow/rules/variance.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/plan.smk"
 
 
 wildcard_constraints:

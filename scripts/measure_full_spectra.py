@@ -33,6 +33,7 @@ def main(
     )
     spectrum.save(spectrum_out, measured)
     measurement.save_extremal_vectors(vectors_out, runs[0], settings["vectors"])
+    del runs  # and with them their bases, gigabytes of a large network
 
     test = source.operator(operators.Hessian, source.dataset.test)
     measured, _ = measurement.measure(test, steps=steps, split="test", state=state / "test", **how)

@@ -19,7 +19,7 @@ def main(
             measured.weights,
             title(measured),
             reference=None if path in full else extremes[measured.metadata["epoch"]],
-            other_folds=True,
+            other_folds=len(measured.ritz_values) > 1 and measured.indices is not None,
         )
         plots.save(figure, figures_out[number * len(formats) : (number + 1) * len(formats)])
 

@@ -60,6 +60,7 @@ def code(script):
 def section(run, name):
     """One section of a run as a sorted dict; for products, with their common settings."""
     values = dict(RUNS[run][name])
+    values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
     if name in SPECTRA:
         values.update({key: RUNS[run]["spectrum"][key] for key in PRODUCTS})
     return dict(sorted(values.items()))

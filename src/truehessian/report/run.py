@@ -81,7 +81,8 @@ def _collect_run(folder: Path, wanted: Collection[Path] | None) -> RunReport:
         raise FileNotFoundError(f"there are no results of run {folder.name!r} in {folder.parent}")
 
     def find(pattern: str) -> list[Path]:
-        found = sorted(folder.glob(pattern))
+        # What a killed job has left bears a hidden name.
+        found = [path for path in sorted(folder.glob(pattern)) if path.name[0] != "."]
         return found if wanted is None else [path for path in found if path.resolve() in wanted]
 
     by_epoch = sorted(find("spectra/*/*.npz"), key=lambda path: (len(path.parent.name), path))
@@ -109,7 +110,7 @@ def _summary(folder: Path, metadata: dict[Path, dict[str, Any]]) -> dict[str, An
     full = {path: facts for path, facts in metadata.items() if path.stem == "full"}
     summary: dict[str, Any] = dict(list(full.values())[-1]) if full else {}
     summary["epochs"] = sorted(facts["epoch"] for facts in full.values())
-    for checkpoint in sorted(folder.glob("checkpoints/*.safetensors"))[:1]:
+    for checkpoint in sorted(folder.glob("checkpoints/[0-9]*.safetensors"))[:1]:
         with safe_open(checkpoint, framework="numpy") as file:
             header = file.metadata() or {}
         summary |= {key: json.loads(header[key]) for key in ("model", "dataset") if key in header}

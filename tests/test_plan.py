@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from truehessian import config, plan
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
+
+
+def checked(runs):
+    settings = {"runs": runs, "analyse": list(runs)}
+    config.check(settings, SCHEMA)
+    return settings["runs"]
+
+
+@pytest.fixture
+def run():
+    """100 digits to train on and 41 to test on, two epochs, and a network of 1,000 parameters."""
+    section = {
+        "dataset": {"name": "digits", "train_examples": 100, "test_examples": 41},
+        "model": {"name": "mlp"},
+        "training": {"epochs": 3},
+        "epochs": [0, 3],
+        "spectrum": {"steps": 10, "ggn_steps": 4, "probes": 2, "vectors": 3},
+        "batch": {"sizes": [32, 16], "folds": 5, "steps": 6, "noise_folds": 2, "noise_steps": 3},
+        "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
+        "variance": {"random_directions": 2, "held_out_folds": 3, "held_out_steps": 7},
+    }
+    return checked({"small": section})["small"]
+
+
+@pytest.fixture
+def stages(run):
+    return {stage.name: stage for stage in plan.plan("small", run, 1000).stages}
+
+
+@pytest.mark.parametrize(
+    ("name", "products", "examples"),
+    [
+        ("full", 2 * 10, 100),
+        ("test", 2 * 10, 41),
+        ("ggn", 2 * 4, 100),
+        ("batch-16", 5 * 6, 16),
+        ("noise-32", 2 * 3, 32 + 100),
+        ("augmented-4", 5, 4 * 100),
+        ("variance", 2 + 2 * 3, 100),
+    ],
+)
+def test_a_stage_makes_so_many_products_once_per_epoch(stages, name, products, examples):
+    assert stages[name].jobs == 2
+    assert stages[name].products == products
+    assert stages[name].examples == examples
+    assert stages[name].work == 2 * products * examples
+
+
+def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(stages):
+    per_fold = 7 + 2 * 2 + 2 * 3
+    assert stages["held-out"].products == 3 * per_fold
+    assert stages["held-out"].examples == 41 // 3
+
+
+def test_all_examples_of_a_dataset_count_where_no_subset_is_taken(run):
+    run["dataset"].update(name="cifar100", train_examples=None, test_examples=None)
+    stages = {stage.name: stage for stage in plan.plan("large", run, 1000).stages}
+    assert stages["full"].examples == 50_000
+    assert stages["test"].examples == 10_000
+
+
+def test_digits_are_split_into_training_and_test_examples(run):
+    run["dataset"].update(train_examples=None, test_examples=None)
+    stages = {stage.name: stage for stage in plan.plan("digits", run, 1000).stages}
+    assert stages["full"].examples + stages["test"].examples == 1797
+
+
+def test_sections_that_are_null_have_no_stages(run):
+    run.update(batch=None, augmentation=None, variance=None)
+    assert [stage.name for stage in plan.plan("small", run, 1000).stages] == ["full", "test", "ggn"]
+
+
+def test_outputs_that_exist_leave_less_to_do(stages):
+    full = stages["full"]
+    assert full.outputs == ("small/spectra/0/full.npz", "small/spectra/3/full.npz")
+    assert plan.remaining(full, lambda path: False) == full.work
+    assert plan.remaining(full, lambda path: "/3/" in path) == full.work // 2
+    assert plan.remaining(full, lambda path: True) == 0
+
+
+def test_the_rate_is_all_work_over_all_seconds():
+    facts = [
+        {"num_examples": 100, "steps_done": [10, 20], "seconds": 1.0},
+        {"num_examples": 500, "steps_done": [30], "seconds": 2.0},
+    ]
+    assert plan.rate(facts) == pytest.approx((3000 + 15000) / 3)
+    assert plan.rate([]) is None
+
+
+def test_the_text_states_the_memory_of_a_basis_and_that_nothing_was_measured(run):
+    run["spectrum"].update(steps=100, probes=1)
+    text = plan.render([plan.plan("small", run, 15_291_300)], lambda path: False, {"small": None})
+    assert "100 x 15.3 M x 4 B = 6.1 GB" in text
+    assert "no estimate: nothing measured yet" in text
+
+
+def test_the_text_estimates_the_time_from_a_measured_rate(run):
+    run.update(batch=None, augmentation=None, variance=None)
+    item = plan.plan("small", run, 1000)
+    work = sum(stage.work for stage in item.stages)
+    text = plan.render([item], lambda path: "full" in path, {"small": work / 7200})
+    left = (work - item.stages[0].work) / work * 120
+    assert f"about 2.0 h, {left:.1f} min of it still to come" in text
+    assert "2 of 6 outputs exist" in text
+
+
+def test_double_precision_doubles_the_memory_of_a_basis(run):
+    run["spectrum"]["precision"] = "float64"
+    text = plan.render([plan.plan("small", run, 1000)], lambda path: False, {"small": None})
+    assert "6 x 1.0 k x 8 B = 48.0 kB" in text
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_can_be_run(path):
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config.check(settings, SCHEMA)
+    config.check_networks(settings)
+    for name in settings["analyse"]:
+        run = settings["runs"][name]
+        group = (run["variance"] or {}).get("group_size", 1)
+        assert all(size % group == 0 for size in (run["batch"] or {}).get("sizes", []))
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("minibatch-vgg16", [15_291_300]),
+        ("minibatch-preresnet110", [1_169_972]),
+        ("truehessian-preresnet110", [1_169_972, 1_169_972]),
+        ("truehessian-vgg16bn", [15_299_748]),
+        ("cifar100-laptop", [22_828, 159_380]),
+    ],
+)
+def test_the_networks_of_a_preset_have_the_sizes_that_its_header_states(name, counts):
+    text = (ROOT / f"workflow/presets/{name}.yaml").read_text(encoding="utf-8")
+    settings = yaml.safe_load(text)
+    runs = [settings["runs"][run] for run in settings["analyse"]]
+    assert [config.num_parameters(run) for run in runs] == counts
+    assert all(f"{count:,}" in text for count in counts)

@@ -1,0 +1,17 @@
+localrules:
+    plan,
+
+
+# Neither input nor output: it runs whenever it is asked for and needs nothing.
+rule plan:
+    """Print what the chosen runs would compute, and what it costs."""
+    log:
+        "results/logs/plan.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        runs=RUNS,
+        results="results",
+        code=code("print_plan"),
+    script:
+        "../../scripts/print_plan.py"
