@@ -73,6 +73,7 @@ def test_rows_after_an_exhausted_krylov_space_have_no_weight_and_no_new_value():
     operator = Dense(symmetric([1.0, 1.0, 1.0, 1.0, 5.0, 5.0]))  # two distinct eigenvalues
     measured, runs = measurement.measure(operator, steps=5, probes=2, seed=0)
     assert [run.num_steps for run in runs] == measured.metadata["steps_done"] == [2, 2]
+    assert (measured.metadata["steps"], measured.metadata["steps_at_most"]) == (2, 5)
     assert measured.ritz_values == pytest.approx(np.array([[1, 5, 5, 5, 5]] * 2))
     assert (measured.weights[:, 2:] == 0).all()
     assert (measured.residuals[:, 2:] == 0).all()

@@ -127,7 +127,8 @@ def measure(
         )
     facts = {
         **operator.describe(),
-        "steps": steps,
+        "steps": max(run.num_steps for run in runs),
+        "steps_at_most": steps,
         "steps_done": [run.num_steps for run in runs],
         "probes": probes,
         "seed": seed,
@@ -150,6 +151,7 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
     metadata = {
         **folds[0].metadata,
         "folds": len(folds),
+        "steps": max(fold.metadata["steps"] for fold in folds),
         "steps_done": [fold.metadata["steps_done"] for fold in folds],
         "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
         "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
