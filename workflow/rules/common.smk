@@ -2,15 +2,19 @@
 
 import os
 import re
+import sys
 from pathlib import Path
+
+# The package that lies beside the workflow, whatever else is installed: its code is what
+# fingerprints are taken of.
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from truehessian import config as configuration
 from truehessian.stage import once
 from truehessian.stage.fingerprint import fingerprint, module_fingerprint
 
-# The package lies beside the workflow. Scripts find it here too when they run in a conda
-# environment, which holds the dependencies only. A network of one's own may lie in the working
-# directory.
+# Scripts find the package there too when they run in a conda environment, which holds the
+# dependencies only. A network of one's own may lie in the working directory.
 once.make_importable(Path(workflow.basedir) / "src", Path.cwd())
 
 
