@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "truehessian"
 # The code around a stage (logs, locks, the store) moves files and has no part in the numbers.
@@ -69,14 +70,14 @@ def closure(script: Path, source: Path) -> dict[str, Path]:
     Imports inside functions count; imports by computed names are not seen.
     """
     found: dict[str, Path] = {}
-    waiting = list(_imports(_tree(script)))
+    waiting = list(_read(script).imports)
     while waiting:
         name = waiting.pop()
         path = _path(name, source)
         if name in found or path is None or name == _NO_PART or name.startswith(f"{_NO_PART}."):
             continue
         found[name] = path
-        waiting.extend(_imports(_tree(path)))
+        waiting.extend(_read(path).imports)
         if "." in name:  # importing a module runs its parents
             waiting.append(name.rpartition(".")[0])
     return found
@@ -84,23 +85,31 @@ def closure(script: Path, source: Path) -> dict[str, Path]:
 
 def meaning(path: Path) -> str:
     """Source of a file without comments, docstrings and formatting."""
-    return _meaning(path, path.stat().st_mtime_ns)
+    return _read(path).meaning
 
 
-@cache
-def _meaning(path: Path, _version: int) -> str:
-    tree = _tree(path)
+class _Reading(NamedTuple):
+    """What is wanted of one version of a file."""
+
+    meaning: str
+    imports: tuple[str, ...]
+
+
+def _read(path: Path) -> _Reading:
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@cache  # most modules are reached by many scripts
+def _parse(path: Path, _version: int) -> _Reading:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    imports = tuple(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:]
             node.body = node.body or [ast.Pass()]
     # The unparsed source is the same on all Python versions, a dump of the tree is not.
-    return ast.unparse(tree)
-
-
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return _Reading(ast.unparse(tree), imports)
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

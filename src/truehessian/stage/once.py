@@ -38,6 +38,4 @@ def make_importable(*folders: Path) -> None:
     known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     wanted = [str(folder) for folder in folders]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*wanted, *known]))
-    for folder in reversed(wanted):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    sys.path[:] = dict.fromkeys([*wanted, *sys.path])
