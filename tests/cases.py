@@ -1,10 +1,13 @@
 """Tiny networks with everything that products have to cope with, and dense references."""
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from truehessian.operators import Operator
 
 
 class Convolutional(nn.Module):
@@ -76,3 +79,17 @@ def dense_ggn(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     p = torch.softmax(torch.func.functional_call(model, parameters, (inputs,)), 1)
     weight = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     return torch.einsum("ncp,ncd,ndq->pq", jacobian, weight, jacobian) / len(targets)
+
+
+class Dense(Operator):
+    """A matrix that is written down."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(len(matrix), torch.float64, torch.device("cpu"))
+        self.matrix = matrix
+
+    def matmat(self, block: Tensor) -> Tensor:
+        return block @ self.matrix
+
+    def describe(self) -> dict[str, Any]:
+        return {"operator": "dense", "num_parameters": self.num_params}

@@ -1,28 +1,12 @@
 """Curvature on held-out examples: brackets of the extremes of the true Hessian."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from cases import Dense
 
 from truehessian import held_out, lanczos
-from truehessian.operators import Operator
 from truehessian.variance import DirectionalVariance
-
-
-class Dense(Operator):
-    """A matrix that is written down."""
-
-    def __init__(self, matrix: torch.Tensor) -> None:
-        super().__init__(len(matrix), torch.float64, torch.device("cpu"))
-        self.matrix = matrix
-
-    def matmat(self, block: torch.Tensor) -> torch.Tensor:
-        return block @ self.matrix
-
-    def describe(self) -> dict[str, Any]:
-        return {"operator": "dense"}
 
 
 def fold(seed: int, order: int = 8) -> torch.Tensor:

@@ -1,28 +1,13 @@
 """One measurement: folds, stacks, rows after an exhausted Krylov space, files of Ritz vectors."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cases import Dense
 
 from truehessian import examples, lanczos, measurement, spectrum
-from truehessian.operators import Operator
-
-
-class Dense(Operator):
-    """A matrix that is written down."""
-
-    def __init__(self, matrix: torch.Tensor) -> None:
-        super().__init__(len(matrix), torch.float64, torch.device("cpu"))
-        self.matrix = matrix
-
-    def matmat(self, block: torch.Tensor) -> torch.Tensor:
-        return block @ self.matrix
-
-    def describe(self) -> dict[str, Any]:
-        return {"operator": "dense", "num_parameters": self.num_params}
 
 
 def symmetric(values, seed=0) -> torch.Tensor:
