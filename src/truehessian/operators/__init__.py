@@ -5,9 +5,19 @@ ordered set of examples, and two products with the same vector give the same bit
 """
 
 from truehessian.operators.base import LinearCombination, Operator
+from truehessian.operators.fisher import EmpiricalFisher, GradientCovariance
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.network import NetworkOperator
 from truehessian.operators.noise import Noise
 
-__all__ = ["GGN", "Hessian", "LinearCombination", "NetworkOperator", "Noise", "Operator"]
+__all__ = [
+    "GGN",
+    "EmpiricalFisher",
+    "GradientCovariance",
+    "Hessian",
+    "LinearCombination",
+    "NetworkOperator",
+    "Noise",
+    "Operator",
+]

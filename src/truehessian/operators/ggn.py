@@ -1,14 +1,17 @@
-"""The generalised Gauss-Newton matrix."""
+"""The generalised Gauss-Newton matrix, and what all matrices JᵀWJ have in common."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from truehessian.operators.layers import LayerRules
 from truehessian.operators.network import NetworkOperator
 
 
-class _Graph(NamedTuple):
+class Graph(NamedTuple):
     """What a product needs: z, dl/dz as a function of a detached z, and Jᵀ d of a dummy d."""
 
     outputs: Tensor
@@ -18,7 +21,53 @@ class _Graph(NamedTuple):
     pulled_back: list[Tensor]
 
 
-class GGN(NetworkOperator):
+class GaussNewton(NetworkOperator):
+    """(1/N) sum_i J_iᵀ W_i J_i with the Jacobian J_i of the outputs z and some weight W_i."""
+
+    @abstractmethod
+    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
+        """Multiply J v, shape (B, ..), with the weight of the mean over the examples."""
+
+    def _linearise(self, inputs: Tensor, targets: Tensor) -> Graph:
+        outputs = self.network(inputs, LayerRules(weights=False))
+        # Jᵀ d is linear in d, so its derivative by d along v is J v: forward mode out of two
+        # reverse passes, which every layer supports that has second derivatives at all.
+        dummy = torch.zeros_like(outputs, requires_grad=True)
+        pulled_back = torch.autograd.grad(
+            outputs,
+            self.network.leaves,
+            grad_outputs=dummy,
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        detached = outputs.detach().requires_grad_(True)
+        (loss_gradient,) = torch.autograd.grad(
+            self.loss(detached, targets), detached, create_graph=True
+        )
+        return Graph(outputs, detached, loss_gradient, dummy, list(pulled_back))
+
+    def _apply(self, graph: Graph, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
+        pairs = [(g, v) for g, v in zip(graph.pulled_back, vector, strict=True) if g.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(p) for p in self.network.leaves]
+        (pushed,) = torch.autograd.grad(
+            [g for g, _ in pairs],
+            graph.dummy,
+            grad_outputs=[v for _, v in pairs],
+            retain_graph=True,
+        )
+        return torch.autograd.grad(
+            graph.outputs,
+            self.network.leaves,
+            grad_outputs=self._weigh(graph, pushed),
+            retain_graph=keep,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+
+
+class GGN(GaussNewton):
     """G = (1/N) sum_i J_iᵀ (d²l_i / dz²) J_i with the Jacobian J_i of the outputs z.
 
     For cross-entropy it is the Fisher information matrix of the model.
@@ -30,47 +79,8 @@ class GGN(NetworkOperator):
 
     name = "ggn"
 
-    def _linearise(self, inputs: Tensor, targets: Tensor) -> _Graph:
-        parameters = list(self._selected.values())
-        outputs = self._forward(inputs, self._selected)
-        # Jᵀ d is linear in d, so its derivative by d along v is J v: forward mode out of two
-        # reverse passes, which every layer supports that has second derivatives at all.
-        dummy = torch.zeros_like(outputs, requires_grad=True)
-        pulled_back = torch.autograd.grad(
-            outputs,
-            parameters,
-            grad_outputs=dummy,
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        detached = outputs.detach().requires_grad_(True)
-        (loss_gradient,) = torch.autograd.grad(
-            self.loss(detached, targets), detached, create_graph=True
-        )
-        return _Graph(outputs, detached, loss_gradient, dummy, list(pulled_back))
-
-    def _apply(self, graph: _Graph, vector: list[Tensor]) -> list[Tensor]:
-        parameters = list(self._selected.values())
-        pairs = [(g, v) for g, v in zip(graph.pulled_back, vector, strict=True) if g.requires_grad]
-        if not pairs:
-            return [torch.zeros_like(p) for p in parameters]
-        (pushed,) = torch.autograd.grad(
-            [g for g, _ in pairs],
-            graph.dummy,
-            grad_outputs=[v for _, v in pairs],
-            retain_graph=True,
-        )
+    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
         (weighted,) = torch.autograd.grad(
             graph.loss_gradient, graph.detached, grad_outputs=pushed, retain_graph=True
         )
-        return list(
-            torch.autograd.grad(
-                graph.outputs,
-                parameters,
-                grad_outputs=weighted,
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-        )
+        return weighted

@@ -1,8 +1,11 @@
 """The Hessian of the mean loss, by products that differentiate twice."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from truehessian.operators.layers import LayerRules
 from truehessian.operators.network import NetworkOperator
 
 
@@ -17,31 +20,28 @@ class Hessian(NetworkOperator):
     name = "hessian"
 
     def _linearise(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        """Build the gradient together with its own graph."""
-        loss = self.loss(self._forward(inputs, self._selected), targets)
+        """Build the graph of the gradient; only the graph is right, not all of the values."""
+        loss = self.loss(self.network(inputs, LayerRules()), targets)
         # Parameters that the loss does not reach have a zero gradient and zero rows.
         return list(
             torch.autograd.grad(
                 loss,
-                list(self._selected.values()),
+                self.network.leaves,
                 create_graph=True,
                 allow_unused=True,
                 materialize_grads=True,
             )
         )
 
-    def _apply(self, graph: list[Tensor], vector: list[Tensor]) -> list[Tensor]:
+    def _apply(self, graph: list[Tensor], vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph, vector, strict=True) if g.requires_grad]
-        parameters = list(self._selected.values())
         if not pairs:
-            return [torch.zeros_like(p) for p in parameters]
-        return list(
-            torch.autograd.grad(
-                [g for g, _ in pairs],
-                parameters,
-                grad_outputs=[v for _, v in pairs],
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
+            return [torch.zeros_like(p) for p in self.network.leaves]
+        return torch.autograd.grad(
+            [g for g, _ in pairs],
+            self.network.leaves,
+            grad_outputs=[v for _, v in pairs],
+            retain_graph=keep,
+            allow_unused=True,
+            materialize_grads=True,
         )

@@ -1,11 +1,10 @@
 """Operators that are means over examples of a per-example curvature matrix of a network."""
 
-import copy
-import fnmatch
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +12,28 @@ from torch import Tensor, nn
 
 from truehessian.operators.base import Operator
 from truehessian.operators.data import as_data
-from truehessian.operators.memory import available_bytes, saved_bytes
+from truehessian.operators.frozen import FrozenNetwork
+from truehessian.operators.memory import available_bytes, is_out_of_memory, saved_bytes
 from truehessian.operators.precision import arithmetic, dtype_of
 
 logger = logging.getLogger(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 BatchNormMode = Literal["eval", "train"]
+
+
+class _Piece(NamedTuple):
+    """The graph of some examples, and their share of the chunk."""
+
+    share: float
+    graph: Any
+
+
+class _Chunk(NamedTuple):
+    """The graphs of a chunk, of more than one piece where memory is short."""
+
+    size: int
+    pieces: list[_Piece]
 
 
 class NetworkOperator(Operator):
@@ -31,11 +45,13 @@ class NetworkOperator(Operator):
         Any module; copied, so that nothing here changes it and its later training changes nothing
         here. Dropout is off. Frozen parameters count as parameters unless left out by name.
     data
-        Examples, a pair of tensors (inputs, targets), or an iterable of such pairs, which is kept.
+        Examples, a pair of tensors (inputs, targets), or an iterable of such pairs, which is kept;
+        `Stream` goes through a loader anew at every product.
     loss
         (outputs, targets) -> scalar, a mean over the examples given; cross-entropy by default.
     chunk_size
-        Examples per forward pass. With batch statistics the chunks are part of the matrix.
+        Examples per forward pass. With batch statistics the chunks are part of the matrix;
+        otherwise a chunk for which the memory does not suffice is passed through in pieces.
     precision
         `float32`, `tf32` or `float64`. Sums over chunks are float64 always.
     batchnorm
@@ -51,7 +67,8 @@ class NetworkOperator(Operator):
     Raises
     ------
     ValueError
-        An unknown precision or mode, a chunk size below 1, or patterns that match no parameter.
+        An unknown precision or mode, a chunk size below 1, or patterns that match no parameter. At
+        the first product: a network or data that do not repeat, so that there is no fixed matrix.
     """
 
     name = "operator"
@@ -73,17 +90,20 @@ class NetworkOperator(Operator):
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
         dtype = dtype_of(precision)
         device = torch.device(device or next(model.parameters()).device)
-        self._model = _prepared(model, batchnorm).to(device=device, dtype=dtype)
-        self._selected = _select(self._model, parameters)
-        super().__init__(sum(p.numel() for p in self._selected.values()), dtype, device)
+        self.network = FrozenNetwork(
+            model, batchnorm=batchnorm, parameters=parameters, device=device, dtype=dtype
+        )
+        super().__init__(self.network.num_params, dtype, device)
         self.data = as_data(data)
         self.loss = loss
         self.chunk_size = chunk_size
         self.precision = precision
         self.batchnorm = batchnorm
         self._memory = memory
-        self._kept: list[Any] | None = None
+        self._at_once = chunk_size  # examples that memory suffices for
         self._keep: bool | None = None
+        self._kept: list[_Chunk] = []
+        self._complete = False  # whether the graphs of all chunks are kept
 
     @property
     def num_examples(self) -> int:
@@ -95,20 +115,22 @@ class NetworkOperator(Operator):
         """Do what a product needs that does not depend on the vector: the graph of a chunk."""
 
     @abstractmethod
-    def _apply(self, graph: Any, vector: list[Tensor]) -> list[Tensor]:
-        """Multiply one chunk's matrix with one vector, given as a list of parameter shapes."""
+    def _apply(self, graph: Any, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
+        """Multiply one chunk's matrix with one vector, given as a list of parameter shapes.
+
+        The graph is used up unless `keep`.
+        """
 
     def matmat(self, block: Tensor) -> Tensor:
         """Multiply with k vectors as rows (k, P); float64."""
-        total = torch.zeros(block.shape, dtype=torch.float64, device=self.device)
-        for number, (size, products) in enumerate(self.chunk_products(block)):
-            if not bool(torch.isfinite(products).all()):
-                raise FloatingPointError(
-                    f"the {self.name} product of chunk {number + 1} (examples "
-                    f"{number * self.chunk_size} to {number * self.chunk_size + size - 1}) holds "
-                    "NaN or infinity; the weights may have diverged, try precision: float64"
-                )
-            total += products.double() * (size / self.num_examples)
+        total: Tensor | None = None
+        for size, products in self.chunk_products(block):
+            share = size / self.num_examples
+            if total is None:
+                total = products.double().mul_(share)
+            else:
+                total.add_(products, alpha=share)  # promoted to float64 before it is scaled
+        assert total is not None
         return total
 
     def chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -117,18 +139,34 @@ class NetworkOperator(Operator):
         Parameters
         ----------
         block
-            Vectors as rows, shape (k, P).
+            Vectors as rows, shape (k, P). They share the primal pass.
 
         Yields
         ------
         size, products
             Number of examples in the chunk, and products of shape (k, P) in the operator's dtype.
+
+        Raises
+        ------
+        FloatingPointError
+            A product holds NaN or infinity; after all chunks, so that a GPU need not wait.
+        torch.OutOfMemoryError
+            The memory does not suffice for a single example, or for a chunk with batch statistics.
         """
-        vectors = [self._unflatten(vector) for vector in block.to(self.device, self.dtype)]
-        for size, graph in self._graphs():
-            with arithmetic(self.precision):
-                products = [self._flatten(self._apply(graph, vector)) for vector in vectors]
-            yield size, torch.stack(products)
+        vectors = [self.network.unflatten(v) for v in block.to(self.device, self.dtype)]
+        sizes, finite = [], []
+        for size, products in self._chunk_products(vectors):
+            sizes.append(size)
+            finite.append(torch.isfinite(products).all())
+            yield size, products
+        if not bool(torch.stack(finite).all()):
+            number = torch.stack(finite).tolist().index(False)
+            first = sum(sizes[:number])
+            raise FloatingPointError(
+                f"the {self.name} product of chunk {number + 1} (examples {first} to "
+                f"{first + sizes[number] - 1}) holds NaN or infinity; the weights may have "
+                "diverged, try precision: float64"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Say what the matrix is and how its products are made."""
@@ -139,34 +177,130 @@ class NetworkOperator(Operator):
             "batchnorm": self.batchnorm,
             "precision": self.precision,
             "chunk_size": self.chunk_size,
+            "examples_at_once": min(self._at_once, self.chunk_size, self.num_examples),
             "device": self.device.type,
             "graph_kept": bool(self._keep),
+            "channels_last": bool(self.network.channels_last),
+            "attention": "by definition" if self.network.attention else None,
         }
 
-    def _graphs(self) -> Iterator[tuple[int, Any]]:
-        """Give each chunk's graph: kept from the product before where memory allows."""
-        if self._kept is not None:
-            yield from self._kept
-            return
-        kept = []
+    def gradient(self) -> Tensor:
+        """Mean gradient of the loss, shape (P,), float64, on the operator's device."""
+        total = torch.zeros(self.num_params, dtype=torch.float64, device=self.device)
         for inputs, targets in self.data.chunks(self.chunk_size, self.dtype):
             inputs, targets = inputs.to(self.device), targets.to(self.device)
-            if self._keep is None:
-                self._keep = self._fits(inputs, targets)
             with arithmetic(self.precision):
-                graph = self._linearise(inputs, targets)
+                gradient = torch.autograd.grad(
+                    self.loss(self.network(inputs), targets),
+                    self.network.leaves,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+            flat = torch.empty(self.num_params, dtype=self.dtype, device=self.device)
+            self.network.flatten(gradient, flat)
+            total.add_(flat, alpha=len(inputs) / self.num_examples)
+        return total
+
+    def _chunk_products(self, vectors: list[list[Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        """Go through the kept graphs; from where there are none, through the data."""
+        done = 0
+        for chunk in list(self._kept) if self._complete else []:
+            products = self._attempt(partial(self._apply_all, chunk.pieces, vectors))
+            if products is None:
+                self._make_room(chunk.size)
+                break
+            done += 1
+            yield chunk.size, products
+        if self._complete:
+            return
+        self._kept = []
+        for number, (inputs, targets) in enumerate(self.data.chunks(self.chunk_size, self.dtype)):
+            if number < done:
+                continue
+            inputs, targets = inputs.to(self.device), targets.to(self.device)
+            if self._keep is None:
+                self.network.settle(inputs)
+                self._keep = self._fits(inputs, targets)
+            yield len(inputs), self._multiply(inputs, targets, vectors)
+        self._complete = self._keep is True and done == 0
+
+    def _multiply(self, inputs: Tensor, targets: Tensor, vectors: list[list[Tensor]]) -> Tensor:
+        """Multiply one chunk's matrix with vectors, in as many pieces as memory asks for."""
+        while True:
+            products = self._attempt(partial(self._pass_through, inputs, targets, vectors))
+            if products is not None:
+                return products
+            self._make_room(len(inputs))
+
+    def _pass_through(self, inputs: Tensor, targets: Tensor, vectors: list[list[Tensor]]) -> Tensor:
+        pieces = []
+        total: Tensor | float = 0.0
+        parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
+        for part, wanted in parts:
+            piece = _Piece(len(part) / len(inputs), self._linearise(part, wanted))
+            total = total + self._apply_all([piece], vectors)
             if self._keep:
-                kept.append((len(inputs), graph))
-            yield len(inputs), graph
+                pieces.append(piece)
         if self._keep:
-            self._kept = kept
+            self._kept.append(_Chunk(len(inputs), pieces))
+        assert isinstance(total, Tensor)
+        return total
+
+    def _apply_all(self, pieces: list[_Piece], vectors: list[list[Tensor]]) -> Tensor:
+        total: Tensor | None = None
+        for share, graph in pieces:
+            products = torch.empty(
+                len(vectors), self.num_params, dtype=self.dtype, device=self.device
+            )
+            for number, vector in enumerate(vectors):
+                again = bool(self._keep) or number + 1 < len(vectors)
+                self.network.flatten(self._apply(graph, vector, again), products[number])
+            if share < 1:
+                products = products.double() * share
+            total = products if total is None else total + products
+        assert total is not None
+        return total
+
+    def _attempt(self, multiply: Callable[[], Tensor]) -> Tensor | None:
+        """Give None where the memory does not suffice; what a failed attempt held is free then."""
+        try:
+            with arithmetic(self.precision):
+                return multiply()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _make_room(self, count: int) -> None:
+        """Do without kept graphs, then with fewer examples at once."""
+        if self._keep:
+            logger.warning("out of memory: graphs are made anew for every product from here on")
+            self._keep, self._kept, self._complete = False, [], False
+        else:
+            at_once = min(self._at_once, count)
+            if at_once == 1 or self.batchnorm == "train":
+                raise torch.OutOfMemoryError(
+                    f"the memory of {self.device} does not suffice for {at_once} example(s) at "
+                    "once; free some, or take another device"
+                    + (
+                        ""
+                        if at_once == 1
+                        else ", or a smaller chunk_size (chunks with batch "
+                        "statistics cannot be passed through in pieces)"
+                    )
+                )
+            self._at_once = at_once // 2
+            logger.warning("out of memory: going on with %d examples at once", self._at_once)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _fits(self, inputs: Tensor, targets: Tensor) -> bool:
-        """Decide whether the graphs of all chunks may be kept, from the size of the first one."""
-        with saved_bytes() as saved:
-            self._linearise(inputs, targets)
+        """Decide whether the graphs of all chunks may be kept, from those of a few examples."""
+        few = max(2, len(inputs) // 8)
+        with saved_bytes(besides=self.network.leaves) as saved, arithmetic(self.precision):
+            self._linearise(inputs[:few], targets[:few])
         # Half as much again: what a product needs beside the kept graphs, and fragmentation.
-        needed = 1.5 * saved.bytes * self.num_examples / len(inputs)
+        needed = 1.5 * saved.bytes * self.num_examples / len(inputs[:few])
         budget = self._memory if self._memory is not None else available_bytes(self.device) // 4
         keep = needed <= budget
         logger.info(
@@ -177,45 +311,3 @@ class NetworkOperator(Operator):
             "kept" if keep else "made anew for every product",
         )
         return keep
-
-    def _forward(self, inputs: Tensor, parameters: dict[str, Tensor]) -> Tensor:
-        # Batch statistics update the running ones in place: let them do it to copies.
-        buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
-        outputs = torch.func.functional_call(self._model, (parameters, buffers), (inputs,))
-        assert isinstance(outputs, Tensor)
-        return outputs
-
-    def _unflatten(self, vector: Tensor) -> list[Tensor]:
-        sizes = [p.numel() for p in self._selected.values()]
-        return [
-            part.view(p.shape)
-            for part, p in zip(vector.split(sizes), self._selected.values(), strict=True)
-        ]
-
-    def _flatten(self, tensors: list[Tensor]) -> Tensor:
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def _prepared(model: nn.Module, batchnorm: str) -> nn.Module:
-    if batchnorm not in ("eval", "train"):
-        raise ValueError(f"batchnorm must be 'eval' or 'train', got {batchnorm!r}")
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(batchnorm == "train")
-    return model
-
-
-def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tensor]:
-    """Leaves that require gradients, in the order of the model, for the parameters wanted."""
-    names = [
-        name
-        for name, _ in model.named_parameters()
-        if patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    ]
-    if not names:
-        raise ValueError(
-            f"no parameter matches {list(patterns or [])}; the model has "
-            f"{', '.join(name for name, _ in model.named_parameters()) or 'no parameters'}"
-        )
-    return {name: model.get_parameter(name).detach().requires_grad_(True) for name in names}

@@ -1,0 +1,140 @@
+"""Layers that are linear in their inputs and in their weight, with cheap second derivatives.
+
+A product with a curvature matrix differentiates the gradient and never needs the gradient's value:
+the weight gradients of the first backward pass, a third of its arithmetic, are left out and only
+stand for their graph.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+aten = torch.ops.aten
+
+_ONLY_INPUTS = (True, False, False)
+_ONLY_WEIGHT = (False, True, False)
+
+
+class Convolution(NamedTuple):
+    """How a convolution is laid out; inputs (B, C, ..), weight (D, C / groups, ..)."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+
+    def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute A(x, w) + b."""
+        return aten.convolution(inputs, weight, bias, *self._arguments())
+
+    def backward(
+        self, cotangent: Tensor, inputs: Tensor, weight: Tensor, needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+        return aten.convolution_backward(
+            cotangent, inputs, weight, [weight.shape[0]], *self._arguments(), list(needed)
+        )
+
+    def _arguments(self) -> tuple[Any, ...]:
+        no_output_padding = [0] * len(self.stride)
+        return (self.stride, self.padding, self.dilation, False, no_output_padding, self.groups)
+
+
+class Product(NamedTuple):
+    """A linear layer; inputs (.., C), weight (D, C)."""
+
+    def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute A(x, w) + b."""
+        return F.linear(inputs, weight, bias)
+
+    def backward(
+        self, cotangent: Tensor, inputs: Tensor, weight: Tensor, needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+        rows = cotangent.flatten(0, -2)
+        return (
+            cotangent @ weight if needed[0] else None,
+            rows.T @ inputs.flatten(0, -2) if needed[1] else None,
+            rows.sum(0) if needed[2] else None,
+        )
+
+
+class Bilinear(Function):
+    """y = A(x, w) + b with A linear in both, such as a convolution."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        how: Convolution | Product,
+        weights: bool,
+    ) -> Tensor:
+        """Compute y and keep what its derivatives need."""
+        ctx.save_for_backward(inputs, weight)
+        ctx.how, ctx.weights = how, weights
+        return how.forward(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> Any:
+        """Pull a cotangent back, in a way that can be differentiated where that is asked for."""
+        inputs, weight = ctx.saved_tensors
+        call = (cotangent, inputs, weight)
+        needed = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            cotangents = _BilinearBackward.apply(*call, needed, ctx.how, ctx.weights)
+        else:
+            cotangents = ctx.how.backward(*call, needed)
+        return (*cotangents, None, None)
+
+
+class _BilinearBackward(Function):
+    """(x', w', b') = (A(., w)ᵀ y', A(x, .)ᵀ y', sum y'), of which w' and b' are left out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cotangent: Tensor,
+        inputs: Tensor,
+        weight: Tensor,
+        needed: Sequence[bool],
+        how: Convolution | Product,
+        weights: bool,
+    ) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(cotangent if weights else None, inputs, weight)
+        ctx.how, ctx.weights = how, weights
+        own = how.backward(cotangent, inputs, weight, _ONLY_INPUTS)[0] if needed[0] else None
+        return own, *absent(weight, needed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
+        cotangent, inputs, weight = ctx.saved_tensors
+        by_cotangent = by_inputs = by_weight = None
+        if along_w is not None or along_b is not None:
+            direction = torch.zeros_like(weight) if along_w is None else along_w
+            by_cotangent = ctx.how.forward(inputs, direction, along_b)
+        if along_x is not None:
+            moved = ctx.how.forward(along_x, weight, None)
+            by_cotangent = moved if by_cotangent is None else by_cotangent.add_(moved)
+        if ctx.weights and ctx.needs_input_grad[1] and along_w is not None:
+            by_inputs = ctx.how.backward(cotangent, inputs, along_w, _ONLY_INPUTS)[0]
+        if ctx.weights and ctx.needs_input_grad[2] and along_x is not None:
+            by_weight = ctx.how.backward(cotangent, along_x, weight, _ONLY_WEIGHT)[1]
+        return by_cotangent, by_inputs, by_weight, None, None, None
+
+
+def absent(weight: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:
+    """Stand in for the gradients of weight and bias, by tensors that take no memory and no time."""
+    nothing = weight.new_zeros(())
+    return (
+        nothing.expand(weight.shape) if needed[1] else None,
+        nothing.expand(weight.shape[:1]).view(-1) if needed[2] else None,
+    )

@@ -1,0 +1,71 @@
+"""Second moments of the gradients of single examples, uncentred and centred."""
+
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from truehessian.operators.base import Operator
+from truehessian.operators.ggn import GaussNewton, Graph
+
+
+class EmpiricalFisher(GaussNewton):
+    """F = (1/N) sum_i g_i g_iᵀ with the gradient g_i = J_iᵀ dl_i / dz of each example, uncentred.
+
+    Raises
+    ------
+    ValueError
+        Batch statistics are on: then there is no gradient of a single example.
+
+    References
+    ----------
+    Kunstner, Balles & Hennig (2019), Limitations of the empirical Fisher approximation, NeurIPS,
+    for what it is not: the Fisher information matrix.
+    """
+
+    name = "empirical_fisher"
+
+    def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
+        if settings.get("batchnorm", "eval") != "eval":
+            raise ValueError(
+                "with batch statistics there is no gradient of a single example; use "
+                "batchnorm: eval"
+            )
+        super().__init__(model, data, **settings)
+
+    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
+        # The loss is a mean: B dl/dz is the gradient of each example's own loss by its outputs.
+        count = len(pushed)
+        own = graph.loss_gradient.detach() * count
+        slopes = (own * pushed).flatten(1).sum(1) / count  # g_i . v / B, shape (B,)
+        return own * slopes.view(-1, *[1] * (pushed.ndim - 1))
+
+
+class GradientCovariance(Operator):
+    """C = (1/N) sum_i (g_i - g)(g_i - g)ᵀ, the empirical Fisher matrix centred by the mean g.
+
+    Parameters
+    ----------
+    model, data, **settings
+        As of `EmpiricalFisher`.
+    """
+
+    name = "gradient_covariance"
+
+    def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
+        self.fisher = EmpiricalFisher(model, data, **settings)
+        super().__init__(self.fisher.num_params, self.fisher.dtype, self.fisher.device)
+
+    @cached_property
+    def mean_gradient(self) -> Tensor:
+        """The mean gradient g, shape (P,), float64: one pass over the data."""
+        return self.fisher.gradient()
+
+    def matmat(self, block: Tensor) -> Tensor:
+        """Multiply with k vectors as rows (k, P); float64."""
+        along = block.double() @ self.mean_gradient
+        return self.fisher.matmat(block) - along[:, None] * self.mean_gradient
+
+    def describe(self) -> dict[str, Any]:
+        """As the empirical Fisher matrix."""
+        return {**self.fisher.describe(), "operator": self.name}
