@@ -149,7 +149,7 @@ class NetworkOperator(Operator):
         Raises
         ------
         FloatingPointError
-            A product holds NaN or infinity; after all chunks, so that a GPU need not wait.
+            A product holds NaN or infinity; said after all chunks.
         torch.OutOfMemoryError
             The memory does not suffice for a single example, or for a chunk with batch statistics.
         """
@@ -157,7 +157,7 @@ class NetworkOperator(Operator):
         sizes, finite = [], []
         for size, products in self._chunk_products(vectors):
             sizes.append(size)
-            finite.append(torch.isfinite(products).all())
+            finite.append(torch.isfinite(products.sum()))  # one pass; no wait for a GPU
             yield size, products
         if not bool(torch.stack(finite).all()):
             number = torch.stack(finite).tolist().index(False)
