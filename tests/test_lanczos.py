@@ -11,6 +11,7 @@ from truehessian.lanczos import (
     ritz,
     ritz_vectors,
     tridiagonalise,
+    tridiagonalise_block,
 )
 
 SPECTRA = {
@@ -24,6 +25,20 @@ SPECTRA = {
 def matrix_with(values: np.ndarray, seed: int) -> torch.Tensor:
     rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values),) * 2))
     return torch.from_numpy((rotation * values) @ rotation.T)
+
+
+def row_by_row(matrix: torch.Tensor):
+    """Products whose bits do not depend on how many vectors share them."""
+    return lambda block: torch.stack([matrix.mv(row) for row in block])
+
+
+def same_bits(one, other) -> bool:
+    return (
+        np.array_equal(one.diagonal, other.diagonal)
+        and np.array_equal(one.off_diagonal, other.off_diagonal)
+        and one.last_off_diagonal == other.last_off_diagonal
+        and torch.equal(one.basis, other.basis)
+    )
 
 
 @pytest.fixture(params=SPECTRA)
@@ -143,3 +158,38 @@ def test_error_estimates_are_of_the_order_of_the_error_at_least(matrix, values, 
         if estimates[end] < 0.01:
             error = abs((result.values[place] - exact) / result.values[place])
             assert error <= 3 * estimates[end] + 1e-13
+
+
+@pytest.mark.parametrize("tolerance", [None, 1e-3])
+def test_recurrences_in_lockstep_have_the_bits_of_runs_of_their_own(matrix, tolerance):
+    starts = [probe_vector(len(matrix), 0, probe) for probe in range(3)]
+    together = tridiagonalise_block(row_by_row(matrix), starts, 20, tolerance=tolerance)
+    for start, run in zip(starts, together, strict=True):
+        assert same_bits(run, tridiagonalise(matrix.mv, start, 20, tolerance=tolerance))
+
+
+def test_products_in_lockstep_are_made_of_unfinished_recurrences_only():
+    """Starts of which A has two, five and one eigenvectors leave after so many steps."""
+    diagonal = torch.arange(1.0, 7.0, dtype=torch.float64)
+    starts = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 1]]).double()
+    sizes = []
+
+    def matmat(block):
+        sizes.append(len(block))
+        return block * diagonal
+
+    runs = tridiagonalise_block(matmat, starts, 6)
+    assert sizes == [3, 2, 1, 1, 1]
+    assert [run.num_steps for run in runs] == [2, 5, 1]
+    for run, values in zip(runs, ([1, 2], [1, 2, 3, 4, 5], [6]), strict=True):
+        np.testing.assert_allclose(ritz(run).values, values, rtol=1e-13)
+
+
+def test_impossible_blocks_are_refused():
+    starts = [probe_vector(5, 0, probe) for probe in range(2)]
+    with pytest.raises(ValueError, match=r"shape of the vectors, \(2, 5\), got \(5, 2\)"):
+        tridiagonalise_block(lambda block: block.T, starts, 3)
+    with pytest.raises(ValueError, match="at least one vector"):
+        tridiagonalise_block(lambda block: block, [], 3)
+    with pytest.raises(ValueError, match="one journal per start, got 0 for 2"):
+        tridiagonalise_block(lambda block: block, starts, 3, journals=[])

@@ -1,5 +1,6 @@
 """One measurement: folds, stacks, rows after an exhausted Krylov space, files of Ritz vectors."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from cases import Dense
 
 from truehessian import examples, lanczos, measurement, spectrum
+from truehessian.recurrence import Journal
 
 
 def symmetric(values, seed=0) -> torch.Tensor:
@@ -34,6 +36,20 @@ def test_all_steps_find_the_eigenvalues_for_every_probe(operator):
     assert measured.off_diagonal.shape == (2, 5)
     assert len(runs) == 2
     assert not np.allclose(measured.weights[0], measured.weights[1])  # other probes
+
+
+def test_probes_share_products_and_keep_a_state_each(operator, tmp_path, monkeypatch):
+    """With 3 probes of 4 steps there are 4 products with 3 vectors, and 3 folders of state."""
+    monkeypatch.setattr(measurement, "Journal", functools.partial(Journal, interval=0))
+    sizes = []
+    matmat = operator.matmat
+    monkeypatch.setattr(operator, "matmat", lambda block: sizes.append(len(block)) or matmat(block))
+    first, _ = measurement.measure(operator, steps=4, probes=3, seed=1, state=tmp_path)
+    assert sizes == [3] * 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe-0", "probe-1", "probe-2"]
+    again, _ = measurement.measure(operator, steps=4, probes=3, seed=1, state=tmp_path)
+    assert sizes == [3] * 4  # nothing was left to do
+    assert (again.ritz_values == first.ritz_values).all()
 
 
 def test_the_weights_are_the_squared_components_of_the_probe(operator):

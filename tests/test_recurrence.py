@@ -2,12 +2,16 @@
 
 import logging
 
-import numpy as np
 import pytest
 import torch
-from test_lanczos import SPECTRA, matrix_with
+from test_lanczos import SPECTRA, matrix_with, row_by_row, same_bits
 
-from truehessian.lanczos import Tridiagonalisation, probe_vector, tridiagonalise
+from truehessian.lanczos import (
+    Tridiagonalisation,
+    probe_vector,
+    tridiagonalise,
+    tridiagonalise_block,
+)
 from truehessian.recurrence import Journal
 
 MATRIX = matrix_with(SPECTRA["geometric"], 0)
@@ -33,15 +37,6 @@ def killed_after(products: int, matrix: torch.Tensor = MATRIX):
 
 def run(folder, matvec=MATRIX.mv, **arguments) -> Tridiagonalisation:
     return tridiagonalise(matvec, START, 12, journal=Journal(folder, interval=0), **arguments)
-
-
-def same_bits(one: Tridiagonalisation, other: Tridiagonalisation) -> bool:
-    return (
-        np.array_equal(one.diagonal, other.diagonal)
-        and np.array_equal(one.off_diagonal, other.off_diagonal)
-        and one.last_off_diagonal == other.last_off_diagonal
-        and torch.equal(one.basis, other.basis)
-    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -90,3 +85,26 @@ def test_product_that_returns_its_argument_is_the_identity():
     result = tridiagonalise(lambda vector: vector, START, 3)
     assert result.diagonal == pytest.approx([1.0])
     assert result.last_off_diagonal == 0
+
+
+def test_recurrences_in_lockstep_go_on_from_wherever_each_had_come_to(tmp_path):
+    starts = [probe_vector(40, 0, probe) for probe in range(3)]
+    undisturbed = tridiagonalise_block(row_by_row(MATRIX), starts, 12)
+    for probe, products in enumerate((2, 5)):  # the third has noted nothing
+        with pytest.raises(KilledError):
+            tridiagonalise(
+                killed_after(products),
+                starts[probe],
+                12,
+                journal=Journal(tmp_path / str(probe), interval=0),
+            )
+    calls = []
+
+    def matmat(block):
+        calls.append(len(block))
+        return row_by_row(MATRIX)(block)
+
+    journals = [Journal(tmp_path / str(probe), interval=0) for probe in range(3)]
+    runs = tridiagonalise_block(matmat, starts, 12, journals=journals)
+    assert calls == [3] * 7 + [2] * 3 + [1] * 2
+    assert all(same_bits(run, other) for run, other in zip(runs, undisturbed, strict=True))

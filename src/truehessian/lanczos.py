@@ -5,7 +5,7 @@ reorthogonalisation, done twice. Nothing here knows where the matrix comes from.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ __all__ = [
     "ritz",
     "ritz_vectors",
     "tridiagonalise",
+    "tridiagonalise_block",
 ]
 
 logger = logging.getLogger(__name__)
@@ -72,30 +73,78 @@ def tridiagonalise(
         v -> A v for a symmetric A of order P; takes and returns vectors of shape (P,).
     start
         Start vector, shape (P,); need not be normalised.
-    num_steps
-        Number m of products. Fewer are done when the Krylov space is exhausted.
-    dtype
-        Precision in which `matvec` is called and the basis is kept; that of `start` by default.
-    device
-        Where the recurrence runs and the basis lies; that of `start` by default.
-    tolerance
-        Stop as soon as the relative error of the extreme Ritz values is estimated to be below; see
-        `relative_errors`. By default all steps are done.
-    ends
-        Which extremes `tolerance` is about, of `largest` and `smallest`.
     journal
         Where to note the state from time to time, and to go on from what is noted there; the
         result has the same bits as that of an undisturbed run.
+    num_steps, dtype, device, tolerance, ends
+        As in `tridiagonalise_block`, which also says what is raised.
 
     Returns
     -------
     Tridiagonalisation
         With m or fewer steps. The basis takes m P numbers.
+    """
+    (run,) = tridiagonalise_block(
+        lambda block: matvec(block[0]).unsqueeze(0),
+        [start],
+        num_steps,
+        dtype=dtype,
+        device=device,
+        tolerance=tolerance,
+        ends=ends,
+        journals=None if journal is None else [journal],
+    )
+    return run
+
+
+def tridiagonalise_block(
+    matmat: Callable[[Tensor], Tensor],
+    starts: Sequence[Tensor] | Tensor,
+    num_steps: int,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    tolerance: float | None = None,
+    ends: Collection[str] = ("largest", "smallest"),
+    journals: Sequence[Journal] | None = None,
+) -> list[Tridiagonalisation]:
+    """Run k independent Lanczos recurrences in lockstep, so that they share passes over the data.
+
+    This is not block Lanczos: every recurrence sees its own Krylov space only, stops by itself,
+    and has the bits of a run of its own where `matmat` multiplies row by row.
+
+    Parameters
+    ----------
+    matmat
+        Products of a symmetric A of order P with vectors as rows, (j, P) -> (j, P); called once
+        per step with those j recurrences that are not finished, in the order of `starts`.
+    starts
+        Start vectors, k of shape (P,); need not be normalised.
+    num_steps
+        Number m of products per start. Fewer are done when the Krylov space is exhausted.
+    dtype
+        Precision in which `matmat` is called and the bases are kept; that of `starts` by default.
+    device
+        Where the recurrences run and the bases lie; that of `starts` by default.
+    tolerance
+        Stop as soon as the relative error of the extreme Ritz values is estimated to be below; see
+        `relative_errors`. By default all steps are done.
+    ends
+        Which extremes `tolerance` is about, of `largest` and `smallest`.
+    journals
+        One per start: where to note the state from time to time, and to go on from what is noted
+        there, wherever each had come to.
+
+    Returns
+    -------
+    list of Tridiagonalisation
+        One per start, with m or fewer steps. The bases take k m P numbers.
 
     Raises
     ------
     ValueError
-        `num_steps` is not in 1 .. P, or `start` is zero or not finite.
+        `num_steps` is not in 1 .. P, there is no start, one is zero or not finite, there is not
+        one journal per start, or `matmat` changes the shape.
     FloatingPointError
         A product holds NaN or infinity.
 
@@ -104,17 +153,29 @@ def tridiagonalise(
     Golub & Van Loan (2013), Matrix Computations, Sec. 10.3.
     Giraud et al. (2005), Numer. Math. 101, 87-100: classical Gram-Schmidt twice is enough.
     """
-    device = torch.device(device or start.device)
-    recurrence = Recurrence(_unit(start, num_steps).to(device), num_steps, dtype or start.dtype)
-    if journal is not None:
+    if not len(starts):
+        raise ValueError("starts must hold at least one vector, got none")
+    if journals is not None and len(journals) != len(starts):
+        raise ValueError(f"expected one journal per start, got {len(journals)} for {len(starts)}")
+    dtype, device = dtype or starts[0].dtype, torch.device(device or starts[0].device)
+    recurrences = [
+        Recurrence(_unit(start, num_steps).to(device), num_steps, dtype) for start in starts
+    ]
+    kept = [] if journals is None else list(zip(journals, recurrences, strict=True))
+    for journal, recurrence in kept:
         journal.resume(recurrence)
-    while recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends):
-        _advance(recurrence, matvec)
-        if journal is not None:
+    active = recurrences
+    while active := [
+        recurrence
+        for recurrence in active
+        if recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends)
+    ]:
+        _advance(active, matmat, device)
+        for journal, recurrence in kept:
             journal.record(recurrence)
-    if journal is not None:
+    for journal, recurrence in kept:
         journal.record(recurrence)
-    return _so_far(recurrence)
+    return [_so_far(recurrence) for recurrence in recurrences]
 
 
 def _unit(start: Tensor, num_steps: int) -> Tensor:
@@ -129,11 +190,28 @@ def _unit(start: Tensor, num_steps: int) -> Tensor:
     return start.double() / norm
 
 
-def _advance(recurrence: Recurrence, matvec: Callable[[Tensor], Tensor]) -> None:
-    """Do one step: one product, orthogonalised against all basis vectors."""
+def _advance(
+    recurrences: Sequence[Recurrence], matmat: Callable[[Tensor], Tensor], device: torch.device
+) -> None:
+    """Do one step of each: one product with all their vectors, orthogonalised one by one."""
+    for recurrence in recurrences:
+        recurrence.basis[recurrence.steps] = recurrence.current.to(recurrence.basis.dtype)
+    block = torch.stack([r.basis[r.steps] for r in recurrences]).to(device)
+    products = matmat(block)
+    if products.shape != block.shape:
+        raise ValueError(
+            f"products must have the shape of the vectors, {tuple(block.shape)}, "
+            f"got {tuple(products.shape)}"
+        )
+    for recurrence, product in zip(recurrences, products, strict=True):
+        _absorb(recurrence, product)
+
+
+def _absorb(recurrence: Recurrence, product: Tensor) -> None:
+    """Make the next basis vector of a product with the last one."""
     step, basis = recurrence.steps, recurrence.basis
-    basis[step] = recurrence.current.to(basis.dtype)
-    product = _checked(matvec(basis[step]), step)
+    if not bool(torch.isfinite(product).all()):
+        raise FloatingPointError(f"the product of step {step + 1} holds NaN or infinity")
     # A copy always: what comes back may be the very vector that went in.
     image = product.to(device=basis.device, dtype=torch.float64, copy=True)
     recurrence.largest = max(recurrence.largest, image.norm().item())
@@ -193,12 +271,6 @@ def _breakdown(scale: float, dtype: torch.dtype) -> float:
     recurrence and does no harm, to stop early would lose the small end of the spectrum.
     """
     return max(10 * torch.finfo(dtype).eps, 1e-13) * scale
-
-
-def _checked(product: Tensor, step: int) -> Tensor:
-    if not bool(torch.isfinite(product).all()):
-        raise FloatingPointError(f"the product of step {step + 1} holds NaN or infinity")
-    return product
 
 
 def _mix(seed: int, probe: int) -> int:

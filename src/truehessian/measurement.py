@@ -85,7 +85,10 @@ def measure(
     state: Path | None = None,
     **metadata: Any,
 ) -> tuple[Spectrum, list[Tridiagonalisation]]:
-    """Tridiagonalise an operator from random probes.
+    """Tridiagonalise an operator from random probes, all in lockstep.
+
+    The bases of all probes are in memory at once, probes x m x P numbers in the precision of the
+    operator, and beside them about five float64 vectors of length P per probe.
 
     Parameters
     ----------
@@ -110,21 +113,17 @@ def measure(
         Arrays of shape (probes, m), and the runs with their bases, for Ritz vectors.
     """
     begin = time.perf_counter()
-    runs = []
-    for probe in range(probes):
-        start = lanczos.probe_vector(operator.num_params, seed, probe)
-        runs.append(
-            lanczos.tridiagonalise(
-                operator.matvec,
-                start,
-                steps,
-                dtype=operator.dtype,
-                device=operator.device,
-                tolerance=tolerance,
-                ends=ends,
-                journal=None if state is None else Journal(state / f"probe-{probe}"),
-            )
-        )
+    folders = None if state is None else [state / f"probe-{probe}" for probe in range(probes)]
+    runs = lanczos.tridiagonalise_block(
+        operator.matmat,
+        [lanczos.probe_vector(operator.num_params, seed, probe) for probe in range(probes)],
+        steps,
+        dtype=operator.dtype,
+        device=operator.device,
+        tolerance=tolerance,
+        ends=ends,
+        journals=None if folders is None else [Journal(folder) for folder in folders],
+    )
     facts = {
         **operator.describe(),
         "steps": max(run.num_steps for run in runs),
