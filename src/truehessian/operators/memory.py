@@ -1,6 +1,5 @@
-"""How much memory a graph takes, and how much there is."""
+"""How much memory a graph takes, and what it is like when there is none."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -30,18 +29,6 @@ def saved_bytes(besides: Iterable[Tensor] = ()) -> Iterator[SavedBytes]:
     counter = SavedBytes(besides)
     with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
         yield counter
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that could still be allocated on a device, in bytes."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + reserved
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not a POSIX system: assume a small machine
-        return 4 << 30
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

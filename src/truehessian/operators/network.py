@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from truehessian.devices import available_bytes
 from truehessian.operators.base import Operator
 from truehessian.operators.data import as_data
 from truehessian.operators.frozen import FrozenNetwork
-from truehessian.operators.memory import available_bytes, is_out_of_memory, saved_bytes
+from truehessian.operators.memory import is_out_of_memory, saved_bytes
 from truehessian.operators.precision import arithmetic, dtype_of
 
 logger = logging.getLogger(__name__)
