@@ -52,6 +52,13 @@ def test_probes_share_products_and_keep_a_state_each(operator, tmp_path, monkeyp
     assert (again.ritz_values == first.ritz_values).all()
 
 
+@pytest.mark.parametrize(("memory", "place"), [(None, "cpu"), (0, "disk")])
+def test_metadata_say_where_the_basis_lay(operator, tmp_path, memory, place):
+    how = {"steps": 4, "seed": 1, "basis_memory": memory, "scratch": tmp_path}
+    measured, _ = measurement.measure(operator, **how)
+    assert measured.metadata["basis_device"] == place
+
+
 def test_the_weights_are_the_squared_components_of_the_probe(operator):
     measured, _ = measurement.measure(operator, steps=6, seed=1)
     vectors = torch.linalg.eigh(operator.matrix).eigenvectors

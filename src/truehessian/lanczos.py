@@ -6,11 +6,14 @@ reorthogonalisation, done twice. Nothing here knows where the matrix comes from.
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from truehessian import placement
+from truehessian.gram_schmidt import orthogonalise
 from truehessian.recurrence import Journal, Recurrence
 from truehessian.ritz import (
     Ritz,
@@ -19,7 +22,6 @@ from truehessian.ritz import (
     relative_errors,
     ritz,
     ritz_vectors,
-    slabs,
 )
 
 __all__ = [
@@ -64,6 +66,8 @@ def tridiagonalise(
     tolerance: float | None = None,
     ends: Collection[str] = ("largest", "smallest"),
     journal: Journal | None = None,
+    basis_memory: int | None = None,
+    scratch: Path | None = None,
 ) -> Tridiagonalisation:
     """Run m steps of the Lanczos recurrence with full reorthogonalisation, twice at every step.
 
@@ -76,7 +80,7 @@ def tridiagonalise(
     journal
         Where to note the state from time to time, and to go on from what is noted there; the
         result has the same bits as that of an undisturbed run.
-    num_steps, dtype, device, tolerance, ends
+    num_steps, dtype, device, tolerance, ends, basis_memory, scratch
         As in `tridiagonalise_block`, which also says what is raised.
 
     Returns
@@ -93,6 +97,8 @@ def tridiagonalise(
         tolerance=tolerance,
         ends=ends,
         journals=None if journal is None else [journal],
+        basis_memory=basis_memory,
+        scratch=scratch,
     )
     return run
 
@@ -107,6 +113,8 @@ def tridiagonalise_block(
     tolerance: float | None = None,
     ends: Collection[str] = ("largest", "smallest"),
     journals: Sequence[Journal] | None = None,
+    basis_memory: int | None = None,
+    scratch: Path | None = None,
 ) -> list[Tridiagonalisation]:
     """Run k independent Lanczos recurrences in lockstep, so that they share passes over the data.
 
@@ -125,7 +133,7 @@ def tridiagonalise_block(
     dtype
         Precision in which `matmat` is called and the bases are kept; that of `starts` by default.
     device
-        Where the recurrences run and the bases lie; that of `starts` by default.
+        Where `matmat` is called; that of `starts` by default.
     tolerance
         Stop as soon as the relative error of the extreme Ritz values is estimated to be below; see
         `relative_errors`. By default all steps are done.
@@ -134,17 +142,26 @@ def tridiagonalise_block(
     journals
         One per start: where to note the state from time to time, and to go on from what is noted
         there, wherever each had come to.
+    basis_memory
+        Bytes that the bases may take on the device, k m P numbers altogether; half of what is free
+        by default. Larger ones lie in host memory, or where that has not enough in files, and the
+        recurrences run there; the place is logged beforehand. Memory and files give the same bits,
+        a GPU and its host the same results to rounding.
+    scratch
+        Folder for such files, on a disk; see `placement.allocate`.
 
     Returns
     -------
     list of Tridiagonalisation
-        One per start, with m or fewer steps. The bases take k m P numbers.
+        One per start, with m or fewer steps.
 
     Raises
     ------
     ValueError
         `num_steps` is not in 1 .. P, there is no start, one is zero or not finite, there is not
         one journal per start, or `matmat` changes the shape.
+    MemoryError
+        The bases fit nowhere.
     FloatingPointError
         A product holds NaN or infinity.
 
@@ -157,10 +174,11 @@ def tridiagonalise_block(
         raise ValueError("starts must hold at least one vector, got none")
     if journals is not None and len(journals) != len(starts):
         raise ValueError(f"expected one journal per start, got {len(journals)} for {len(starts)}")
-    dtype, device = dtype or starts[0].dtype, torch.device(device or starts[0].device)
-    recurrences = [
-        Recurrence(_unit(start, num_steps).to(device), num_steps, dtype) for start in starts
-    ]
+    device = torch.device(device or starts[0].device)
+    units = [_unit(start, num_steps) for start in starts]
+    shape = (len(units), num_steps, len(units[0]))
+    bases = placement.allocate(shape, dtype or starts[0].dtype, device, basis_memory, scratch)
+    recurrences = [Recurrence(unit, basis) for unit, basis in zip(units, bases, strict=True)]
     kept = [] if journals is None else list(zip(journals, recurrences, strict=True))
     for journal, recurrence in kept:
         journal.resume(recurrence)
@@ -215,7 +233,7 @@ def _absorb(recurrence: Recurrence, product: Tensor) -> None:
     # A copy always: what comes back may be the very vector that went in.
     image = product.to(device=basis.device, dtype=torch.float64, copy=True)
     recurrence.largest = max(recurrence.largest, image.norm().item())
-    recurrence.diagonal.append(_orthogonalise(image, basis[: step + 1]))
+    recurrence.diagonal.append(orthogonalise(image, basis[: step + 1]))
     norm = image.norm().item()
     if norm <= _breakdown(recurrence.largest, basis.dtype):
         logger.info("the Krylov space is exhausted after %d steps", step + 1)
@@ -246,22 +264,6 @@ def _so_far(recurrence: Recurrence) -> Tridiagonalisation:
         recurrence.off_diagonal[-1],
         recurrence.basis[: recurrence.steps],
     )
-
-
-def _orthogonalise(image: Tensor, basis: Tensor) -> float:
-    """Remove from `image`, in place, all components along the rows of `basis`, twice.
-
-    Returns the component along the last row, which is the new diagonal entry.
-    """
-    component = 0.0
-    for _ in range(2):
-        overlaps = torch.zeros(len(basis), dtype=torch.float64, device=basis.device)
-        for slab in slabs(basis.shape[1]):
-            overlaps += basis[:, slab].double() @ image[slab]
-        for slab in slabs(basis.shape[1]):
-            image[slab] -= overlaps @ basis[:, slab].double()
-        component += overlaps[-1].item()
-    return component
 
 
 def _breakdown(scale: float, dtype: torch.dtype) -> float:

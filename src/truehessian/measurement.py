@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from truehessian import checkpoints, datasets, devices, lanczos
+from truehessian import checkpoints, datasets, devices, lanczos, placement
 from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
@@ -83,12 +83,14 @@ def measure(
     tolerance: float | None = None,
     ends: Collection[str] = ENDS,
     state: Path | None = None,
+    basis_memory: int | None = None,
+    scratch: Path | None = None,
     **metadata: Any,
 ) -> tuple[Spectrum, list[Tridiagonalisation]]:
     """Tridiagonalise an operator from random probes, all in lockstep.
 
-    The bases of all probes are in memory at once, probes x m x P numbers in the precision of the
-    operator, and beside them about five float64 vectors of length P per probe.
+    The bases of all probes are kept, probes x m x P numbers in the precision of the operator, and
+    beside them about five float64 vectors of length P per probe.
 
     Parameters
     ----------
@@ -102,6 +104,9 @@ def measure(
         Stop earlier when these extremes have converged; see `lanczos.tridiagonalise`.
     state
         Folder for what a killed run needs to go on, for this measurement alone.
+    basis_memory, scratch
+        Bytes that the bases may take on the device, and the folder for those that fit into no
+        memory; see `lanczos.tridiagonalise_block`.
     seed
         Of the start vectors.
     **metadata
@@ -123,6 +128,8 @@ def measure(
         tolerance=tolerance,
         ends=ends,
         journals=None if folders is None else [Journal(folder) for folder in folders],
+        basis_memory=basis_memory,
+        scratch=scratch,
     )
     facts = {
         **operator.describe(),
@@ -133,6 +140,7 @@ def measure(
         "seed": seed,
         "tolerance": tolerance,
         "orthogonality": max(lanczos.orthogonality(run) for run in runs),
+        "basis_device": placement.place_of(runs[0].basis),
         "seconds": round(time.perf_counter() - begin, 3),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **metadata,

@@ -19,11 +19,9 @@ class Recurrence:
     Parameters
     ----------
     start
-        Unit vector, shape (P,), float64, where the recurrence runs.
-    num_steps
-        Steps at most; room for so many basis vectors is taken at once.
-    dtype
-        Precision of the basis.
+        Unit vector, shape (P,), float64.
+    basis
+        Room for the vectors of all steps, shape (num_steps, P). The recurrence runs where it lies.
 
     Attributes
     ----------
@@ -37,12 +35,12 @@ class Recurrence:
         The next basis vector before rounding, shape (P,), float64.
     """
 
-    def __init__(self, start: Tensor, num_steps: int, dtype: torch.dtype) -> None:
-        self.basis = torch.empty(num_steps, len(start), dtype=dtype, device=start.device)
+    def __init__(self, start: Tensor, basis: Tensor) -> None:
+        self.basis = basis
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
         self.largest = 0.0
-        self.current = start
+        self.current = start.to(basis.device)
 
     @property
     def steps(self) -> int:

@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Columns of the basis that are raised to float64 at a time: the working copy stays in the cache
-# and a float32 basis of gigabytes is never duplicated.
-_SLAB = 1 << 16
+from truehessian.gram_schmidt import slabs
 
 
 class Tridiagonalisation(NamedTuple):
@@ -27,7 +25,8 @@ class Tridiagonalisation(NamedTuple):
         beta_m, the norm of what is left after the last step; zero when the Krylov space is
         exhausted, that is, when every Ritz value is an eigenvalue.
     basis
-        The vectors q_1 .. q_m as rows, shape (m, P), in the precision of the products.
+        The vectors q_1 .. q_m as rows, shape (m, P), in the precision of the products; on a device,
+        in host memory or in a file, see `placement.place_of`.
     """
 
     diagonal: NDArray
@@ -142,8 +141,3 @@ def orthogonality(run: Tridiagonalisation) -> float:
         gram += part @ part.T
     gram -= torch.eye(len(basis), dtype=torch.float64, device=basis.device)
     return gram.abs().max().item()
-
-
-def slabs(num_params: int) -> list[slice]:
-    """Cut the columns of a basis into slabs that fit into the cache as float64."""
-    return [slice(begin, begin + _SLAB) for begin in range(0, num_params, _SLAB)]
