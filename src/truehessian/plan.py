@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from truehessian import datasets
+from truehessian import datasets, quantities
 
 
 class Stage(NamedTuple):
@@ -129,8 +129,8 @@ def render(
     outputs = [path for item in plans for stage in item.stages for path in stage.outputs]
     done = sum(map(exists, outputs))
     total = (
-        f"Total: {_count(work)} products x examples, {_count(left)} of them still to be done; "
-        f"{done} of {len(outputs)} outputs exist.\n"
+        f"Total: {quantities.count(work)} products x examples, {quantities.count(left)} of them "
+        f"still to be done; {done} of {len(outputs)} outputs exist.\n"
         "Products are at most so many; training comes on top. Results in the store are not looked "
         "up."
     )
@@ -216,7 +216,7 @@ def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | Non
             stage.jobs,
             stage.products,
             f"{stage.examples:,}",
-            _count(stage.work),
+            quantities.count(stage.work),
             _basis(stage, item),
             f"{sum(map(exists, stage.outputs))}/{len(stage.outputs)}",
         ]
@@ -232,27 +232,18 @@ def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | Non
     if speed is not None:
         estimate = (
             f"about {_duration(work / speed)}, {_duration(left / speed)} of it still to come, at "
-            f"{_count(speed)} examples/s per product as measured in this run"
+            f"{quantities.count(speed)} examples/s per product as measured in this run"
         )
     title = f"{item.name}: P = {item.num_params:,}"
-    return f"{title}\n{table}\n{_count(work)} products x examples; {estimate}"
+    return f"{title}\n{table}\n{quantities.count(work)} products x examples; {estimate}"
 
 
 def _basis(stage: Stage, item: RunPlan) -> str:
     if not stage.basis_vectors:
         return "-"
-    size = stage.basis_vectors * item.num_params * item.itemsize
-    vectors = f"{stage.basis_vectors} x {_count(item.num_params)} x {item.itemsize} B"
-    unit, name = next((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u)
-    return f"{vectors} = {size / unit:.1f} {name}"
-
-
-def _count(number: float) -> str:
-    """Write a number with a prefix: 1.2 k, 15.3 M, 2.5 G, 3.1 T."""
-    for unit, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= unit:
-            return f"{number / unit:.1f}{prefix}"
-    return f"{number:.0f}"
+    params = quantities.count(item.num_params)
+    needed = quantities.size(stage.basis_vectors * item.num_params * item.itemsize)
+    return f"{stage.basis_vectors} x {params} x {item.itemsize} B = {needed}"
 
 
 def _duration(seconds: float) -> str:
