@@ -136,8 +136,28 @@ def spectral_density(nodes: NDArray, weights: NDArray, grid: NDArray, bandwidth:
     """
     if nodes.shape != weights.shape:
         raise ValueError(f"shapes differ: nodes {nodes.shape}, weights {weights.shape}")
+    return weights @ gaussian_kernel(nodes, grid, bandwidth)
+
+
+def gaussian_kernel(nodes: NDArray, grid: NDArray, bandwidth: float) -> NDArray:
+    """Evaluate a normal density around each node.
+
+    Parameters
+    ----------
+    nodes, grid, bandwidth
+        As in `spectral_density`, but the nodes may have any shape (...).
+
+    Returns
+    -------
+    NDArray
+        Shape (..., G), float64.
+
+    Raises
+    ------
+    ValueError
+        `bandwidth` is not positive.
+    """
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive, got {bandwidth}")
-    distance = (grid[:, None] - nodes) / bandwidth  # (G, K)
-    kernel = np.exp(-0.5 * distance**2) / (bandwidth * math.sqrt(2 * math.pi))
-    return kernel @ weights
+    distance = (grid - nodes[..., None]) / bandwidth
+    return np.exp(-0.5 * distance**2) / (bandwidth * math.sqrt(2 * math.pi))
