@@ -1,5 +1,7 @@
 """Densities, counts, traces and norms, with errors that are as large as they say."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,24 @@ def test_error_of_one_probe_is_that_of_a_quadratic_form_on_the_sphere():
     one = one._replace(weights=np.full_like(one.weights, 1 / 60))
     variance = 2 * (60 * (VALUES**2).sum() - VALUES.sum() ** 2) / (60**2 * 62)
     assert density.mean_eigenvalue(one).standard_error == pytest.approx(np.sqrt(variance))
+
+
+def test_error_of_two_probes_is_half_their_difference(quantity):
+    estimate, _ = quantity
+    both = seen_by(2, 0)
+    if estimate is density.frobenius_norm:
+        estimate = functools.partial(density.mean_of, function=np.square)
+    one, other = (
+        estimate(
+            both._replace(
+                ritz_values=both.ritz_values[[k]],
+                weights=both.weights[[k]],
+                residuals=both.residuals[[k]],
+            )
+        ).value
+        for k in range(2)
+    )
+    assert estimate(both).standard_error == pytest.approx(np.abs(one - other) / 2)
 
 
 def test_formula_for_one_probe_agrees_with_the_spread_over_many(quantity):
