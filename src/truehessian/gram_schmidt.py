@@ -3,30 +3,67 @@
 Runs where the basis lies, whatever its precision.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-# Columns of the basis that are raised to float64 at a time: the working copy stays in the cache
-# and a float32 basis of gigabytes is never duplicated.
-_SLAB = 1 << 16
+# Bytes of the float64 working copy of a slab. On a CPU it has to stay in the cache; a GPU needs
+# slabs large enough for its kernels to be longer than their launches.
+_WORKING_COPY = {"cpu": 6 << 20, "cuda": 256 << 20}
 
 
 def orthogonalise(image: Tensor, basis: Tensor) -> float:
-    """Remove from `image`, in place, all components along the rows of `basis`, twice.
+    """Remove all components of a vector along the rows of a basis, by classical Gram-Schmidt twice.
 
-    Returns the component along the last row, which is the new diagonal entry.
+    The basis is read three times and not four: the overlaps that the second pass starts from are
+    taken of each slab as soon as the first pass has finished it.
+
+    Parameters
+    ----------
+    image
+        Changed in place, shape (P,), float64, where the basis lies.
+    basis
+        Rows orthonormal to rounding, shape (k, P), in any precision.
+
+    Returns
+    -------
+    float
+        The component along the last row, a diagonal entry of the Jacobi matrix.
+
+    References
+    ----------
+    Giraud et al. (2005), Numer. Math. 101, 87-100: twice is enough.
     """
-    component = 0.0
-    for _ in range(2):
-        overlaps = torch.zeros(len(basis), dtype=torch.float64, device=basis.device)
-        for slab in slabs(basis.shape[1]):
-            overlaps += basis[:, slab].double() @ image[slab]
-        for slab in slabs(basis.shape[1]):
-            image[slab] -= overlaps @ basis[:, slab].double()
-        component += overlaps[-1].item()
-    return component
+    first, second = image.new_zeros(2, len(basis))
+    for columns, rows in raised(basis):
+        first.addmv_(rows, image[columns])
+    for columns, rows in raised(basis):
+        part = image[columns].addmv_(rows.T, first, alpha=-1)
+        second.addmv_(rows, part)
+    for columns, rows in raised(basis):
+        image[columns].addmv_(rows.T, second, alpha=-1)
+    return (first[-1] + second[-1]).item()
 
 
-def slabs(num_params: int) -> list[slice]:
-    """Cut the columns of a basis into slabs that fit into the cache as float64."""
-    return [slice(begin, begin + _SLAB) for begin in range(0, num_params, _SLAB)]
+def raised(basis: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Go through the columns of a basis in float64.
+
+    A basis of gigabytes in float32 is never duplicated.
+
+    Yields
+    ------
+    columns, rows
+        A slab, shape (k, columns), valid until the next one: all share one working copy.
+    """
+    count, num_params = basis.shape
+    width = max(_WORKING_COPY.get(basis.device.type, 6 << 20) // (8 * count), 512)
+    copy = None
+    for begin in range(0, num_params, width):
+        columns = slice(begin, min(begin + width, num_params))
+        slab = basis[:, columns]
+        if basis.dtype != torch.float64:
+            if copy is None:
+                copy = slab.new_empty(slab.numel(), dtype=torch.float64)
+            slab = copy[: slab.numel()].view_as(slab).copy_(slab)
+        yield columns, slab

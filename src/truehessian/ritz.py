@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from truehessian.gram_schmidt import slabs
+from truehessian.gram_schmidt import raised
 
 
 class Tridiagonalisation(NamedTuple):
@@ -127,8 +127,8 @@ def ritz_vectors(run: Tridiagonalisation, columns: Sequence[int]) -> Tensor:
     vectors = torch.empty(
         len(columns), run.basis.shape[1], dtype=torch.float64, device=run.basis.device
     )
-    for slab in slabs(run.basis.shape[1]):
-        vectors[:, slab] = wanted @ run.basis[:, slab].double()
+    for slab, rows in raised(run.basis):
+        vectors[:, slab] = wanted @ rows
     return torch.nn.functional.normalize(vectors, dim=1)
 
 
@@ -136,8 +136,7 @@ def orthogonality(run: Tridiagonalisation) -> float:
     """Measure max |Q Qᵀ - I|, the loss of orthogonality of the basis."""
     basis = run.basis
     gram = torch.zeros(len(basis), len(basis), dtype=torch.float64, device=basis.device)
-    for slab in slabs(basis.shape[1]):
-        part = basis[:, slab].double()
-        gram += part @ part.T
+    for _, rows in raised(basis):
+        gram.addmm_(rows, rows.T)
     gram -= torch.eye(len(basis), dtype=torch.float64, device=basis.device)
     return gram.abs().max().item()
