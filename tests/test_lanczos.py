@@ -85,18 +85,59 @@ def test_full_order_gives_the_distinct_eigenvalues(matrix, values):
     assert all(np.abs(values - value).min() < 1e-9 * scale for value in heavy)
 
 
-def test_exhausted_krylov_space_ends_early_without_nan():
-    matrix = matrix_with(SPECTRA["repeated"], 0)
-    run = tridiagonalise(matrix.mv, probe_vector(40, 0), 30)
-    assert run.num_steps == 4
-    assert run.last_off_diagonal == 0
-    np.testing.assert_allclose(ritz(run).values, [-2, 0, 0.5, 3], atol=1e-12)
-    assert ritz(run).residuals.max() == 0
+DEGENERATE = {
+    "repeated": np.repeat([-2.0, 0.0, 0.5, 3.0], 10),
+    "zero": np.zeros(7),
+    "identity": np.ones(7),
+    "rank one": np.array([0.0] * 39 + [5.0]),
+    "rank one, negative and tiny": np.array([0.0] * 39 + [-1e-12]),
+    "repeated far outlier": np.array([-1.0] * 20 + [2.0] * 18 + [1e9] * 2),
+    "of order one": np.array([-3.0]),
+}
 
 
-def test_zero_matrix_ends_after_one_step():
-    run = tridiagonalise(torch.zeros_like, probe_vector(5, 0), 4)
-    assert (run.num_steps, run.diagonal[0]) == (1, 0.0)
+@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exhausted_krylov_space_ends_early_with_the_eigenvalues(name, dtype):
+    """As many steps as distinct eigenvalues, though all P are asked for, and their weights."""
+    values = DEGENERATE[name]
+    distinct = np.unique(values)
+    diagonal = torch.from_numpy(values).to(dtype)
+    start = probe_vector(len(values), 0)
+    run = tridiagonalise(diagonal.mul, start, len(values), dtype=dtype)
+    result = ritz(run)
+    eps = torch.finfo(dtype).eps
+    precision = 20 * eps * np.abs(values).max()
+    for value in distinct:
+        assert np.abs(result.values - value).min() <= precision
+    # Rounding may add values of no weight, but none elsewhere.
+    heavy = result.values[result.weights > 1e-6]
+    assert np.abs(heavy[:, None] - distinct).min(1).max() <= precision
+    assert all(np.isfinite(part).all() for part in result)
+    assert orthogonality(run) < 1e3 * eps
+    gaps = np.diff(distinct)
+    sharpness = precision / gaps[gaps > precision].min(initial=np.inf)  # of eigenvectors
+    for value in distinct:
+        near = np.abs(values - value) <= precision
+        expected = (start[near] ** 2).sum() / start.dot(start)
+        weight = result.weights[np.abs(result.values - value) <= precision].sum()
+        assert weight == pytest.approx(expected.item(), abs=20 * eps + sharpness)
+    if dtype == torch.float64:
+        # Beside 1e9 rounding errors look like directions: the recurrence starts again, no harm.
+        assert run.num_steps <= (2 if "outlier" in name else 1) * len(distinct)
+        assert run.last_off_diagonal == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_full_order_with_a_far_outlier_is_the_whole_spectrum(seed):
+    """At m = P all eigenvalues come out once, the small ones to the rounding of the large one."""
+    values = SPECTRA["far outlier"]
+    matrix = matrix_with(values, seed)
+    run = tridiagonalise(matrix.mv, probe_vector(40, seed), 40)
+    assert np.isfinite(ritz(run).values).all()
+    assert orthogonality(run) < 1e-13
+    found = ritz(run).values
+    assert np.abs(found[:, None] - np.linalg.eigvalsh(matrix.numpy())).min(1).max() < 1e-6
 
 
 def test_residuals_bound_the_distance_to_an_eigenvalue(matrix, values):
