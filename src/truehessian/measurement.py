@@ -118,7 +118,7 @@ def measure(
         Arrays of shape (probes, m), and the runs with their bases, for Ritz vectors.
     """
     begin = time.perf_counter()
-    folders = None if state is None else [state / f"probe-{probe}" for probe in range(probes)]
+    folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
     runs = lanczos.tridiagonalise_block(
         operator.matmat,
         [lanczos.probe_vector(operator.num_params, seed, probe) for probe in range(probes)],
@@ -127,7 +127,7 @@ def measure(
         device=operator.device,
         tolerance=tolerance,
         ends=ends,
-        journals=None if folders is None else [Journal(folder) for folder in folders],
+        journals=[Journal(folder) for folder in folders] or None,
         basis_memory=basis_memory,
         scratch=scratch,
     )
@@ -145,9 +145,7 @@ def measure(
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **metadata,
     }
-    arrays = [_padded(run, steps) for run in runs]
-    stacked = [np.stack(column) for column in zip(*arrays, strict=True)]
-    return Spectrum(**dict(zip(ARRAYS, stacked, strict=True)), metadata=facts), runs
+    return Spectrum(**_stacked([_padded(run, steps) for run in runs]), metadata=facts), runs
 
 
 def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
@@ -163,8 +161,8 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
         "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
         "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
     }
-    arrays = [np.stack(column) for column in zip(*(fold[:5] for fold in folds), strict=True)]
-    return Spectrum(**dict(zip(ARRAYS, arrays, strict=True)), metadata=metadata, indices=indices)
+    arrays = _stacked([fold[: len(ARRAYS)] for fold in folds])
+    return Spectrum(**arrays, metadata=metadata, indices=indices)
 
 
 def draw_folds(num_examples: int, batch_size: int, folds: int, seed: int) -> NDArray:
@@ -248,3 +246,9 @@ def _padded(run: Tridiagonalisation, steps: int) -> tuple[NDArray, ...]:
         np.pad(run.diagonal, (0, missing), mode="edge"),
         np.pad(run.off_diagonal, (0, missing)),
     )
+
+
+def _stacked(rows: Sequence[tuple[Any, ...]]) -> dict[str, NDArray]:
+    """Put the arrays of many probes or folds into one each, under their names."""
+    columns = zip(*rows, strict=True)
+    return {name: np.stack(column) for name, column in zip(ARRAYS, columns, strict=True)}
