@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from truehessian.operators import Operator
 
@@ -35,10 +36,13 @@ class Smooth(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3))
 
 
-def network(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+def network(kind: type[nn.Module], seed: int = 0, example: Tensor | None = None) -> nn.Module:
+    """Build a network in float64; an example settles the shapes of its lazy layers."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind().double()
+        if example is not None:
+            model.eval()(example)
         for name, buffer in model.named_buffers():
             if "running" in name:
                 buffer.uniform_(0.5, 1.5)
@@ -51,6 +55,7 @@ def examples(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return inputs, torch.randint(0, 3, (count,), generator=generator)
 
 
+@sdpa_kernel(SDPBackend.MATH)
 def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """The Hessian by torch.func, in the order of `named_parameters`, in eval mode."""
     model = copy.deepcopy(model).eval()
@@ -65,9 +70,11 @@ def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         }
         return F.cross_entropy(torch.func.functional_call(model, parameters, (inputs,)), targets)
 
-    return torch.func.hessian(loss)(flat)
+    # Forward over reverse, as in torch.func.hessian, gives no symmetric matrix for a transformer.
+    return torch.func.jacrev(torch.func.jacrev(loss))(flat)
 
 
+@sdpa_kernel(SDPBackend.MATH)
 def dense_ggn(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Jᵀ (diag p - p pᵀ) J averaged over examples, with the Jacobian by torch.func."""
     model = copy.deepcopy(model).eval()
@@ -79,6 +86,21 @@ def dense_ggn(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     p = torch.softmax(torch.func.functional_call(model, parameters, (inputs,)), 1)
     weight = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     return torch.einsum("ncp,ncd,ndq->pq", jacobian, weight, jacobian) / len(targets)
+
+
+@sdpa_kernel(SDPBackend.MATH)
+def dense_fisher(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean of g gᵀ over examples, with each example's gradient by torch.func."""
+    model = copy.deepcopy(model).eval()
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def losses(p: dict[str, Tensor]) -> Tensor:
+        outputs = torch.func.functional_call(model, p, (inputs,))
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    gradients = torch.func.jacrev(losses)(parameters)
+    matrix = torch.cat([g.flatten(1) for g in gradients.values()], dim=1)  # (N, P)
+    return matrix.T @ matrix / len(targets)
 
 
 class Dense(Operator):

@@ -93,10 +93,7 @@ class FrozenNetwork:
         """
         with torch.no_grad():
             self._check_repeats(inputs)
-            self.channels_last = self._takes_channels_last(inputs)
-            if self.channels_last:
-                for parameter in self.leaves:
-                    parameter.data = _channels_last(parameter.data)
+            self.channels_last = self._put_channels_last(inputs)
 
     def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> None:
         """Write tensors of the parameters' shapes into one vector `out` of shape (P,)."""
@@ -139,15 +136,20 @@ class FrozenNetwork:
             "curvature is no fixed matrix; it may change a state of its own that is no buffer"
         )
 
-    def _takes_channels_last(self, inputs: Tensor) -> bool:
-        """Whether to keep channels last, which is faster for 2d convolutions in float32."""
+    def _put_channels_last(self, inputs: Tensor) -> bool:
+        """Put channels last, which is faster for 2d convolutions in float32, if all layers can."""
         if inputs.ndim != 4 or inputs.dtype == torch.float64:
             return False
         if not any(isinstance(module, nn.Conv2d) for module in self._model.modules()):
             return False
+        before = [parameter.data for parameter in self.leaves]
+        for parameter in self.leaves:
+            parameter.data = _channels_last(parameter.data)
         try:
-            self._forward(inputs[:2].contiguous(memory_format=torch.channels_last))
+            self._forward(_channels_last(inputs[:2]))
         except RuntimeError:  # such as a `view` that merges channels with pixels
+            for parameter, data in zip(self.leaves, before, strict=True):
+                parameter.data = data
             return False
         return True
 
