@@ -45,6 +45,67 @@ def test_semicircle_cdf_integrates_the_density():
     np.testing.assert_array_equal(SEMICIRCLE.cdf([left - 1, right + 1]), [0, 1])
 
 
+LAWS = [SEMICIRCLE, MarchenkoPastur(0.4, 2.0), MarchenkoPastur(1.0, 1.5), MarchenkoPastur(3.0, 0.5)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_distribution_function_integrates_the_density_and_the_atom(law):
+    left, right = law.edges
+    atom = getattr(law, "atom", 0.0)
+    for x in np.linspace(left, right, 7)[1:-1]:
+        mass = integrate.quad(law.density, left, x, epsabs=1e-11, limit=200)[0]
+        assert law.cdf(x) == pytest.approx(mass + atom, abs=1e-8)
+    np.testing.assert_allclose(law.cdf([-1e9, right, 1e9]), [0, 1, 1], atol=1e-12)
+    assert law.cdf(left) == pytest.approx(atom, abs=1e-12)
+    assert np.isnan(law.cdf(np.nan))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_quantiles_invert_the_distribution_function(law):
+    atom = getattr(law, "atom", 0.0)
+    probability = np.linspace(atom, 1, 9)[1:-1]
+    np.testing.assert_allclose(law.cdf(law.quantile(probability)), probability, atol=1e-12)
+    assert law.quantile(1.0) == pytest.approx(law.edges[1])
+    assert law.quantile(0.0) == (0 if atom else pytest.approx(law.edges[0]))
+    with pytest.raises(ValueError, match="probability"):
+        law.quantile([0.5, 1.1])
+
+
+def test_quantiles_up_to_the_mass_of_an_atom_lie_on_it():
+    law = MarchenkoPastur(3.0, 0.5)
+    np.testing.assert_array_equal(law.quantile([0, 0.1, 0.6, law.atom]), 0)
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_marchenko_pastur_moments_are_narayana_polynomials(order):
+    for law in LAWS[1:]:
+        moment = integral_over_support(law, lambda x: x**order) + law.atom * (order == 0)
+        assert law.moment(order) == pytest.approx(moment, rel=1e-6)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_blue_functions_invert_stieltjes_transforms_and_potentials_integrate_them(law):
+    z = np.array([0.3 + 0.5j, -4 + 0.2j, 9 + 1e-3j, 20j])
+    np.testing.assert_allclose(law.blue(law.stieltjes(z)), z, rtol=1e-9)
+    outside = np.array([-3.0, 30.0])
+    np.testing.assert_allclose(law.blue(law.stieltjes(outside)), outside, rtol=1e-9)
+    step = 1e-4
+    slope = (law.stieltjes(z + step) - law.stieltjes(z - step)) / (2 * step)
+    np.testing.assert_allclose(law.stieltjes_derivative(z), slope, rtol=1e-3)
+    slope = (law.log_potential(z + step) - law.log_potential(z - step)) / (2 * step)
+    np.testing.assert_allclose(law.stieltjes(z), slope, rtol=1e-3)
+    far = 1e7j
+    assert complex(law.log_potential(far)) == pytest.approx(np.log(far), rel=1e-7)
+    w = np.array([-0.2, 0.05, 0.1])
+    slope = (law.r_transform(w + step) - law.r_transform(w - step)) / (2 * step)
+    np.testing.assert_allclose(law.r_derivative(w), slope, rtol=1e-6)
+
+
+def test_stieltjes_transform_near_an_atom_keeps_its_precision():
+    law, z = MarchenkoPastur(3.0, 0.5), 1e-12j
+    assert complex(law.stieltjes(z) * z) == pytest.approx(law.atom, rel=1e-10)
+
+
 @pytest.mark.parametrize("z", [*OFF_AXIS, 4.0, -2.5])
 @pytest.mark.parametrize("law", [SEMICIRCLE, MarchenkoPastur(0.4, 0.8), MarchenkoPastur(3.0, 0.3)])
 def test_stieltjes_transform_is_the_integral_of_the_resolvent(law, z):

@@ -1,7 +1,22 @@
-"""Random matrix theory: the laws of pure noise, and what noise does to isolated eigenvalues."""
+"""Random matrix theory: laws of noise, free sums of spectra, and what noise does to eigenvalues.
 
+Usable alone, on NumPy arrays: nothing else of this package and no PyTorch is imported.
+
+One sign convention throughout: g(z) = ∫ dμ(λ) / (z - λ), so that g ~ 1/z far away.
+"""
+
+from truehessian.rmt.free_sum import FreeSum
+from truehessian.rmt.inversion import (
+    cdf_of,
+    cdf_of_density,
+    density_of,
+    kolmogorov_distance,
+    quantile_of,
+)
 from truehessian.rmt.marchenko_pastur import MarchenkoPastur
+from truehessian.rmt.measure import DiscreteMeasure
 from truehessian.rmt.semicircle import Semicircle
+from truehessian.rmt.semicircular_sum import SemicircularSum
 from truehessian.rmt.spiked import (
     bbp_threshold,
     outlier,
@@ -11,11 +26,19 @@ from truehessian.rmt.spiked import (
 )
 
 __all__ = [
+    "DiscreteMeasure",
+    "FreeSum",
     "MarchenkoPastur",
     "Semicircle",
+    "SemicircularSum",
     "bbp_threshold",
+    "cdf_of",
+    "cdf_of_density",
+    "density_of",
+    "kolmogorov_distance",
     "outlier",
     "overlap",
+    "quantile_of",
     "spike_of_outlier",
     "weyl_bound",
 ]

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import comb
 
+from truehessian.rmt.inversion import quantile_of
+
 
 @dataclass(frozen=True)
 class Semicircle:
@@ -44,6 +46,11 @@ class Semicircle:
         """Left and right end of the support."""
         return self.centre - 2 * self.scale, self.centre + 2 * self.scale
 
+    @property
+    def atoms(self) -> tuple[NDArray, NDArray]:
+        """Locations and masses of the atoms: none."""
+        return np.empty(0), np.empty(0)
+
     def density(self, x: ArrayLike) -> NDArray:
         """Density at `x`, same shape, float64; zero outside the support."""
         distance = (np.asarray(x, dtype=np.float64) - self.centre) / self.scale
@@ -54,6 +61,16 @@ class Semicircle:
         half = (np.asarray(x, dtype=np.float64) - self.centre) / (2 * self.scale)
         half = np.clip(half, -1, 1)
         return 0.5 + (half * np.sqrt(1 - half**2) + np.arcsin(half)) / math.pi
+
+    def quantile(self, probability: ArrayLike) -> NDArray:
+        """Smallest x with at least this `probability` at or below it, same shape, float64.
+
+        Raises
+        ------
+        ValueError
+            A probability lies outside [0, 1].
+        """
+        return quantile_of(self.cdf, self.edges, probability)
 
     def moment(self, order: int) -> float:
         """Moment of this `order` about the centre: scale^(2j) times the Catalan number of j.
@@ -103,9 +120,26 @@ class Semicircle:
         transform = 2 / (shifted + root)
         return transform if np.iscomplexobj(z) else transform.real
 
+    def stieltjes_derivative(self, z: ArrayLike) -> NDArray:
+        """Give the derivative g'(z) = 1 / (scale² - 1/g²), for `z` as in `stieltjes`."""
+        return 1 / (self.scale**2 - self.stieltjes(z) ** -2.0)
+
+    def self_energy(self, z: ArrayLike) -> NDArray:
+        """Self-energy z - 1/g(z) = R(g(z)), precise also far away; `z` as in `stieltjes`."""
+        return self.r_transform(self.stieltjes(z))
+
+    def log_potential(self, z: ArrayLike) -> NDArray:
+        """Potential ∫ log(z - λ) ρ(λ) dλ = scale² g²/2 - log g in the upper half-plane."""
+        g = self.stieltjes(np.asarray(z, dtype=np.complex128))
+        return self.scale**2 * g**2 / 2 - np.log(g)
+
     def r_transform(self, w: ArrayLike) -> NDArray:
         """R transform, centre + scale² w, additive over free summands."""
         return self.centre + self.scale**2 * np.asarray(w)
+
+    def r_derivative(self, w: ArrayLike) -> NDArray:
+        """Give the derivative of the R transform, scale², same shape as `w`."""
+        return np.full_like(np.asarray(w), self.scale**2, dtype=np.float64)
 
     def blue(self, w: ArrayLike) -> NDArray:
         """Blue function R(w) + 1/w, the functional inverse of the Stieltjes transform."""
