@@ -15,6 +15,13 @@ from truehessian.rmt.inversion import (
 )
 from truehessian.rmt.marchenko_pastur import MarchenkoPastur
 from truehessian.rmt.measure import DiscreteMeasure
+from truehessian.rmt.outliers import (
+    covariance_outlier,
+    covariance_overlap,
+    covariance_threshold,
+    deformed_outlier,
+    deformed_overlap,
+)
 from truehessian.rmt.semicircle import Semicircle
 from truehessian.rmt.semicircular_sum import SemicircularSum
 from truehessian.rmt.spiked import (
@@ -34,6 +41,11 @@ __all__ = [
     "bbp_threshold",
     "cdf_of",
     "cdf_of_density",
+    "covariance_outlier",
+    "covariance_overlap",
+    "covariance_threshold",
+    "deformed_outlier",
+    "deformed_overlap",
     "density_of",
     "kolmogorov_distance",
     "outlier",
