@@ -13,6 +13,7 @@ from truehessian.rmt import (
     kolmogorov_distance,
     outlier,
 )
+from truehessian.rmt.fixed_point import solve_fixed_point
 
 ZERO = DiscreteMeasure([0.0], [1.0])
 COIN = DiscreteMeasure([-1.0, 1.0], [0.5, 0.5])
@@ -149,6 +150,25 @@ def test_bands_hold_the_mass_of_their_nodes(scale):
         assert law.density((start, end)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("scale", [0.02, 0.1, 0.4])
+def test_gaps_open_exactly_where_the_noise_does_not_fill_them(scale):
+    """Between neighbouring nodes, where ∫ dμ/(u - λ)² falls below 1/scale², here on a grid."""
+    generator = np.random.default_rng(6)
+    weights = generator.random(40) ** 8
+    bulk = DiscreteMeasure(generator.uniform(-1, 1, 40), weights / weights.sum())
+    fractions = (np.arange(2000) + 0.5) / 2000
+    u = bulk.nodes[:-1, None] + np.diff(bulk.nodes)[:, None] * fractions
+    open_ = (-bulk.stieltjes_derivative(u) < scale**-2).any(axis=1)
+    assert len(SemicircularSum(bulk, scale).support) == open_.sum() + 1
+
+
+def test_node_of_next_to_no_weight_is_a_band_of_its_own():
+    law = SemicircularSum(DiscreteMeasure([0.0, 1.0], [1.0, 1e-60]), 0.01)
+    np.testing.assert_allclose(law.hidden, [[-0.01, 0.01], [1, 1]], rtol=1e-6)
+    law = SemicircularSum(DiscreteMeasure([0.0, 1.0], [1e-60, 1.0]), 0.01)
+    np.testing.assert_allclose(law.hidden, [[0, 0], [0.99, 1.01]], rtol=1e-6, atol=1e-12)
+
+
 def test_boundary_values_are_the_limit_from_above():
     law = SemicircularSum(measured_like(), 0.3)
     x = np.linspace(*law.edges, 41)[1:-1]
@@ -193,6 +213,28 @@ def test_far_nodes_and_vanishing_weights_stay_narrow_bands_in_place():
     assert np.isnan(mass[8])
     assert np.isfinite(np.delete(density, 8)).all()
     np.testing.assert_array_equal(mass[[6, 7, 9, 10]], [0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("magnitude", [0.0, 1e4])
+def test_fixed_points_are_found_as_far_as_rounding_lets_them(magnitude):
+    """The semicircle's equation ω = z - 1/ω, with the rounding of a larger number."""
+    z = np.array([0.3 + 1e-7j, 1.9 + 0.2j, -2.5 + 1e-3j, np.nan])
+
+    def step(w, z):
+        return (z - 1 / w + magnitude) - magnitude, w**-2.0
+
+    omega = solve_fixed_point(step, z, 1.0)
+    expected = 1 / Semicircle(0, 1).stieltjes(z[:3])
+    np.testing.assert_allclose(omega[:3], expected, rtol=1e-13 + 1e-14 * magnitude)
+    assert np.isnan(omega[3])
+
+
+def test_map_without_a_fixed_point_is_an_error():
+    def drift(w, z):
+        return 1.5 * w, np.full_like(w, 1.5)
+
+    with pytest.raises(RuntimeError, match="did not converge at 1 of 1"):
+        solve_fixed_point(drift, np.array([1j]), 1.0)
 
 
 def test_free_sums_refuse_what_they_cannot_do():

@@ -135,8 +135,11 @@ def test_kolmogorov_distance_counts_both_sides_of_a_jump():
     assert kolmogorov_distance(uniform, uniform) == 0
     shifted = DiscreteMeasure.of_eigenvalues(np.arange(4.0) + 0.5)
     assert kolmogorov_distance(uniform, shifted) == pytest.approx(0.25)
-    point = DiscreteMeasure([0.0], [1.0])  # F(0) = 1, just below 0; the semicircle has 1/2 at 0
-    assert kolmogorov_distance(point, Semicircle(0, 1)) == pytest.approx(0.5)
+    point = DiscreteMeasure([0.0], [1.0])
+    for centre in (-0.5, 0.5):  # more of the semicircle lies on the left, or on the right
+        law = Semicircle(centre, 1)
+        expected = max(law.cdf(0.0), 1 - law.cdf(0.0))
+        assert kolmogorov_distance(point, law) == pytest.approx(expected)
     assert kolmogorov_distance(Semicircle(0, 1), DiscreteMeasure([-5.0], [1.0])) == 1
 
 
