@@ -1,0 +1,1 @@
+"""Time truehessian and its peers side by side on identical work; see docs/performance.md."""

@@ -1,0 +1,141 @@
+"""Medians over rounds in which everything that is compared has its turn."""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+class Timing(NamedTuple):
+    """Seconds of every round, in order."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        """Median over the rounds."""
+        return float(np.median(self.seconds))
+
+
+class Comparison(NamedTuple):
+    """What became of each contestant: its seconds, or why there are none.
+
+    Attributes
+    ----------
+    timings
+        Of all that gave the right result.
+    errors
+        Relative deviations from the expected result, where there is one to compare with.
+    failures
+        Reasons, in words.
+    """
+
+    timings: dict[str, Timing]
+    errors: dict[str, float]
+    failures: dict[str, str]
+
+    def best_of(self, names: list[str]) -> float:
+        """Median of the fastest of some contestants; NaN if there is none."""
+        medians = [self.timings[name].median for name in names if name in self.timings]
+        return min(medians, default=float("nan"))
+
+
+class Stopwatch:
+    """A product that counts its calls and the seconds that they take."""
+
+    def __init__(self, product: Product, device: torch.device) -> None:
+        self.product = product
+        self.device = device
+        self.calls = 0
+        self.seconds = 0.0
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        """Multiply."""
+        begin = now(self.device)
+        result = self.product(vector)
+        self.seconds += now(self.device) - begin
+        self.calls += 1
+        return result
+
+
+def now(device: torch.device) -> float:
+    """Read the clock when the device has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def seconds_of(action: Callable[[], object], device: torch.device) -> float:
+    """Time one call, with the garbage of what ran before cleared away."""
+    gc.collect()
+    begin = now(device)
+    action()
+    return now(device) - begin
+
+
+def interleave(
+    actions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, Timing]:
+    """Time all actions in turns: A B C A B C, so that a slow minute hits them all."""
+    timings: dict[str, Timing] = {name: Timing([]) for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            timings[name].seconds.append(seconds_of(action, device))
+    return timings
+
+
+def compare(
+    contestants: Mapping[str, Callable[[], Callable[[], Any]]],
+    deviation: Callable[[Any], float],
+    tolerance: float,
+    rounds: int,
+    device: torch.device,
+) -> Comparison:
+    """Check what each contestant gives, and time in turns those that are right.
+
+    Parameters
+    ----------
+    contestants
+        Functions that prepare an action; preparation is not timed.
+    deviation
+        What an action gives -> its relative deviation from the expected result.
+    tolerance
+        Largest deviation that is not another result.
+    rounds
+        After the check, which warms up as well.
+    """
+    actions: dict[str, Callable[[], Any]] = {}
+    errors: dict[str, float] = {}
+    failures: dict[str, str] = {}
+    for name, prepare in contestants.items():
+        try:
+            action = prepare()
+            errors[name] = deviation(action())
+        except Exception as error:  # whatever a peer does wrong belongs in the table
+            failures[name] = reason(error)
+            continue
+        if errors[name] <= tolerance:
+            actions[name] = action
+        else:
+            failures[name] = f"another result: it deviates by {errors[name]:.1e}"
+    return Comparison(interleave(actions, rounds, device), errors, failures)
+
+
+class NotInstalledError(Exception):
+    """A peer is missing."""
+
+    def __str__(self) -> str:
+        return "not installed"
+
+
+def reason(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    if isinstance(error, NotInstalledError):
+        return str(error)
+    return f"error: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
