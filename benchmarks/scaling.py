@@ -17,7 +17,7 @@ Action = Callable[[], object]
 
 
 def directional_variance(settings: Settings) -> Section:
-    """The variance along one direction, in full products of the same examples."""
+    """Time the variance along one direction, in full products of the same examples."""
     scale = settings.scale
     sizes = (scale.group_size, max(1, scale.group_size // 4))
     tables = {}
@@ -46,7 +46,7 @@ def directional_variance(settings: Settings) -> Section:
 
 
 def recurrence(settings: Settings) -> Section:
-    """What Lanczos takes beside the products, with a full basis of a large network."""
+    """Set the recurrence beside the products, with a full basis of a large network."""
     scale = settings.scale
     network, arguments = list(scale.networks.items())[-1]
     problem = artificial(settings, arguments, scale.examples)
@@ -56,7 +56,11 @@ def recurrence(settings: Settings) -> Section:
     one = seconds_of(lambda: product(vector), settings.device)
     steps = scale.recurrence_steps
     products = one * scale.run_examples / scale.examples * steps
-    seconds = _free_run(problem.num_params, steps, settings)
+    whole, free = (
+        seconds_of(make(problem.num_params, steps, settings), settings.device)
+        for make in (_free_run, _free_products)
+    )
+    seconds = whole - free
     rows = [
         [
             report.number(seconds),
@@ -91,8 +95,7 @@ def growth(settings: Settings) -> Section:
         product, vector = TrueHessian().product(problem, keep=False), problem.vector()
         by_params[problem.num_params] = lambda f=product, v=vector: f(v)
     by_steps = {
-        steps: lambda steps=steps: _free_run(scale.growth_params, steps, settings)
-        for steps in scale.growth_steps
+        steps: _free_run(scale.growth_params, steps, settings) for steps in scale.growth_steps
     }
     tables = {
         "Product against examples": _growth_table("N", by_examples),
@@ -114,20 +117,24 @@ def _variance(problem: Problem, size: int, direction: torch.Tensor) -> Action:
     return lambda: variance.along_directions(hessian, direction[None])
 
 
-def _free_run(num_params: int, steps: int, settings: Settings) -> float:
-    """Time the recurrence, with a diagonal matrix whose own cost is taken off."""
+def _free_run(num_params: int, steps: int, settings: Settings) -> Action:
+    """Run the recurrence on a diagonal matrix, which costs next to nothing."""
     diagonal = torch.linspace(-1, 1, num_params, dtype=settings.dtype, device=settings.device)
     start = lanczos.probe_vector(num_params, seed=0).to(settings.device)
+    return lambda: lanczos.tridiagonalise(
+        lambda v: v * diagonal, start, steps, dtype=settings.dtype
+    )
 
-    def run() -> None:
-        lanczos.tridiagonalise(lambda v: v * diagonal, start, steps, dtype=settings.dtype)
+
+def _free_products(num_params: int, steps: int, settings: Settings) -> Action:
+    """Do nothing but the products of `_free_run`."""
+    diagonal = torch.linspace(-1, 1, num_params, dtype=settings.dtype, device=settings.device)
 
     def multiply() -> None:
-        vector = start.to(settings.dtype)
         for _ in range(steps):
-            vector = vector * diagonal
+            diagonal * diagonal
 
-    return seconds_of(run, settings.device) - seconds_of(multiply, settings.device)
+    return multiply
 
 
 def _times(actions: Mapping[int, Action], settings: Settings) -> dict[int, list[float]]:

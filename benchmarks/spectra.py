@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
 
 def fixed_length(settings: Settings) -> Section:
-    """A run of fixed length, with everything that it takes."""
+    """Time a run of fixed length, with everything that it takes."""
     problem = trained_folds(settings)[0]
     steps = settings.scale.steps
     truth = exact_ends(problem)
