@@ -108,7 +108,7 @@ def number(value: float) -> str:
     """Write three digits, with separators of thousands."""
     if not np.isfinite(value):
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def spread(values: list[float]) -> str:

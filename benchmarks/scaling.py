@@ -19,30 +19,26 @@ Action = Callable[[], object]
 def directional_variance(settings: Settings) -> Section:
     """Time the variance along one direction, in full products of the same examples."""
     scale = settings.scale
-    sizes = (scale.group_size, max(1, scale.group_size // 4))
-    tables = {}
+    size = scale.group_size
+    rows = []
     for network, arguments in scale.networks.items():
         problem = artificial(settings, arguments, scale.variance_examples)
         direction = torch.nn.functional.normalize(problem.vector(), dim=0)
         product = TrueHessian().product(problem, keep=False)
         actions: dict[str, Action] = {"product": lambda f=product, v=direction: f(v)}
-        for size in sizes:
-            actions[f"g = {size}"] = _variance(problem, size, direction)
+        actions["variance"] = _variance(problem, size, direction)
         actions["product"]()  # warms up
         timings = interleave(actions, settings.rounds, settings.device)
         unit = timings["product"].median
-        rows = [
-            [name, report.spread([s / unit for s in timings[name].seconds])]
-            for name in list(actions)[1:]
-        ]
-        note = f"One product of the {scale.variance_examples:,} examples took {unit:.3g} s."
-        tables[network] = Table(["group size", "products"], rows, note)
+        ratios = [seconds / unit for seconds in timings["variance"].seconds]
+        rows.append([network, report.spread(ratios), report.number(unit)])
     text = (
-        f"V(u) of {scale.variance_examples:,} images of {report.shape(scale.image)}, in units of "
-        f"one product of the same images in chunks of {scale.chunk}; {report.rounds(settings)}. "
-        "No peer estimates it."
+        f"V(u) from groups of {size} of {scale.variance_examples:,} images of "
+        f"{report.shape(scale.image)}, in units of one product of the same images in chunks of "
+        f"{scale.chunk}; {report.rounds(settings)}. No peer estimates it."
     )
-    return Section("Variance along a direction", text, tables)
+    columns = ["", "products", "seconds of a product"]
+    return Section("Variance along a direction", text, {"": Table(columns, rows)})
 
 
 def recurrence(settings: Settings) -> Section:

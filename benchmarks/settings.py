@@ -27,8 +27,10 @@ class Scale(NamedTuple):
         Examples of a mini-batch whose graph is kept.
     trained, dataset, epochs
         The network with a real spectrum: its arguments, data, and epochs of training.
-    folds, fold_size, steps
-        Mini-batches of the trained network, and steps of a Lanczos run of fixed length.
+    folds, fold_size
+        Mini-batches of the trained network whose ends are looked for.
+    run_size, steps
+        Examples and steps of a Lanczos run of fixed length.
     variance_examples, group_size
         Of the variance along a direction.
     recurrence_steps, run_examples
@@ -49,6 +51,7 @@ class Scale(NamedTuple):
     epochs: int
     folds: int
     fold_size: int
+    run_size: int
     steps: int
     variance_examples: int
     group_size: int
@@ -68,11 +71,12 @@ CPU = Scale(
     examples=128,
     chunk=64,
     batch=32,
-    trained={"name": "preresnet", "depth": 20},
+    trained={"name": "preresnet", "depth": 14, "width": 8},
     dataset="digits",
     epochs=8,
     folds=5,
     fold_size=256,
+    run_size=64,
     steps=100,
     variance_examples=128,
     group_size=32,
@@ -92,6 +96,7 @@ CUDA = CPU._replace(
     batch=256,
     trained={"name": "preresnet", "depth": 110},
     dataset="cifar100",
+    run_size=256,
     variance_examples=5_000,
     growth_examples=(2_500, 5_000, 10_000, 20_000),
     growth_params=4_000_000,
@@ -107,6 +112,7 @@ QUICK = CPU._replace(
     epochs=1,
     folds=2,
     fold_size=16,
+    run_size=16,
     steps=40,
     variance_examples=12,
     group_size=4,

@@ -96,6 +96,8 @@ def compare(
     tolerance: float,
     rounds: int,
     device: torch.device,
+    *,
+    count_check: bool = False,
 ) -> Comparison:
     """Check what each contestant gives, and time in turns those that are right.
 
@@ -109,22 +111,32 @@ def compare(
         Largest deviation that is not another result.
     rounds
         After the check, which warms up as well.
+    count_check
+        Whether the check is the first of the rounds, for contestants that are warm already.
     """
     actions: dict[str, Callable[[], Any]] = {}
     errors: dict[str, float] = {}
     failures: dict[str, str] = {}
+    checks: dict[str, list[float]] = {}
     for name, prepare in contestants.items():
         try:
             action = prepare()
-            errors[name] = deviation(action())
+            gc.collect()
+            begin = now(device)
+            result = action()
+            seconds = now(device) - begin
+            errors[name] = deviation(result)
         except Exception as error:  # whatever a peer does wrong belongs in the table
             failures[name] = reason(error)
             continue
         if errors[name] <= tolerance:
-            actions[name] = action
+            actions[name], checks[name] = action, [seconds]
         else:
             failures[name] = f"another result: it deviates by {errors[name]:.1e}"
-    return Comparison(interleave(actions, rounds, device), errors, failures)
+    timings = interleave(actions, rounds - count_check, device)
+    if count_check:
+        timings = {name: Timing(checks[name] + timings[name].seconds) for name in actions}
+    return Comparison(timings, errors, failures)
 
 
 class NotInstalledError(Exception):

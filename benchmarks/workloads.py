@@ -49,6 +49,10 @@ class Problem(NamedTuple):
         """Of weights, images and vectors."""
         return self.inputs.dtype
 
+    def first(self, count: int) -> "Problem":
+        """Take some examples only, in a single chunk."""
+        return self._replace(inputs=self.inputs[:count], targets=self.targets[:count], chunk=count)
+
     def vector(self, seed: int = 0) -> Tensor:
         """Draw a vector of P standard normal numbers, the same on every device."""
         generator = torch.Generator().manual_seed(seed)
