@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from benchmarks import memory, products, report, scaling, spectra
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
+from truehessian.datasets import CATALOGUE
+from truehessian.operators.precision import PRECISIONS
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "product": products.full_data,
@@ -27,42 +30,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     device = torch.device(parsed.device)
     scale = QUICK if parsed.quick else CUDA if device.type == "cuda" else CPU
-    changed = {"examples": parsed.examples, "chunk": parsed.chunk, "batch": parsed.batch}
+    changed = {name: getattr(parsed, name) for name in ("examples", "chunk", "batch", "dataset")}
     scale = scale._replace(**{name: value for name, value in changed.items() if value})
     settings = Settings(scale, device, parsed.precision, parsed.rounds, parsed.root)
     prepare(parsed.precision, parsed.threads)
     where = report.machine(settings)
-    print(where, end="\n\n", flush=True)
+    print(where, flush=True)
     done = {}
     for name in parsed.sections:
+        begin = time.perf_counter()
         done[name] = section = SECTIONS[name](settings)
-        print(f"### {section.title}\n\n{section.markdown()}\n", flush=True)
+        print(f"\n### {section.title}\n\n{section.markdown()}", flush=True)
+        print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
         if parsed.output:
             report.save(parsed.output, done, where)
-    if parsed.update_docs:
-        report.update(Path("docs/performance.md"), done, where, device.type)
+        if parsed.update_docs:
+            report.update(parsed.update_docs, {name: section}, where, device.type)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sections", type=_sections, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--examples", type=int)
-    parser.add_argument("--chunk", type=int)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--root", default="data")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--update-docs", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Time truehessian and its peers side by side on identical work.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--sections", type=_sections, default=list(SECTIONS), help=",".join(SECTIONS))
+    add("--quick", action="store_true", help="toy sizes, to see that everything works")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--precision", choices=PRECISIONS, default="float32", help="of every tool's products")
+    add("--rounds", type=_positive, default=3, help="repetitions of everything, in turns")
+    add("--threads", type=_positive, help="of PyTorch; as many as there are cores by default")
+    add("--examples", type=_positive, help="N of a full-data product")
+    add("--chunk", type=_positive, help="examples per forward pass; should divide N")
+    add("--batch", type=_positive, help="examples of a mini-batch product")
+    add("--dataset", choices=sorted(CATALOGUE), help="of the trained network")
+    add("--root", default="data", help="folder of the data sets")
+    add("--output", type=Path, metavar="FILE", help="write there too, .md or .json")
+    add(
+        "--update-docs",
+        type=Path,
+        nargs="?",
+        const=Path("docs/performance.md"),
+        metavar="FILE",
+        help="put each table in its place in the documentation",
+    )
     return parser
 
 
 def _sections(text: str) -> list[str]:
-    return text.split(",")
+    names = text.split(",")
+    for name in names:
+        if name not in SECTIONS:
+            raise argparse.ArgumentTypeError(
+                f"{name!r} is no section; there are {', '.join(SECTIONS)}"
+            )
+    return names
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
 
 
 if __name__ == "__main__":

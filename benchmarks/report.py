@@ -88,6 +88,8 @@ def save(path: Path, sections: dict[str, Section], where: str) -> None:
 def update(path: Path, sections: dict[str, Section], where: str, device: str) -> None:
     """Replace what stands between the markers of these sections and this device.
 
+    Those of a GPU come with their titles, since the text gives them for the CPU only.
+
     Raises
     ------
     ValueError
@@ -99,7 +101,8 @@ def update(path: Path, sections: dict[str, Section], where: str, device: str) ->
         pattern = re.compile(f"(<!-- begin {marker} -->).*?(<!-- end {marker} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"{path} has no <!-- begin {marker} --> with an end")
-        block = f"\n\n{section.markdown()}\n\n{where}\n\n"
+        title = f"### {section.title}\n\n" if device == "cuda" else ""
+        block = f"\n{title}{section.markdown()}\n\n{where}\n"
         text = pattern.sub(lambda match, block=block: match[1] + block + match[2], text)
     path.write_text(text, encoding="utf-8")
 

@@ -207,7 +207,7 @@ def _fold_rows(
         rows.append(
             [
                 name,
-                report.number(sum(one.products for one in found[name])),
+                f"{sum(one.products for one in found[name]):,}",
                 f"{report.number(total)} ({report.number(min(own))} to {report.number(max(own))})",
                 report.ratio(best / total),
                 f"{max(outcome.errors[name] for outcome in outcomes):.1e}",

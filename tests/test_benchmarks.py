@@ -1,0 +1,191 @@
+"""The benchmark at toy size, with whatever peers are installed."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import products, report  # noqa: E402
+from benchmarks.__main__ import SECTIONS, _parser  # noqa: E402
+from benchmarks.peers import RUNNERS, TOOLS  # noqa: E402
+from benchmarks.report import Section, Table  # noqa: E402
+from benchmarks.settings import CPU, CUDA, QUICK, Settings  # noqa: E402
+from benchmarks.timing import NotInstalledError, Timing, interleave  # noqa: E402
+from benchmarks.tools import ByHand, Tool, TrueHessian  # noqa: E402
+from benchmarks.workloads import artificial, gradient, reference_product  # noqa: E402
+
+SETTINGS = Settings(QUICK, torch.device("cpu"), "float64", rounds=2)
+(NETWORK,) = QUICK.networks.values()
+
+
+class Twice(ByHand):
+    name = "twice as much"
+
+    def product(self, problem, *, keep):
+        right = super().product(problem, keep=keep)
+        return lambda vector: 2 * right(vector)
+
+
+class Broken(Tool):
+    name, distribution = "broken", None
+
+    def product(self, problem, *, keep):
+        raise RuntimeError("it does not work\nhere")
+
+
+class Missing(ByHand):
+    name, distribution = "missing", "no-such-distribution"
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows_of(output, name):
+    return [line for line in output.splitlines() if line.startswith(f"| {name}")]
+
+
+def test_the_command_prints_a_table_with_a_row_per_tool(tmp_path):
+    file = tmp_path / "result.json"
+    output = run("--sections", "product", "--rounds", "1", "--output", str(file))
+
+    for tool in TOOLS:
+        (row,) = rows_of(output, tool.name)
+        try:
+            tool.require()
+        except NotInstalledError:
+            assert "not installed" in row
+    (row,) = rows_of(output, "truehessian")
+    assert re.search(r"\| +\d[\d.]* \| ", row)
+    assert torch.__version__ in output
+    saved = json.loads(file.read_text())["sections"]["product"]
+    assert len(saved["tables"]["PreResNet8"]["rows"]) == len(TOOLS)
+
+
+@pytest.mark.slow
+def test_every_section_prints_numbers_of_truehessian():
+    output = run()
+
+    assert "error:" not in output
+    assert "another result" not in output
+    assert output.count("### ") == 8
+    assert len(rows_of(output, "truehessian")) == 6
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_tool_multiplies_with_the_same_hessian(tool, keep):
+    """Unless it averages over chunks of unequal sizes; here they are equal."""
+    try:
+        tool.require()
+    except NotInstalledError:
+        pytest.skip(f"{tool.name} is not installed")
+    problem = artificial(SETTINGS, NETWORK, 6, chunk=6 if keep else 3)
+    vector = problem.vector()
+    expected = reference_product(problem, vector)
+
+    product = tool.product(problem, keep=keep)
+    for _ in range(2):
+        torch.testing.assert_close(product(vector), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_the_gradient_and_the_reference_are_those_of_the_mean_over_unequal_chunks():
+    problem = artificial(SETTINGS, NETWORK, 7, chunk=3)
+    whole = problem.first(7)
+
+    torch.testing.assert_close(gradient(problem), gradient(whole))
+    vector, step = problem.vector(), 1e-6
+    shifted = []
+    for sign in (1, -1):
+        moved = artificial(SETTINGS, NETWORK, 7, chunk=7)
+        with torch.no_grad():
+            flat = torch.nn.utils.parameters_to_vector(moved.model.parameters())
+            torch.nn.utils.vector_to_parameters(
+                flat + sign * step * vector, moved.model.parameters()
+            )
+        shifted.append(gradient(moved))
+    difference = (shifted[0] - shifted[1]) / (2 * step)
+    error = (reference_product(problem, vector) - difference).norm() / difference.norm()
+    assert error < 1e-3
+
+
+def test_another_result_an_error_and_a_missing_peer_are_said_and_not_timed():
+    problem = artificial(SETTINGS, NETWORK, 4, chunk=2)
+    tools = [TrueHessian(), Twice(), Broken(), Missing()]
+
+    outcome = products.measure(problem, tools, False, SETTINGS)
+
+    assert set(outcome.timings) == {products.GRADIENT, TrueHessian().label}
+    assert outcome.failures == {
+        "twice as much": "another result: it deviates by 1.0e+00",
+        "broken": "error: RuntimeError: it does not work here",
+        "missing": "not installed",
+    }
+
+
+def test_the_lanczos_run_by_hand_and_ours_find_the_same_ends():
+    problem = artificial(SETTINGS, NETWORK, 6, chunk=6)
+
+    ours, by_hand = TrueHessian().run(problem, 60), ByHand().run(problem, 60)
+
+    assert by_hand.largest == pytest.approx(ours.largest, rel=1e-3)
+    assert by_hand.smallest == pytest.approx(ours.smallest, rel=1e-3)
+
+
+def test_rounds_are_interleaved():
+    order = []
+    actions = {name: lambda name=name: order.append(name) for name in "AB"}
+
+    timings = interleave(actions, 3, torch.device("cpu"))
+
+    assert order == list("ABABAB")
+    assert [len(timing.seconds) for timing in timings.values()] == [3, 3]
+    assert Timing([3.0, 1.0, 2.0]).median == 2.0
+
+
+def test_tables_take_the_place_of_what_was_between_their_markers(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin x cpu -->\nold\n<!-- end x cpu -->\nb\n", encoding="utf-8")
+    section = Section("T", "text", {"net": Table(["", "s"], [["tool", r"1 \1"], ["peer"]])})
+
+    for _ in range(2):
+        report.update(page, {"x": section}, "here", "cpu")
+
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("a\n<!-- begin x cpu -->\ntext\n")
+    assert text.endswith("here\n<!-- end x cpu -->\nb\n")
+    assert "old" not in text
+    assert text.count(r"1 \1") == 1
+    with pytest.raises(ValueError, match="begin y cpu"):
+        report.update(page, {"y": section}, "here", "cpu")
+
+
+def test_the_documentation_has_a_place_for_every_section_and_its_commands_are_understood():
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for device in ("cpu", "cuda"):
+        for name in SECTIONS:
+            assert re.search(
+                f"<!-- begin {name} {device} -->.*<!-- end {name} {device} -->", text, re.S
+            )
+    for arguments in re.findall(r"requirements.txt python -m benchmarks(.*)", text):
+        _parser().parse_args(arguments.split())
+
+
+def test_every_peer_is_pinned_and_chunks_divide_the_examples():
+    pinned = (ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8")
+
+    for tool in RUNNERS:
+        if tool.distribution not in (None, "truehessian"):
+            assert f"{tool.distribution}==" in pinned
+    for scale in (CPU, CUDA, QUICK):
+        assert scale.examples % scale.chunk == 0
