@@ -60,12 +60,12 @@ class PyHessian(Tool):
         from pyhessian import hessian as module
 
         module = importlib.import_module(module.__module__)
-        watch = Stopwatch(lambda args: original(*args), problem.device)
         original = module.hessian_vector_product
+        watch = Stopwatch(lambda call: original(*call), problem.device)
         # Its density calls torch.eig, which PyTorch has dropped.
         with (
             cycles_are_known(),
-            mock.patch.object(module, "hessian_vector_product", lambda *args: watch(args)),
+            mock.patch.object(module, "hessian_vector_product", lambda *call: watch(call)),
             mock.patch.object(torch, "eig", _eig, create=True),
         ):
             values, _ = self._operator(problem, keep=True).density(iter=steps, n_v=1)

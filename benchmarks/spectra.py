@@ -158,11 +158,12 @@ def _eigsh(product: Product, problem: Problem, way: Way, tolerance: float) -> ND
 
     matrix = LinearOperator((problem.num_params,) * 2, matvec=multiply, dtype=dtype)
     start = problem.vector().cpu().numpy()
-    settings = {"v0": start, "tol": tolerance, "return_eigenvectors": False}
+    settings: dict[str, Any] = {"v0": start, "tol": tolerance, "return_eigenvectors": False}
     if way == "both at once":
         return np.sort(eigsh(matrix, k=2, which="BE", **settings))
-    ends = [eigsh(matrix, k=1, which=which, **settings) for which in ("SA", "LA")]
-    return np.concatenate(ends)
+    ends: tuple[Literal["SA"], Literal["LA"]] = ("SA", "LA")
+    values = [eigsh(matrix, k=1, which=which, **settings) for which in ends]
+    return np.concatenate(values)
 
 
 def _deviation(ends: Any, truth: Ends) -> float:

@@ -49,13 +49,13 @@ class Comparison(NamedTuple):
 class Stopwatch:
     """A product that counts its calls and the seconds that they take."""
 
-    def __init__(self, product: Product, device: torch.device) -> None:
+    def __init__(self, product: Callable[[Any], Any], device: torch.device) -> None:
         self.product = product
         self.device = device
         self.calls = 0
         self.seconds = 0.0
 
-    def __call__(self, vector: Tensor) -> Tensor:
+    def __call__(self, vector: Any) -> Any:
         """Multiply."""
         begin = now(self.device)
         result = self.product(vector)
