@@ -26,11 +26,14 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
 }
 
 
+_SIZES = ("examples", "chunk", "batch", "dataset", "recurrence_steps")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     device = torch.device(parsed.device)
     scale = QUICK if parsed.quick else CUDA if device.type == "cuda" else CPU
-    changed = {name: getattr(parsed, name) for name in ("examples", "chunk", "batch", "dataset")}
+    changed = {name: getattr(parsed, name) for name in _SIZES}
     scale = scale._replace(**{name: value for name, value in changed.items() if value})
     settings = Settings(scale, device, parsed.precision, parsed.rounds, parsed.root)
     prepare(parsed.precision, parsed.threads)
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--examples", type=_positive, help="N of a full-data product")
     add("--chunk", type=_positive, help="examples per forward pass; should divide N")
     add("--batch", type=_positive, help="examples of a mini-batch product")
+    add("--recurrence-steps", type=_positive, help="of the run beside its products")
     add("--dataset", choices=sorted(CATALOGUE), help="of the trained network")
     add("--root", default="data", help="folder of the data sets")
     add("--output", type=Path, metavar="FILE", help="write there too, .md or .json")

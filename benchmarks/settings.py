@@ -84,10 +84,10 @@ CPU = Scale(
     run_examples=5000,
     memory_chunk=128,
     growing={"name": "preresnet", "depth": 8},
-    growth_examples=(64, 128, 256, 512),
+    growth_examples=(32, 64, 128, 256),
     growth_widths=(16, 32, 64, 128),
-    growth_params=1_000_000,
-    growth_steps=(16, 32, 64, 128),
+    growth_params=250_000,
+    growth_steps=(8, 16, 32, 64),
 )
 
 CUDA = CPU._replace(
