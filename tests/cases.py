@@ -57,7 +57,7 @@ def examples(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @sdpa_kernel(SDPBackend.MATH)
 def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """The Hessian by torch.func, in the order of `named_parameters`, in eval mode."""
+    """The Hessian by differentiating twice, in the order of `named_parameters`, in eval mode."""
     model = copy.deepcopy(model).eval()
     shapes = {name: p.shape for name, p in model.named_parameters()}
     flat = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
@@ -70,8 +70,11 @@ def dense_hessian(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         }
         return F.cross_entropy(torch.func.functional_call(model, parameters, (inputs,)), targets)
 
-    # Forward over reverse, as in torch.func.hessian, gives no symmetric matrix for a transformer.
-    return torch.func.jacrev(torch.func.jacrev(loss))(flat)
+    # Row by row: torch.func, which batches the rows, gives no symmetric matrix with LayerNorm.
+    flat.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(flat), flat, create_graph=True)
+    rows = [torch.autograd.grad(entry, flat, retain_graph=True)[0] for entry in gradient]
+    return torch.stack(rows)
 
 
 @sdpa_kernel(SDPBackend.MATH)
