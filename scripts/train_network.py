@@ -1,5 +1,6 @@
 """Rule train_network: images in, weights at the listed epochs and the learning curve out."""
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from truehessian import checkpoints, datasets, devices, models, stage, training
+from truehessian import checkpoints, datasets, devices, models, stage, tensorfile, training
 
 
 def main(
@@ -48,7 +49,17 @@ def main(
     )
     pd.DataFrame(rows).to_csv(training_out, index=False)
     for epoch, path in zip(epochs, checkpoints_out, strict=True):
-        shutil.copyfile(state / f"{epoch}.safetensors", path)
+        kept = state / f"{epoch}.safetensors"
+        _check(kept)
+        shutil.copyfile(kept, path)
+
+
+def _check(path: Path) -> None:
+    """Take a damaged checkpoint in the resume state for a lost one."""
+    try:
+        tensorfile.load(path)
+    except ValueError as error:
+        raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
 
 
 if __name__ == "__main__":

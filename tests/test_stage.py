@@ -131,13 +131,15 @@ def test_an_output_that_main_forgets_is_an_error_and_none_appears(job, tmp_path,
     assert list(store.entries()) == []
 
 
-def test_a_kill_leaves_no_half_written_file(job, tmp_path):
+def test_an_interruption_leaves_no_half_written_file(job, tmp_path, capsys):
     def main(source, *, copy_out, parts_out, factor):
         Path(copy_out).write_text("half")
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as caught:
         stage.run(main, job)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "measure: interrupted; start snakemake again to go on\n"
     assert results(tmp_path) == {}
 
 

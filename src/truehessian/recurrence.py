@@ -67,6 +67,7 @@ class Journal:
         self.interval = interval
         self._written = 0
         self._last = time.monotonic()
+        self._warned = False
 
     def record(self, recurrence: Recurrence, *, force: bool = False) -> None:
         """Write what is new, if the time has come; a full disk costs the state, not the run."""
@@ -85,7 +86,9 @@ class Journal:
         try:
             tensorfile.save(self.folder / f"{begin:06d}-{end:06d}.safetensors", tensors, {})
         except OSError as error:
-            logger.warning("the state of the recurrence is not saved: %s", error)
+            if not self._warned:
+                logger.warning("the state is not saved, so a kill costs all the work: %s", error)
+            self._warned = True
         else:
             self._written = end
         self._last = time.monotonic()
@@ -98,7 +101,7 @@ class Journal:
                 continue
             try:
                 tensors, _ = tensorfile.load(path)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 logger.warning("%s; going on from step %d", error, begin)
                 break
             recurrence.basis[begin:end] = tensors["basis"].to(recurrence.basis.device)

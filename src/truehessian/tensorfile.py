@@ -1,9 +1,12 @@
-"""Named tensors and metadata in one safetensors file: atomic, and the same bytes every time."""
+"""Named tensors and metadata in one safetensors file: atomic, checked, always the same bytes."""
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -12,6 +15,8 @@ from torch import Tensor
 
 _LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header, little-endian
 _ALIGNMENT = 8  # and its tensors begin at a multiple of eight
+_BLOCK = 2**20  # bytes that are read at once for a digest
+_SEAL = "sha256"  # key of the metadata that holds the digest of everything else
 
 
 def save(
@@ -27,7 +32,13 @@ def save(
     tensors
         Any shapes, dtypes and devices. They are copied, so that views of one storage are allowed.
     metadata
-        Strings, kept in the header. Same tensors and metadata, same bytes.
+        Strings, kept in the header. Same tensors and metadata, same bytes. The digest of everything
+        is added, by which `load` knows a damaged file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; the error names it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +48,9 @@ def save(
     }
     content = safetensors.torch.save(copies, metadata=dict(metadata))
     header, data = _split(content)
-    # The safetensors library writes the metadata in another order in every process.
-    ordered = json.loads(header)
-    ordered["__metadata__"] = dict(sorted(ordered["__metadata__"].items()))
-    header = json.dumps(ordered, separators=(",", ":")).encode()
+    entries = json.loads(header)
+    entries["__metadata__"][_SEAL] = _digest(entries, [data])
+    header = _encode(entries)
     header += b" " * (-len(header) % _ALIGNMENT)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -49,8 +59,13 @@ def save(
             file.write(header)
             file.write(data)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load(
@@ -63,15 +78,22 @@ def load(
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is truncated or not a safetensors file.
+        The file is truncated, not a safetensors file, or has changed since `save` wrote it.
     """
     path = _existing(path)
     try:
         with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise ValueError(_unreadable(path, error)) from error
+    seal = metadata.pop(_SEAL, None)  # files of other programs have none
+    if seal is not None and seal != _digest_of_file(path):
+        raise ValueError(
+            f"{path} has changed since it was written (its digest is not the one it holds); "
+            "delete it and make it again"
+        )
+    return tensors, metadata
 
 
 def load_metadata(path: str | os.PathLike) -> dict[str, str]:
@@ -79,9 +101,33 @@ def load_metadata(path: str | os.PathLike) -> dict[str, str]:
     path = _existing(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise ValueError(_unreadable(path, error)) from error
+    metadata.pop(_SEAL, None)
+    return metadata
+
+
+def _encode(entries: dict[str, Any]) -> bytes:
+    """Encode a header; the safetensors library orders metadata differently in every process."""
+    ordered = {**entries, "__metadata__": dict(sorted(entries["__metadata__"].items()))}
+    return json.dumps(ordered, separators=(",", ":")).encode()
+
+
+def _digest(entries: dict[str, Any], data: Iterable[bytes | memoryview]) -> str:
+    """SHA-256 of a file's header without the digest itself, and of its data."""
+    metadata = {key: value for key, value in entries["__metadata__"].items() if key != _SEAL}
+    digest = hashlib.sha256(_encode({**entries, "__metadata__": metadata}))
+    for block in data:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        entries = json.loads(file.read(length))
+        return _digest(entries, iter(lambda: file.read(_BLOCK), b""))
 
 
 def _split(content: bytes) -> tuple[bytes, memoryview]:

@@ -91,7 +91,7 @@ def train(
     state
         File to continue from and to rewrite after each epoch, for the caller to remove; it must
         belong to the same arguments. One that cannot be used is reported, and training starts
-        afresh.
+        afresh; where none can be written, that is reported once, and training goes on without.
     device
         Where to train.
     progress
@@ -141,7 +141,7 @@ def train(
         if epoch in checkpoint_epochs:
             on_checkpoint(epoch, model)
         if state is not None:
-            _save_state(state, model, optimiser, rows)
+            state = _save_state(state, model, optimiser, rows)
     return rows
 
 
@@ -261,13 +261,19 @@ def _save_state(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     rows: list[dict[str, Any]],
-) -> None:
+) -> str | os.PathLike | None:
+    """Write the state; gives where to write the next one, None after a failure."""
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         buffer = optimiser.state[parameter].get("momentum_buffer")
         if buffer is not None:
             tensors[_MOMENTUM + name] = buffer
-    tensorfile.save(path, tensors, {"rows": json.dumps(rows)})
+    try:
+        tensorfile.save(path, tensors, {"rows": json.dumps(rows)})
+    except OSError as error:
+        logger.warning("the state is not saved, so a kill costs all later epochs: %s", error)
+        return None
+    return path
 
 
 def _resume(

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from truehessian import config as configuration
-from truehessian.stage import once
+from truehessian.stage import once, presence
 from truehessian.stage.fingerprint import fingerprint, module_fingerprint
 
 # Scripts find the package there too when they run in a conda environment, which holds the
@@ -22,6 +22,9 @@ def as_the_run_began(name, make):
     """What `make` gave when the main process read the workflow, in the jobs as well."""
     return once.inherited(name, make, fresh=workflow.is_main_process)
 
+
+if workflow.is_main_process:
+    presence.begin()  # before Snakemake looks for locks
 
 frozen = as_the_run_began("CONFIG", lambda: dict(config))
 config.clear()

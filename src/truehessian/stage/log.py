@@ -3,22 +3,39 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class _LogFile(logging.FileHandler):
+    """Loses records where the disk is full: the error that follows from it is what matters."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the base class's name)
+        """Do without the record."""
+
+    def close(self) -> None:
+        """Close the file even if its last records cannot be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logging_to(path: Path | None) -> Iterator[None]:
-    """Send records and captured warnings to a file, and serious ones to the standard error."""
+    """Send records and captured warnings to a file, and serious ones to the standard error.
+
+    Where the file cannot be made, the standard error has to do.
+    """
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
     terminal.addFilter(lambda record: record.exc_info is None)  # tracebacks belong to the file
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # a job that outlived its run may still write to it
+            handlers.append(_LogFile(path, mode="w", encoding="utf-8"))
     root = logging.getLogger()
     previous = root.level
     for handler in handlers:

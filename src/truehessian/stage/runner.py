@@ -1,9 +1,11 @@
 """Run a stage: look its key up, compute or restore, and let whole outputs appear at once."""
 
+import errno
 import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.stage import key as keys
-from truehessian.stage import maintenance, store
+from truehessian.stage import maintenance, presence, store
 from truehessian.stage.fingerprint import fingerprint, module_digests, module_fingerprint
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
 logger = logging.getLogger(__name__)
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "your quota is used up: make room",
+    errno.EROFS: "the file system is read-only: make it writable",
+    errno.EACCES: "permission is missing: make the folder writable",
+}
 
 
 def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> None:
@@ -36,7 +45,7 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
     ------
     SystemExit
         With status 1 after an error, which has gone to the log with its traceback and to the
-        standard error in one sentence.
+        standard error in one sentence; with status 130 after an interruption from the keyboard.
     """
     job = Job.from_snakemake(snakemake)
     with logging_to(job.log):
@@ -44,9 +53,11 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
             _run(main, job, stored)
         except Exception as error:
             logger.exception("%s failed", job.script.stem)
-            reason = str(error) or type(error).__name__
-            print(f"{job.script.stem}: {reason}\n(log: {job.log})", file=sys.stderr)
+            print(f"{job.script.stem}: {_sentence(error)}\n(log: {job.log})", file=sys.stderr)
             raise SystemExit(1) from error
+        except KeyboardInterrupt:
+            print(f"{job.script.stem}: interrupted; start snakemake again to go on", file=sys.stderr)
+            raise SystemExit(130) from None
 
 
 def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
@@ -60,17 +71,25 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
         _compute(main, job, job.files(), Path(os.devnull))
         return
     key = _key(job)
-    with store.exclusive(key):
+    with store.exclusive(key) as writable:
         drafts = {name: _draft(path) for name, path in job.files().items()}
         if _restore(key, drafts):
             logger.info("restored from the store, key %s", key.digest)
         else:
             logger.info("computing, because %s (key %s)", _reason(key), key.digest)
-            state = store.state_folder(key)
-            _compute_drafts(main, job, drafts, state)
-            _keep(key, drafts)
-            shutil.rmtree(state, ignore_errors=True)
+            beside = _state_beside(job, key)
+            in_store = [store.state_folder(key)] if writable and not beside.exists() else []
+            _compute_with_state(main, job, drafts, [*in_store, beside])
+            if writable:
+                _keep(key, drafts)
         _publish(drafts, job.files())
+
+
+def _sentence(error: Exception) -> str:
+    """Say what went wrong, and what to do where the error does not know it."""
+    reason = str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
+    return f"{reason}; {remedy}, then start snakemake again" if remedy else reason
 
 
 def _network_has_changed(job: Job) -> bool:
@@ -98,6 +117,39 @@ def _compute_drafts(
         if missing:
             raise RuntimeError(f"the script has not written {', '.join(missing)}")
     logger.info("computed in %.1f s", time.perf_counter() - begin)
+
+
+def _compute_with_state(
+    main: Callable[..., None], job: Job, drafts: dict[str, Path], states: list[Path]
+) -> None:
+    """Compute with the resume state in the first folder; where that is the trouble, in the next.
+
+    What is there moves along, unless some of it is missing: then nothing of it can be relied on.
+    """
+    first, *others = states
+    try:
+        _compute_drafts(main, job, drafts, first)
+    except OSError as error:
+        if not others or not store.concerns(error, first):
+            raise
+        logger.warning("%s; the resume state lies in %s from now on", error, others[0])
+        if not isinstance(error, FileNotFoundError):
+            _copy_whole(first, others[0])
+        shutil.rmtree(first, ignore_errors=True)
+        _compute_with_state(main, job, drafts, others)
+    shutil.rmtree(first, ignore_errors=True)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a folder, if there is one; the copy appears at once."""
+    if source.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as folder:
+            shutil.copytree(source, Path(folder) / target.name).rename(target)
+
+
+def _state_beside(job: Job, key: keys.Key) -> Path:
+    """Where the resume state lies when it cannot lie in the store."""
+    return min(job.files().values()).parent / f".state-{key.digest}"
 
 
 def _restore(key: keys.Key, drafts: dict[str, Path]) -> bool:
@@ -137,14 +189,18 @@ def _draft(path: Path) -> Path:
 
 
 def _publish(drafts: dict[str, Path], files: dict[str, Path]) -> None:
-    for name, draft in drafts.items():
-        draft.replace(files[name])
-        draft.parent.rmdir()
+    with _removed_after_an_error(drafts), presence.publishing():
+        for name, draft in drafts.items():
+            draft.replace(files[name])
+            draft.parent.rmdir()
 
 
 def _reason(key: keys.Key) -> str:
     """Say in a line why nothing stored serves."""
-    found = maintenance.nearest(key.parts)
+    try:
+        found = maintenance.nearest(key.parts)
+    except OSError as error:  # somebody removes the store at this moment
+        return f"the store cannot be read ({error})"
     if found is None:
         return f"no result of this stage is in the store {store.root()}"
     entry, changes = found

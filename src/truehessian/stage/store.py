@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "TRUEHESSIAN_CACHE"
 _MANIFEST = "manifest.json"
+_ABANDONED = 24 * 3600.0  # seconds without a sign of life; copying an entry takes minutes at most
 
 
 class Entry(NamedTuple):
@@ -60,6 +62,7 @@ def save(key: Key, outputs: dict[str, Path]) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    _clear_drafts(target)
     draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     draft.mkdir()
     try:
@@ -77,14 +80,21 @@ def save(key: Key, outputs: dict[str, Path]) -> None:
 def restore(key: Key, outputs: dict[str, Path]) -> bool:
     """Copy the files stored under a key to where they are wanted.
 
-    A damaged entry is reported, removed and counts as missing.
+    A damaged entry is reported, removed and counts as missing; so does one that cannot be read.
 
     Returns
     -------
     bool
         Whether all outputs have been restored. If not, none has.
+
+    Raises
+    ------
+    OSError
+        The outputs cannot be written.
     """
     folder = _folder(key.digest)
+    if not folder.exists():
+        return False
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         for name, path in outputs.items():
@@ -94,10 +104,10 @@ def restore(key: Key, outputs: dict[str, Path]) -> bool:
                 raise ValueError(f"{name} has changed since it was stored")
         with contextlib.suppress(OSError):  # a store that can only be read serves as well
             os.utime(folder / _MANIFEST)
-    except FileNotFoundError:
-        if not folder.exists():
-            return False
-        _drop(folder, outputs, "a file is missing")
+    except OSError as error:
+        if not concerns(error, folder):
+            raise
+        _drop(folder, outputs, f"{Path(error.filename).name}: {error.strerror}")
         return False
     except (ValueError, KeyError, TypeError) as error:
         _drop(folder, outputs, str(error))
@@ -142,27 +152,43 @@ def lock_path(digest: str) -> Path:
     return root() / "locks" / f"{digest}.lock"
 
 
+def concerns(error: OSError, folder: Path) -> bool:
+    """Whether an error is about a file in a folder, and not about where that was to be copied."""
+    named, copied = error.filename, error.filename2
+    return isinstance(named, str) and copied is None and Path(named).is_relative_to(folder)
+
+
 @contextlib.contextmanager
-def exclusive(key: Key) -> Iterator[None]:
+def exclusive(key: Key) -> Iterator[bool]:
     """Hold the only right to work on a key; a second process waits.
 
     The lock is the operating system's and goes with the process, however it dies.
+
+    Yields
+    ------
+    bool
+        Whether the store can be written to. If not, that is reported, and nothing is locked.
     """
     path = lock_path(key.digest)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"the store {root()} cannot be written to ({error}); set {VARIABLE} to another folder"
-        ) from error
     lock = filelock.FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
         logger.warning("another process works on the same stage (%s); waiting for it", path)
         lock.acquire()
+    except OSError as error:
+        logger.warning(
+            "the store %s cannot be written to (%s), so this result is not kept for later; "
+            "make room there or set %s to another folder",
+            root(),
+            error.strerror or error,
+            VARIABLE,
+        )
+        yield False
+        return
     try:
-        yield
+        yield True
     finally:
         lock.release()
 
@@ -178,6 +204,14 @@ def _rename_unless_there(draft: Path, target: Path) -> None:
         # Another process was first with the same key; the contents are the same.
         if not target.exists():
             raise
+
+
+def _clear_drafts(target: Path) -> None:
+    """Remove what killed processes have left of an entry."""
+    for draft in target.parent.glob(f".{target.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _drop(folder: Path, outputs: dict[str, Path], reason: str) -> None:

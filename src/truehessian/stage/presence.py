@@ -1,0 +1,121 @@
+"""Which runs are at work in a folder, so that the lock of a dead Snakemake stops nobody.
+
+Snakemake's own lock is a file, which stays behind when Snakemake is killed. Beside it each run
+holds one of the operating system's, shared with others, which goes with its process: who can have
+it alone knows that all earlier runs are dead. Their jobs may live on, and must not put outputs into
+a folder where a new run has begun. Such a succession of runs without a gap is a generation.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+VARIABLE = "TRUEHESSIAN_GENERATION"
+_FOLDER = Path(".snakemake")
+_FILE = "truehessian.lock"
+_TRIES, _PAUSE = 5, 0.1  # a job holds the lock too, for the instant in which its outputs appear
+_held: list[IO[str]] = []  # until the process ends
+
+
+def begin(folder: Path = _FOLDER) -> None:
+    """Join the runs in a folder; if none is alive, begin a generation and remove their locks.
+
+    The jobs learn of their generation from the environment. Locks of a run on another host are
+    left alone: not all file systems show theirs everywhere. Where nothing can be locked,
+    Snakemake's own lock has to do.
+
+    Parameters
+    ----------
+    folder
+        Where Snakemake keeps its metadata.
+    """
+    os.environ.pop(VARIABLE, None)
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        folder.mkdir(exist_ok=True)
+        file = (folder / _FILE).open("a+")
+        _held.append(file)
+        if not _alone(file):
+            print(
+                "another snakemake is at work in this folder: this one is refused what both would "
+                "make; do not use --unlock, start it again later",
+                file=sys.stderr,
+            )
+        else:
+            _succeed(file, folder / "locks")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        os.environ[VARIABLE] = _read(file)["generation"]
+
+
+@contextlib.contextmanager
+def publishing(folder: Path = _FOLDER) -> Iterator[None]:
+    """Let no generation begin while a job's outputs appear.
+
+    Raises
+    ------
+    RuntimeError
+        One has begun since the job's run was killed.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            file = stack.enter_context((folder / _FILE).open())
+            fcntl.flock(file, fcntl.LOCK_SH)
+            mine, present = os.environ.get(VARIABLE), _read(file)["generation"]
+            if mine and present and mine != present:
+                raise RuntimeError(
+                    "the snakemake of this job was killed and another one has begun, so the "
+                    "outputs are left to that"
+                )
+        yield
+
+
+def _alone(file: IO[str]) -> bool:
+    """Try to have the lock alone."""
+    import fcntl
+
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(_PAUSE)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _succeed(file: IO[str], locks: Path) -> None:
+    """Begin a generation where all earlier runs are dead."""
+    host, left = _read(file)["host"], list(locks.glob("*.lock"))
+    if left and host != socket.gethostname():
+        if host:
+            print(
+                f"a snakemake on {host} has left its lock here; if it is dead, start this one on "
+                f"{host} or use --unlock",
+                file=sys.stderr,
+            )
+        return
+    for path in left:
+        path.unlink(missing_ok=True)
+    if left:
+        print("the snakemake before was killed; going on from what it has left", file=sys.stderr)
+    file.truncate(0)
+    json.dump({"generation": uuid.uuid4().hex, "host": socket.gethostname()}, file)
+    file.flush()
+
+
+def _read(file: IO[str]) -> dict[str, str]:
+    file.seek(0)
+    try:
+        content = json.load(file)
+        return {"generation": str(content["generation"]), "host": str(content["host"])}
+    except (ValueError, KeyError, TypeError):
+        return {"generation": "", "host": ""}

@@ -1,0 +1,240 @@
+"""What the tests of faults share: workflows and stages to kill, and small file systems."""
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from truehessian import stage
+from truehessian.stage import store
+from truehessian.stage.fingerprint import fingerprint
+
+ROOT = Path(__file__).parents[1]
+DEADLINE = 300.0  # seconds; a test that waits longer hangs
+
+# Processes that start from one which has PyTorch already.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["truehessian.lanczos", "truehessian.stage"])
+
+
+class Workflow:
+    """The tiny experiment in a folder of its own, in processes that can be killed."""
+
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
+        self.folder = folder
+        self.store = store or folder / "store"
+        self.snakefile = ROOT / "Snakefile"
+        self.settings = ROOT / "tests/tiny.yaml"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake as the leader of a process group."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.snakefile)]
+        command += ["--directory", str(self.folder), "--configfile", str(self.settings)]
+        environment = {"TRUEHESSIAN_CACHE": str(self.store), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [*command, "--cores", "2", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run Snakemake; its status and everything that it said."""
+        process = self.start(*arguments)
+        said = process.communicate(timeout=DEADLINE)[0]
+        return process.returncode, said
+
+    def finish(self, *arguments: str) -> str:
+        """Run Snakemake, which has to succeed; everything that it said."""
+        status, said = self.run(*arguments)
+        assert status == 0, said
+        return said
+
+    def twin(self, folder: Path) -> "Workflow":
+        """Copy the folder as it is, with the store in it."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Workflow(folder)
+
+    def log(self, name: str) -> Path:
+        """The log of a stage."""
+        return self.folder / "results/tiny/logs" / f"{name}.log"
+
+    def results(self) -> dict[str, str]:
+        """Digest of what is in every checkpoint, spectrum and table."""
+        base = self.folder / "results"
+        return {
+            path.relative_to(base).as_posix(): digest(path)
+            for path in sorted(base.rglob("*"))
+            if path.suffix in (".safetensors", ".npz", ".csv") and path.is_file()
+        }
+
+
+def digest(path: Path) -> str:
+    """Digest of a result; how long it took does not count."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        metadata = json.loads(str(arrays.pop("metadata")))
+        content = {name: value.tobytes().hex() for name, value in arrays.items()}
+        content |= {"metadata": {k: v for k, v in metadata.items() if k != "seconds"}}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    if path.name == "training.csv":
+        text = pd.read_csv(path).drop(columns="seconds").to_csv()
+        return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def wait_until(condition: Callable[[], Any], process: Any = None) -> None:
+    """Wait for something to happen, while a process is alive."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        if isinstance(process, subprocess.Popen):
+            assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def kill_group(process: subprocess.Popen[str], how: signal.Signals) -> str:
+    """Send a signal to Snakemake and its jobs at once; what they said."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+    return process.communicate(timeout=DEADLINE)[0]
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started, themselves only."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for t in threads for child in (t / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str = "8m") -> Iterator[Path]:
+    """A file system of its own in a folder, of a size in the way of `mount`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no `mount`")
+    if done.returncode:
+        pytest.skip("no right to mount; try `unshare -rm uv run pytest tests/test_faults.py`")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    """Change a mounted file system."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Use up a disk to the last byte; the file that does."""
+    path = folder / "filler"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return path
+
+
+class Log(list):
+    """Snakemake's list of log files."""
+
+
+SCRIPT = "def main(source, *, copy_out, parts_out, factor, state):\n    pass\n"
+
+
+def job(folder: Path, outputs: Path | None = None) -> SimpleNamespace:
+    """What Snakemake injects into a script: one input, one output and a list of two."""
+    outputs = outputs or folder / "results"
+    script = folder / "scripts/measure.py"
+    for path in (script.parent, outputs):
+        path.mkdir(parents=True, exist_ok=True)
+    script.write_text(SCRIPT)
+    (folder / "source.txt").write_text("input")
+    return SimpleNamespace(
+        params={"factor": 2, "code": fingerprint(script)},
+        input={"source": str(folder / "source.txt")},
+        output={
+            "copy": str(outputs / "copy.txt"),
+            "parts": [str(outputs / "0.txt"), str(outputs / "1.txt")],
+        },
+        threads=1,
+        log=Log([str(folder / "measure.log")]),
+        scriptdir=str(folder / "scripts"),
+    )
+
+
+PIECES = 20
+WHOLE = {"copy.txt": "input" * PIECES, "0.txt": "0" * PIECES, "1.txt": "1" * PIECES}
+
+
+def work(source: str, *, copy_out: str, parts_out: list[str], factor: int, state: Path) -> None:
+    """Write outputs piece by piece, going on from the pieces that the state tells of."""
+    state.mkdir(parents=True, exist_ok=True)
+    texts = {copy_out: Path(source).read_text(), parts_out[0]: "0", parts_out[1]: "1"}
+    for piece in range(PIECES):
+        if not (state / str(piece)).exists():
+            time.sleep(0.02)
+            (state / str(piece)).write_text("")
+    for path, text in texts.items():
+        with open(path, "w") as file:
+            for _ in range(PIECES):
+                file.write(text)
+                file.flush()
+                time.sleep(0.001)
+
+
+def run_stage(folder: Path, cache: Path, outputs: Path | None = None) -> None:
+    """Do `work` as a stage; for a process of its own."""
+    os.environ[store.VARIABLE] = str(cache)
+    os.chdir(folder)
+    stage.run(work, job(folder, outputs))
+
+
+def whole(outputs: Path) -> dict[str, str]:
+    """Contents of the outputs that there are under their final names."""
+    return {path.name: path.read_text() for path in outputs.glob("*.txt")}
+
+
+def kill_at_random(
+    begin: Callable[[], Any], seed: int, *, kills: int, longest: float, check: Callable[[], None]
+) -> int:
+    """Kill processes at random moments until enough are dead; how many were."""
+    draw = random.Random(seed)
+    killed = 0
+    for _ in range(10 * kills):
+        process = begin()
+        process.start()
+        process.join(draw.uniform(0, longest))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            killed += process.exitcode == -signal.SIGKILL
+        check()
+        if killed == kills:
+            break
+    return killed
