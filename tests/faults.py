@@ -74,6 +74,10 @@ class Workflow:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Workflow(folder)
 
+    def at_work(self) -> bool:
+        """Whether a job has begun."""
+        return any((self.folder / ".snakemake/incomplete").glob("*"))
+
     def log(self, name: str) -> Path:
         """The log of a stage."""
         return self.folder / "results/tiny/logs" / f"{name}.log"

@@ -139,7 +139,7 @@ def test_an_interruption_leaves_no_half_written_file(job, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         stage.run(main, job)
     assert caught.value.code == 130
-    assert capsys.readouterr().err == "measure: interrupted; start snakemake again to go on\n"
+    assert capsys.readouterr().err == "measure: interrupted; to go on, start snakemake again\n"
     assert results(tmp_path) == {}
 
 

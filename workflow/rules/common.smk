@@ -23,9 +23,6 @@ def as_the_run_began(name, make):
     return once.inherited(name, make, fresh=workflow.is_main_process)
 
 
-if workflow.is_main_process:
-    presence.begin()  # before Snakemake looks for locks
-
 frozen = as_the_run_began("CONFIG", lambda: dict(config))
 config.clear()
 config.update(frozen)
@@ -43,6 +40,11 @@ except configuration.ConfigError as error:
 RUNS = {name: config["runs"][name] for name in config["analyse"]}
 TRAINED = {name: run for name, run in RUNS.items() if "training" in run}
 IMPORTED = {name: run for name, run in RUNS.items() if "checkpoints" in run}
+if workflow.is_main_process:
+    folders = [".", ".snakemake", "results", *(f"results/{run}" for run in RUNS)]
+    presence.check_writable(map(Path, folders))
+    presence.begin()
+
 WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]

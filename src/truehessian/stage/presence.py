@@ -7,13 +7,15 @@ a folder where a new run has begun. Such a succession of runs without a gap is a
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +23,13 @@ VARIABLE = "TRUEHESSIAN_GENERATION"
 _FOLDER = Path(".snakemake")
 _FILE = "truehessian.lock"
 _TRIES, _PAUSE = 5, 0.1  # a job holds the lock too, for the instant in which its outputs appear
+_PROBE = 2**20  # bytes; with less, no run comes far
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, your quota is used up",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "get the permission to write",
+}
 _held: list[IO[str]] = []  # until the process ends
 
 
@@ -53,6 +62,30 @@ def begin(folder: Path = _FOLDER) -> None:
             _succeed(file, folder / "locks")
         fcntl.flock(file, fcntl.LOCK_SH)
         os.environ[VARIABLE] = _read(file)["generation"]
+
+
+def check_writable(folders: Iterable[Path]) -> None:
+    """Try to write into the folders that exist.
+
+    Raises
+    ------
+    SystemExit
+        One cannot be written to; with a sentence, where Snakemake would print a traceback.
+    """
+    for folder in folders:
+        try:
+            if folder.exists():
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    file.write(bytes(_PROBE))
+        except OSError as error:
+            reason = f"{folder.absolute()} cannot be written to: {error.strerror}"
+            raise SystemExit(reason + remedy(error)) from None
+
+
+def remedy(error: OSError) -> str:
+    """Say what to do about a disk, as the end of a sentence; empty where that is not known."""
+    known = _REMEDIES.get(error.errno or 0)
+    return f"; {known}, then start snakemake again" if known else ""
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """Run a stage: look its key up, compute or restore, and let whole outputs appear at once."""
 
-import errno
 import logging
 import os
 import shutil
@@ -19,13 +18,6 @@ from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
 logger = logging.getLogger(__name__)
-
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full: make room",
-    errno.EDQUOT: "your quota is used up: make room",
-    errno.EROFS: "the file system is read-only: make it writable",
-    errno.EACCES: "permission is missing: make the folder writable",
-}
 
 
 def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> None:
@@ -56,7 +48,9 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
             print(f"{job.script.stem}: {_sentence(error)}\n(log: {job.log})", file=sys.stderr)
             raise SystemExit(1) from error
         except KeyboardInterrupt:
-            print(f"{job.script.stem}: interrupted; start snakemake again to go on", file=sys.stderr)
+            print(
+                f"{job.script.stem}: interrupted; to go on, start snakemake again", file=sys.stderr
+            )
             raise SystemExit(130) from None
 
 
@@ -88,8 +82,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
 def _sentence(error: Exception) -> str:
     """Say what went wrong, and what to do where the error does not know it."""
     reason = str(error) or type(error).__name__
-    remedy = _REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
-    return f"{reason}; {remedy}, then start snakemake again" if remedy else reason
+    return reason + presence.remedy(error) if isinstance(error, OSError) else reason
 
 
 def _network_has_changed(job: Job) -> bool:
