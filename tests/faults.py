@@ -85,10 +85,12 @@ class Workflow:
     def results(self) -> dict[str, str]:
         """Digest of what is in every checkpoint, spectrum and table."""
         base = self.folder / "results"
+        names = [path.relative_to(base) for path in sorted(base.rglob("*.*"))]
         return {
-            path.relative_to(base).as_posix(): digest(path)
-            for path in sorted(base.rglob("*"))
-            if path.suffix in (".safetensors", ".npz", ".csv") and path.is_file()
+            name.as_posix(): digest(base / name)
+            for name in names
+            if name.suffix in (".safetensors", ".npz", ".csv")
+            and not any(part.startswith(".") for part in name.parts)  # drafts of living jobs
         }
 
 

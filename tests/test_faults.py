@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import overhead
 import pytest
 import torch
 from faults import (
@@ -325,10 +326,13 @@ def test_a_store_that_is_deleted_in_the_middle_costs_no_result(tmp_path, cache, 
 
     def main(source, *, copy_out, parts_out, factor, state):
         calls.append(state)
-        state.mkdir(parents=True, exist_ok=True)
+        assert not state.exists(), "what is left of it is not relied on"
+        state.mkdir(parents=True)
         (state / "first").write_text("done")
         if len(calls) == 1:
             shutil.rmtree(cache)
+            state.mkdir(parents=True)
+            (state / "second").write_text("done")
         for path in (copy_out, *parts_out):
             shutil.copyfile(state / "first", path)
 
@@ -411,3 +415,13 @@ def test_a_flipped_bit_in_a_state_costs_the_steps_from_there(tmp_path, caplog):
     assert "going on from step 5" in caplog.text
     assert np.array_equal(whole_run.diagonal, again.diagonal)
     assert torch.equal(whole_run.basis, again.basis)
+
+
+def test_restoring_costs_little_more_than_a_copy(tmp_path, cache):
+    restoring, copying = overhead.of_restoring(tmp_path)
+    assert restoring < 10 * copying + 1
+
+
+def test_a_key_costs_milliseconds_once_modules_are_parsed(tmp_path):
+    first, more = overhead.of_a_key(tmp_path)
+    assert more < min(first, 0.5)
