@@ -10,24 +10,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from truehessian import stage
-from truehessian.stage import store
-from truehessian.stage.fingerprint import fingerprint
-
 ROOT = Path(__file__).parents[1]
 DEADLINE = 300.0  # seconds; a test that waits longer hangs
 
-# Processes that start from one which has PyTorch already.
+# Processes that start from one which has PyTorch already, but has computed nothing with it: threads
+# of its own would not survive a fork.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["truehessian.lanczos", "truehessian.stage"])
 
@@ -40,28 +39,35 @@ class Workflow:
         self.store = store or folder / "store"
         self.snakefile = ROOT / "Snakefile"
         self.settings = ROOT / "tests/tiny.yaml"
+        # Not a pipe, which jobs that outlive Snakemake would keep open, nor on a disk to be filled.
+        self._said = Path(tempfile.gettempdir()) / f"said-{os.getpid()}-{uuid.uuid4().hex}.txt"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start Snakemake as the leader of a process group."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.snakefile)]
         command += ["--directory", str(self.folder), "--configfile", str(self.settings)]
         environment = {"TRUEHESSIAN_CACHE": str(self.store), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [*command, "--cores", "2", *arguments],
-            cwd=self.folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self._said.unlink(missing_ok=True)
+        with self._said.open("w") as said:
+            return subprocess.Popen(
+                [*command, "--cores", "2", *arguments],
+                cwd=self.folder,
+                env={**os.environ, **environment},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+        """Wait for Snakemake; its status and everything that it and its jobs have said."""
+        status, said = process.wait(DEADLINE), self._said.read_text()
+        self._said.unlink()
+        return status, said
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Run Snakemake; its status and everything that it said."""
-        process = self.start(*arguments)
-        said = process.communicate(timeout=DEADLINE)[0]
-        return process.returncode, said
+        return self.end(self.start(*arguments))
 
     def finish(self, *arguments: str) -> str:
         """Run Snakemake, which has to succeed; everything that it said."""
@@ -115,15 +121,15 @@ def wait_until(condition: Callable[[], Any], process: Any = None) -> None:
     while not condition():
         assert time.monotonic() < end, "it does not happen"
         if isinstance(process, subprocess.Popen):
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, "it has ended before"
         time.sleep(0.01)
 
 
-def kill_group(process: subprocess.Popen[str], how: signal.Signals) -> str:
-    """Send a signal to Snakemake and its jobs at once; what they said."""
+def kill_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """Send a signal to Snakemake and its jobs at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, how)
-    return process.communicate(timeout=DEADLINE)[0]
+    process.wait(DEADLINE)
 
 
 def children(pid: int) -> list[int]:
@@ -166,80 +172,38 @@ def fill(folder: Path) -> Path:
     return path
 
 
-class Log(list):
-    """Snakemake's list of log files."""
-
-
-SCRIPT = "def main(source, *, copy_out, parts_out, factor, state):\n    pass\n"
-
-
-def job(folder: Path, outputs: Path | None = None) -> SimpleNamespace:
-    """What Snakemake injects into a script: one input, one output and a list of two."""
-    outputs = outputs or folder / "results"
-    script = folder / "scripts/measure.py"
-    for path in (script.parent, outputs):
-        path.mkdir(parents=True, exist_ok=True)
-    script.write_text(SCRIPT)
-    (folder / "source.txt").write_text("input")
-    return SimpleNamespace(
-        params={"factor": 2, "code": fingerprint(script)},
-        input={"source": str(folder / "source.txt")},
-        output={
-            "copy": str(outputs / "copy.txt"),
-            "parts": [str(outputs / "0.txt"), str(outputs / "1.txt")],
-        },
-        threads=1,
-        log=Log([str(folder / "measure.log")]),
-        scriptdir=str(folder / "scripts"),
-    )
-
-
-PIECES = 20
-WHOLE = {"copy.txt": "input" * PIECES, "0.txt": "0" * PIECES, "1.txt": "1" * PIECES}
-
-
-def work(source: str, *, copy_out: str, parts_out: list[str], factor: int, state: Path) -> None:
-    """Write outputs piece by piece, going on from the pieces that the state tells of."""
-    state.mkdir(parents=True, exist_ok=True)
-    texts = {copy_out: Path(source).read_text(), parts_out[0]: "0", parts_out[1]: "1"}
-    for piece in range(PIECES):
-        if not (state / str(piece)).exists():
-            time.sleep(0.02)
-            (state / str(piece)).write_text("")
-    for path, text in texts.items():
-        with open(path, "w") as file:
-            for _ in range(PIECES):
-                file.write(text)
-                file.flush()
-                time.sleep(0.001)
-
-
-def run_stage(folder: Path, cache: Path, outputs: Path | None = None) -> None:
-    """Do `work` as a stage; for a process of its own."""
-    os.environ[store.VARIABLE] = str(cache)
-    os.chdir(folder)
-    stage.run(work, job(folder, outputs))
-
-
 def whole(outputs: Path) -> dict[str, str]:
     """Contents of the outputs that there are under their final names."""
-    return {path.name: path.read_text() for path in outputs.glob("*.txt")}
+    return {path.name: path.read_text() for path in outputs.glob("[!.]*.txt")}
+
+
+def process(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process; returns as soon as that is at work, which it says by its first argument."""
+    begun = PROCESSES.Event()
+    started = PROCESSES.Process(target=target, args=(begun, *arguments))
+    started.start()
+    assert begun.wait(60)
+    return started
 
 
 def kill_at_random(
-    begin: Callable[[], Any], seed: int, *, kills: int, longest: float, check: Callable[[], None]
+    begin: Callable[[], BaseProcess],
+    seed: int,
+    *,
+    kills: int,
+    longest: float,
+    check: Callable[[], None],
 ) -> int:
     """Kill processes at random moments until enough are dead; how many were."""
     draw = random.Random(seed)
     killed = 0
     for _ in range(10 * kills):
-        process = begin()
-        process.start()
-        process.join(draw.uniform(0, longest))
-        if process.is_alive():
-            process.kill()
-            process.join()
-            killed += process.exitcode == -signal.SIGKILL
+        victim = begin()
+        victim.join(draw.uniform(0, longest))
+        if victim.is_alive():
+            victim.kill()
+            victim.join()
+            killed += victim.exitcode == -signal.SIGKILL
         check()
         if killed == kills:
             break

@@ -1,12 +1,12 @@
 """Kills, full disks and damaged files: whole results or one sentence, never halves."""
 
+import importlib.util
 import logging
 import os
 import random
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +14,24 @@ import overhead
 import pytest
 import torch
 from faults import (
-    PROCESSES,
-    WHOLE,
+    ROOT,
     fill,
-    job,
     kill_at_random,
+    process,
     remount,
-    run_stage,
     small_disk,
     wait_until,
     whole,
-    work,
 )
 from test_lanczos import SPECTRA, matrix_with
+from test_training import SETTINGS, ignore, network, same_weights
+from victims import WHOLE, job, lanczos, run_stage, work
 
-from truehessian import spectrum, stage, tensorfile
+from truehessian import datasets, spectrum, stage, tensorfile
 from truehessian.lanczos import probe_vector, tridiagonalise
 from truehessian.recurrence import Journal
 from truehessian.stage import presence, store
-
-STEPS = 40
+from truehessian.training import train
 
 
 @pytest.fixture
@@ -43,38 +41,23 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def lanczos(folder: Path) -> None:
-    """A recurrence with slow products that notes its state often; for a process of its own."""
-    torch.set_num_threads(1)
-    matrix = matrix_with(SPECTRA["geometric"], 0)
-
-    def product(vector):
-        time.sleep(0.01)
-        return matrix.mv(vector)
-
-    run = tridiagonalise(
-        product, probe_vector(40, 0), STEPS, journal=Journal(folder / "state", interval=0.005)
-    )
-    (folder / "done").write_bytes(run.diagonal.tobytes() + run.basis.numpy().tobytes())
-
-
 def test_lanczos_that_is_killed_ten_times_ends_with_the_same_bits(tmp_path):
     for name in ("killed", "undisturbed"):
         (tmp_path / name).mkdir()
     killed = kill_at_random(
-        lambda: PROCESSES.Process(target=lanczos, args=[tmp_path / "killed"]),
+        lambda: process(lanczos, tmp_path / "killed"),
         seed=1,
         kills=10,
-        longest=0.15,
+        longest=0.1,
         check=lambda: None,
     )
     assert killed == 10
     assert len(list((tmp_path / "killed/state").iterdir())) > 1
+    assert not (tmp_path / "killed/done").exists()
     for name in ("killed", "undisturbed"):
-        process = PROCESSES.Process(target=lanczos, args=[tmp_path / name])
-        process.start()
-        process.join()
-        assert process.exitcode == 0
+        last = process(lanczos, tmp_path / name)
+        last.join()
+        assert last.exitcode == 0
     done = [(tmp_path / name / "done").read_bytes() for name in ("killed", "undisturbed")]
     assert done[0] == done[1]
 
@@ -87,32 +70,28 @@ def test_a_stage_that_is_killed_ten_times_never_shows_half_a_file(tmp_path):
         assert found == {name: WHOLE[name] for name in found}
 
     killed = kill_at_random(
-        lambda: PROCESSES.Process(target=run_stage, args=[tmp_path, tmp_path / "cache"]),
+        lambda: process(run_stage, tmp_path, tmp_path / "cache"),
         seed=2,
         kills=10,
-        longest=0.25,
+        longest=0.12,
         check=nothing_is_half,
     )
     assert killed == 10
-    process = PROCESSES.Process(target=run_stage, args=[tmp_path, tmp_path / "cache"])
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    last = process(run_stage, tmp_path, tmp_path / "cache")
+    last.join()
+    assert last.exitcode == 0
     assert whole(outputs) == WHOLE
     assert not list(outputs.glob(".*")), "drafts of killed processes are cleared away"
 
 
 def test_of_two_processes_one_computes_and_the_other_restores(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
-    processes = []
     for folder in folders:
         folder.mkdir()
-        arguments = [folder, tmp_path / "cache"]
-        processes.append(PROCESSES.Process(target=run_stage, args=arguments))
-        processes[-1].start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    both = [process(run_stage, folder, tmp_path / "cache") for folder in folders]
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
     assert [whole(folder / "results") for folder in folders] == [WHOLE, WHOLE]
     said = sorted("restored" in (folder / "measure.log").read_text() for folder in folders)
     assert said == [False, True]
@@ -131,18 +110,18 @@ time.sleep(60)
 @pytest.fixture
 def run_in(tmp_path):
     """Starts runs in a folder, and kills what is left of them."""
-    processes = []
+    runs = []
 
     def start(name: str) -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, "-c", BEGIN, name], cwd=tmp_path)
-        processes.append(process)
-        wait_until((tmp_path / name).exists, process)
-        return process
+        run = subprocess.Popen([sys.executable, "-c", BEGIN, name], cwd=tmp_path)
+        runs.append(run)
+        wait_until((tmp_path / name).exists, run)
+        return run
 
     yield start
-    for process in processes:
-        process.kill()
-        process.wait()
+    for run in runs:
+        run.kill()
+        run.wait()
 
 
 @pytest.fixture
@@ -353,7 +332,19 @@ def test_a_disk_that_is_full_costs_the_journal_and_not_the_run(tmp_path, disk, c
     undisturbed = tridiagonalise(matrix.mv, probe_vector(40, 0), 9)
     assert np.array_equal(run.diagonal, undisturbed.diagonal)
     assert len(caplog.records) == 1
-    assert "so a kill costs all the work: [Errno 28] No space left" in caplog.text
+    assert "a kill costs all the work: [Errno 28] No space left" in caplog.text
+
+
+def test_a_disk_that_is_full_costs_the_state_of_training_and_not_the_run(disk, caplog):
+    digits = datasets.fetch("digits", train_examples=64, test_examples=32)
+    networks = [network("mlp"), network("mlp")]
+    train(networks[0], digits, **SETTINGS, on_checkpoint=ignore)
+    fill(disk)
+    with caplog.at_level(logging.WARNING):
+        train(networks[1], digits, **SETTINGS, on_checkpoint=ignore, state=disk / "state")
+    assert same_weights(*networks)
+    assert len(caplog.records) == 1
+    assert "so a kill costs all later epochs: [Errno 28] No space left" in caplog.text
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -415,6 +406,30 @@ def test_a_flipped_bit_in_a_state_costs_the_steps_from_there(tmp_path, caplog):
     assert "going on from step 5" in caplog.text
     assert np.array_equal(whole_run.diagonal, again.diagonal)
     assert torch.equal(whole_run.basis, again.basis)
+
+
+def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_path):
+    """Else it would be copied into the results, and into the store under its new digest."""
+    path = ROOT / "scripts/train_network.py"
+    spec = importlib.util.spec_from_file_location("train_network", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    datasets.save(tmp_path / "data", datasets.fetch("digits", train_examples=64, test_examples=32))
+    made = {"name": "mlp", "hidden": [4], "num_classes": 10, "input_shape": [1, 8, 8]}
+    arguments = {
+        "checkpoints_out": [str(tmp_path / "0"), str(tmp_path / "4")],
+        "training_out": str(tmp_path / "training.csv"),
+        "settings": {**SETTINGS, "device": "cpu"},
+        "network": made,
+        "epochs": [0, 4],
+        "state": tmp_path / "state",
+    }
+    script.main(str(tmp_path / "data"), **arguments)
+    kept = tmp_path / "state/0.safetensors"
+    kept.write_bytes(flipped(kept.read_bytes(), 8 * kept.stat().st_size - 1))
+    with pytest.raises(FileNotFoundError) as caught:
+        script.main(str(tmp_path / "data"), **arguments)
+    assert caught.value.filename == str(kept)
 
 
 def test_restoring_costs_little_more_than_a_copy(tmp_path, cache):
