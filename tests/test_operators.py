@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cases import Convolutional, Smooth, dense_ggn, dense_hessian, examples, network
 from torch import nn
 
-from truehessian.operators import GGN, Hessian, LinearCombination, Noise
+from truehessian.operators import GGN, Hessian, LinearCombination, Noise, Stream
 
 NETWORKS = {"convolutional": Convolutional, "smooth": Smooth}
 KINDS = {"hessian": (Hessian, dense_hessian), "ggn": (GGN, dense_ggn)}
@@ -206,3 +206,160 @@ def test_wrong_shapes_are_refused():
         operator @ torch.zeros(5)
     with pytest.raises(ValueError, match="at least one example"):
         Hessian(nn.Linear(2, 2), (torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)))
+
+
+class Loader:
+    """Batches that a function of the number of the pass makes."""
+
+    def __init__(self, batches):
+        self.batches, self.passes = batches, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.batches(self.passes))
+
+
+def test_a_stream_gives_the_matrix_of_its_examples(kind):
+    operator_class, dense = kind
+    model, (inputs, targets) = network(Smooth), examples(7)
+    stream = Stream(Loader(lambda _: [(inputs[:5], targets[:5]), (inputs[5:], targets[5:])]))
+    operator = operator_class(model, stream, precision="float64", memory=0)
+    for _ in range(2):
+        close(operator @ torch.eye(operator.num_params), dense(model, inputs, targets))
+
+
+def shuffled(number):
+    inputs, targets = examples(6)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(number))
+    return [(inputs[order[:3]], targets[order[:3]]), (inputs[order[3:]], targets[order[3:]])]
+
+
+def augmented(number):
+    inputs, targets = examples(6)
+    return [(inputs + number, targets)]
+
+
+def growing(number):
+    inputs, targets = examples(6)
+    return [(inputs, targets)] * number
+
+
+@pytest.mark.parametrize(
+    ("batches", "cause"),
+    [(shuffled, "switch shuffling off"), (augmented, "augmentation off"), (growing, "gave 1 bat")],
+)
+def test_a_stream_that_changes_is_refused_with_the_cause(batches, cause):
+    passes = Loader(batches)
+    if batches is growing:
+        passes = Loader(lambda number: growing(3 - number))
+    operator = Hessian(network(Smooth), Stream(passes), memory=0)
+    with pytest.raises(ValueError, match=cause):
+        operator @ torch.ones(operator.num_params)
+    with pytest.raises(TypeError, match="got an iterator"):
+        Stream(iter(passes))
+
+
+class Dropping(Smooth):
+    """Draws random numbers whatever the mode."""
+
+    def forward(self, inputs):
+        return super().forward(F.dropout(inputs, training=True))
+
+
+class Counting(Smooth):
+    """Changes at every call."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        Counting.calls += 1
+        return super().forward(inputs) * Counting.calls
+
+
+@pytest.mark.parametrize(
+    ("architecture", "cause"),
+    [(Dropping, "draws random numbers"), (Counting, "state of its own")],
+)
+def test_a_network_that_does_not_repeat_is_refused_with_the_cause(architecture, cause):
+    operator = Hessian(network(architecture), examples(6))
+    with pytest.raises(ValueError, match=cause):
+        operator @ torch.ones(operator.num_params)
+
+
+class Hungry(Smooth):
+    """Runs out of memory with more than a few examples, or once a number of calls is used up."""
+
+    room = 3
+
+    def forward(self, inputs):
+        if len(inputs) > self.room and inputs.requires_grad is False and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(inputs)
+
+
+def test_out_of_memory_is_met_by_smaller_pieces(kind, caplog):
+    operator_class, dense = kind
+    model, data = network(Hungry), examples(11)
+    operator = operator_class(model, data, precision="float64", chunk_size=8)
+    for _ in range(2):
+        close(operator @ torch.eye(operator.num_params), dense(network(Smooth), *data))
+    assert operator.describe()["examples_at_once"] == 2
+    assert not operator.describe()["graph_kept"]
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "out of memory: graphs are made anew for every product from here on",
+        "out of memory: going on with 4 examples at once",
+        "out of memory: going on with 2 examples at once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batchnorm", "room", "remedy"), [("train", 3, "smaller chunk_size"), ("eval", 0, "free some")]
+)
+def test_too_little_memory_for_anything_is_said(monkeypatch, batchnorm, room, remedy):
+    monkeypatch.setattr(Hungry, "room", room)
+    operator = Hessian(network(Hungry), examples(8), chunk_size=8, batchnorm=batchnorm)
+    with pytest.raises(torch.OutOfMemoryError, match=remedy):
+        operator @ torch.ones(operator.num_params)
+
+
+def test_out_of_memory_with_kept_graphs_goes_on_without(monkeypatch):
+    model, data = network(Smooth), examples(10)
+    operator = Hessian(model, data, precision="float64", chunk_size=3)
+    vector = torch.randn(operator.num_params, dtype=torch.float64)
+    before = operator @ vector
+    apply, calls = operator._apply, []
+
+    def failing(graph, vector, keep):
+        calls.append(keep)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return apply(graph, vector, keep)
+
+    monkeypatch.setattr(operator, "_apply", failing)
+    assert torch.equal(operator @ vector, before)
+    assert calls == [True, True, True, False, False]
+    assert not operator.describe()["graph_kept"]
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    inputs, targets = examples(4)
+    operator = Hessian(network(Smooth), (inputs[:, :, :2], targets))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        operator @ torch.ones(operator.num_params)
+
+
+@pytest.mark.parametrize("memory", [None, 0], ids=["graph kept", "graph anew"])
+def test_memory_is_flat_over_products(model, kind, memory):
+    operator = kind[0](model, examples(8), chunk_size=4, memory=memory)
+    vector = torch.ones(operator.num_params)
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    for _ in range(2):
+        operator @ vector
+    before = tensors()
+    for _ in range(50):
+        operator @ vector
+    assert tensors() == before

@@ -5,6 +5,7 @@ ordered set of examples, and two products with the same vector give the same bit
 """
 
 from truehessian.operators.base import LinearCombination, Operator
+from truehessian.operators.data import Stream
 from truehessian.operators.fisher import EmpiricalFisher, GradientCovariance
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
@@ -20,4 +21,5 @@ __all__ = [
     "NetworkOperator",
     "Noise",
     "Operator",
+    "Stream",
 ]

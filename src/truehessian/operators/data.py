@@ -1,6 +1,6 @@
 """The data of an operator: a fixed, ordered set of examples, met in chunks of fixed membership."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -59,11 +59,75 @@ class BatchData:
             yield _cast(inputs, dtype), _cast(targets, dtype)
 
 
+class Stream:
+    """A loader that is gone through anew at every product, for data that memory cannot hold.
+
+    The first pass counts the examples and notes a sum over each; every later one is compared.
+
+    Parameters
+    ----------
+    loader
+        Can be iterated over again and again; gives the same batches (inputs, targets) each time,
+        taken as they are: `chunk_size` does not apply.
+
+    Raises
+    ------
+    TypeError
+        `loader` is an iterator, which can be gone through only once.
+    ValueError
+        A later pass gives other batches than the first.
+    """
+
+    def __init__(self, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
+        if isinstance(loader, Iterator):
+            raise TypeError("loader must be iterable again and again, got an iterator")
+        self.loader = loader
+        self._sums: list[Tensor] = []
+        self._known = False
+        for _ in self.chunks(0, torch.float32):
+            pass
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples there are in all batches."""
+        return sum(map(len, self._sums))
+
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over the batches; `size` is theirs, not the caller's."""
+        del size
+        number = -1
+        for number, (inputs, targets) in enumerate(self.loader):
+            self._compare(number, _sums(inputs) + 1e3 * _sums(targets))
+            yield _cast(inputs, dtype), _cast(targets, dtype)
+        if number + 1 != len(self._sums):
+            raise ValueError(
+                f"the loader gave {number + 1} batches and {len(self._sums)} the time before; it "
+                "must give the same ones every time"
+            )
+        self._known = True
+
+    def _compare(self, number: int, sums: Tensor) -> None:
+        if not self._known:
+            self._sums.append(sums)
+            return
+        if number < len(self._sums) and torch.equal(sums, self._sums[number]):
+            return
+        everything = torch.cat(self._sums)
+        if bool(torch.isin(sums, everything).all()):
+            cause = "the order of the examples changes; switch shuffling off"
+        else:
+            cause = "the examples change; switch random augmentation off, or fix it beforehand"
+        raise ValueError(
+            f"batch {number + 1} differs from what the loader gave the time before, so that there "
+            f"is no fixed matrix: {cause}"
+        )
+
+
 def as_data(data: object) -> Data:
     """Accept examples, a pair of tensors, or an iterable of batches.
 
     An iterable is gone through once and kept: a loader that shuffles or augments anew at every
-    pass would not be a matrix.
+    pass would not be a matrix. `Stream` goes through it again and again instead.
 
     Raises
     ------
@@ -91,3 +155,9 @@ def as_data(data: object) -> Data:
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _sums(tensor: Tensor) -> Tensor:
+    """Sum each example's numbers, weighted by their position; shape (B,), float64, on the CPU."""
+    flat = tensor.detach().double().reshape(len(tensor), -1)
+    return (flat @ torch.linspace(1, 2, flat.shape[1], dtype=flat.dtype, device=flat.device)).cpu()

@@ -3,10 +3,13 @@
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from truehessian.operators.base import Operator
 from truehessian.operators.ggn import GaussNewton, Graph
+from truehessian.operators.network import NetworkOperator
+from truehessian.operators.precision import arithmetic
 
 
 class EmpiricalFisher(GaussNewton):
@@ -59,7 +62,7 @@ class GradientCovariance(Operator):
     @cached_property
     def mean_gradient(self) -> Tensor:
         """The mean gradient g, shape (P,), float64: one pass over the data."""
-        return self.fisher.gradient()
+        return mean_gradient(self.fisher)
 
     def matmat(self, block: Tensor) -> Tensor:
         """Multiply with k vectors as rows (k, P); float64."""
@@ -69,3 +72,28 @@ class GradientCovariance(Operator):
     def describe(self) -> dict[str, Any]:
         """As the empirical Fisher matrix."""
         return {**self.fisher.describe(), "operator": self.name}
+
+
+def mean_gradient(operator: NetworkOperator) -> Tensor:
+    """Mean gradient of an operator's loss over its examples.
+
+    Returns
+    -------
+    Tensor
+        Shape (P,), float64, on the operator's device.
+    """
+    network = operator.network
+    total = torch.zeros(operator.num_params, dtype=torch.float64, device=operator.device)
+    for inputs, targets in operator.data.chunks(operator.chunk_size, operator.dtype):
+        inputs, targets = inputs.to(operator.device), targets.to(operator.device)
+        with arithmetic(operator.precision):
+            gradient = torch.autograd.grad(
+                operator.loss(network(inputs), targets),
+                network.leaves,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        flat = torch.empty(operator.num_params, dtype=operator.dtype, device=operator.device)
+        network.flatten(gradient, flat)
+        total.add_(flat, alpha=len(inputs) / operator.num_examples)
+    return total

@@ -4,12 +4,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from truehessian import quantities
 from truehessian.devices import available_bytes
 from truehessian.operators.base import Operator
 from truehessian.operators.data import as_data
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 BatchNormMode = Literal["eval", "train"]
+Result = TypeVar("Result")
 
 
 class _Piece(NamedTuple):
@@ -185,23 +187,6 @@ class NetworkOperator(Operator):
             "attention": "by definition" if self.network.attention else None,
         }
 
-    def gradient(self) -> Tensor:
-        """Mean gradient of the loss, shape (P,), float64, on the operator's device."""
-        total = torch.zeros(self.num_params, dtype=torch.float64, device=self.device)
-        for inputs, targets in self.data.chunks(self.chunk_size, self.dtype):
-            inputs, targets = inputs.to(self.device), targets.to(self.device)
-            with arithmetic(self.precision):
-                gradient = torch.autograd.grad(
-                    self.loss(self.network(inputs), targets),
-                    self.network.leaves,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
-            flat = torch.empty(self.num_params, dtype=self.dtype, device=self.device)
-            self.network.flatten(gradient, flat)
-            total.add_(flat, alpha=len(inputs) / self.num_examples)
-        return total
-
     def _chunk_products(self, vectors: list[list[Tensor]]) -> Iterator[tuple[int, Tensor]]:
         """Go through the kept graphs; from where there are none, through the data."""
         done = 0
@@ -220,8 +205,9 @@ class NetworkOperator(Operator):
                 continue
             inputs, targets = inputs.to(self.device), targets.to(self.device)
             if self._keep is None:
-                self.network.settle(inputs)
-                self._keep = self._fits(inputs, targets)
+                few = slice(max(2, len(inputs) // 8))
+                self.network.settle(inputs[few])
+                self._keep = self._fits(inputs[few], targets[few])
             yield len(inputs), self._multiply(inputs, targets, vectors)
         self._complete = self._keep is True and done == 0
 
@@ -262,7 +248,7 @@ class NetworkOperator(Operator):
         assert total is not None
         return total
 
-    def _attempt(self, multiply: Callable[[], Tensor]) -> Tensor | None:
+    def _attempt(self, multiply: Callable[[], Result]) -> Result | None:
         """Give None where the memory does not suffice; what a failed attempt held is free then."""
         try:
             with arithmetic(self.precision):
@@ -296,19 +282,19 @@ class NetworkOperator(Operator):
             torch.cuda.empty_cache()
 
     def _fits(self, inputs: Tensor, targets: Tensor) -> bool:
-        """Decide whether the graphs of all chunks may be kept, from those of a few examples."""
-        few = max(2, len(inputs) // 8)
-        with saved_bytes(besides=self.network.leaves) as saved, arithmetic(self.precision):
-            self._linearise(inputs[:few], targets[:few])
+        """Decide from the graph of a few examples whether those of all may be kept."""
+        with saved_bytes(besides=self.network.leaves) as saved:
+            if self._attempt(partial(self._linearise, inputs, targets)) is None:
+                return False
         # Half as much again: what a product needs beside the kept graphs, and fragmentation.
-        needed = 1.5 * saved.bytes * self.num_examples / len(inputs[:few])
+        needed = 1.5 * saved.bytes * self.num_examples / len(inputs)
         budget = self._memory if self._memory is not None else available_bytes(self.device) // 4
         keep = needed <= budget
         logger.info(
-            "graphs of %d examples would take %.2f GB of a budget of %.2f GB: %s",
-            self.num_examples,
-            needed / 1e9,
-            budget / 1e9,
+            "graphs of %s would take %s of a budget of %s: %s",
+            quantities.count(self.num_examples) + " examples",
+            quantities.size(needed),
+            quantities.size(budget),
             "kept" if keep else "made anew for every product",
         )
         return keep
