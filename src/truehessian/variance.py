@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from truehessian.gram_schmidt import raised
 from truehessian.lanczos import probe_vector
 from truehessian.operators import NetworkOperator
 
@@ -81,7 +82,7 @@ def along_directions(operator: NetworkOperator, directions: Tensor) -> Direction
     exact = directions.double()
     moments = _Moments(exact)
     for size, products in operator.chunk_products(directions):
-        moments.add(size, products.double())
+        moments.add(size, products)
     return moments.estimate(operator.num_examples, operator.chunk_size)
 
 
@@ -133,15 +134,20 @@ class _Moments:
         self.sizes: list[int] = []
 
     def add(self, size: int, products: Tensor) -> None:
-        deviation = products - self.mean  # (K, P)
         share = size * self.weight / (self.weight + size)
-        if self.weight:
-            increment = share * (deviation @ deviation.T)
+        self.weight += size
+        increment = torch.zeros_like(self.scatter)
+        projected = torch.zeros_like(self.scatter)
+        for columns, part in raised(products):
+            projected += self.directions[:, columns] @ part.T
+            deviation = part.sub_(self.mean[:, columns])
+            increment += deviation @ deviation.T
+            self.mean[:, columns].add_(deviation, alpha=size / self.weight)
+        if share:
+            increment *= share
             self.scatter += increment
             self.increments.append(increment.diagonal().clone())
-        self.weight += size
-        self.mean += deviation * (size / self.weight)
-        self.projected.append(self.directions @ products.T)
+        self.projected.append(projected)
         self.sizes.append(size)
 
     def estimate(self, num_examples: int, group_size: int) -> DirectionalVariance:
