@@ -28,7 +28,7 @@ def main(
             padding=data.padding,
             flip=data.flip,
         )
-        measured, _ = measurement.measure(
+        measured, _ = source.measure(
             source.operator(operators.Hessian, images),
             steps=item["steps"],
             seed=settings["seed"],

@@ -47,7 +47,7 @@ def main(
     ]
     steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
-        measurement.measure(
+        source.measure(
             fold, steps=steps, seed=seed, tolerance=tolerance, state=state / f"fold-{number}"
         )[1][0]
         for number, fold in enumerate(folds)

@@ -28,7 +28,7 @@ def main(
     }
     steps = settings["steps"]
     hessian = source.operator(operators.Hessian, source.dataset.train)
-    measured, runs = measurement.measure(
+    measured, runs = source.measure(
         hessian, steps=steps, split="train", state=state / "train", **how
     )
     spectrum.save(spectrum_out, measured)
@@ -36,11 +36,11 @@ def main(
     del runs  # and with them their bases, gigabytes of a large network
 
     test = source.operator(operators.Hessian, source.dataset.test)
-    measured, _ = measurement.measure(test, steps=steps, split="test", state=state / "test", **how)
+    measured, _ = source.measure(test, steps=steps, split="test", state=state / "test", **how)
     spectrum.save(test_out, measured)
 
     ggn = source.operator(operators.GGN, source.dataset.train)
-    measured, _ = measurement.measure(
+    measured, _ = source.measure(
         ggn,
         steps=settings["ggn_steps"],
         ends=["largest"],  # the smallest is zero, of which there is no relative error

@@ -26,6 +26,7 @@ PRODUCTS = {
     "precision": "float32",
     "batchnorm": "eval",
     "memory_gb": None,
+    "basis_gb": None,
     "device": "cpu",
     "tolerance": None,
 }

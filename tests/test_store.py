@@ -71,7 +71,7 @@ def test_other_values_make_another_key(one, two):
     assert make(one) != make(two)
 
 
-@pytest.mark.parametrize("name", ["root", "download", "memory_gb", "device"])
+@pytest.mark.parametrize("name", ["root", "download", "memory_gb", "basis_gb", "device"])
 def test_settings_that_decide_no_number_do_not_change_a_key(name):
     same = [{"settings": {"steps": 4, name: value}} for value in ("one", "other")]
     assert make(same[0]) == make(same[1]) == make({"settings": {"steps": 4}})

@@ -33,11 +33,14 @@ class Source(NamedTuple):
         Both splits, on the same device.
     products
         Keyword arguments of every operator.
+    basis_memory
+        Bytes that Lanczos bases may take on the device; None for half of what is free.
     """
 
     model: nn.Module
     dataset: Dataset
     products: dict[str, Any]
+    basis_memory: int | None
 
     @classmethod
     def load(
@@ -54,24 +57,28 @@ class Source(NamedTuple):
         checkpoint, dataset
             Files that `checkpoints.save` and `datasets.save` have written.
         settings
-            With the keys chunk_size, precision, batchnorm, memory_gb and device.
+            With the keys chunk_size, precision, batchnorm, memory_gb, basis_gb and device.
         network
             Keyword arguments of `models.build` for a network that has to be imported.
         """
         device = devices.resolve(settings["device"])
-        memory = settings["memory_gb"]
         products = {
             "chunk_size": settings["chunk_size"],
             "precision": settings["precision"],
             "batchnorm": settings["batchnorm"],
-            "memory": None if memory is None else int(memory * 1e9),
+            "memory": _bytes(settings["memory_gb"]),
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
-        return cls(model, datasets.load(dataset, device=device), products)
+        data = datasets.load(dataset, device=device)
+        return cls(model, data, products, _bytes(settings["basis_gb"]))
 
     def operator(self, kind: type[Kind], data: object, **overrides: Any) -> Kind:
         """Make an operator of the network on some data."""
         return kind(self.model, data, **{**self.products, **overrides})
+
+    def measure(self, operator: Operator, **how: Any) -> tuple[Spectrum, list[Tridiagonalisation]]:
+        """Tridiagonalise an operator with bases where they may lie; see `measure`."""
+        return measure(operator, basis_memory=self.basis_memory, **how)
 
 
 def measure(
@@ -252,3 +259,7 @@ def _stacked(rows: Sequence[tuple[Any, ...]]) -> dict[str, NDArray]:
     """Put the arrays of many probes or folds into one each, under their names."""
     columns = zip(*rows, strict=True)
     return {name: np.stack(column) for name, column in zip(ARRAYS, columns, strict=True)}
+
+
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * 1e9)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
-_WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "device"})
+_WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device"})
 
 
 class Key(NamedTuple):
