@@ -108,8 +108,7 @@ def both_ends(settings: Settings) -> Section:
 
 def exact_ends(problem: Problem) -> Ends:
     """Find both ends to four digits, by SciPy on a product that no tool has a hand in."""
-    exact = problem.in_float64(problem.chunk)
-    values = _eigsh(kept_by_hand(exact), exact, "both at once", 1e-4, space=80)
+    values = _eigsh(kept_by_hand(problem), problem, "both at once", 1e-4, space=80)
     return Ends(values[0], values[-1], 0.0)
 
 
