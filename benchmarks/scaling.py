@@ -23,7 +23,7 @@ def directional_variance(settings: Settings) -> Section:
     rows = []
     for network, arguments in scale.networks.items():
         problem = artificial(settings, arguments, scale.variance_examples)
-        direction = torch.nn.functional.normalize(problem.vector(), dim=0)
+        direction = torch.nn.functional.normalize(problem.vector().double(), dim=0)
         product = TrueHessian().product(problem, keep=False)
         actions: dict[str, Action] = {"product": lambda f=product, v=direction: f(v)}
         actions["variance"] = _variance(problem, size, direction)
