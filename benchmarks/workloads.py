@@ -94,9 +94,8 @@ def artificial(
 def trained_folds(settings: Settings) -> list[Problem]:
     """Make one problem per mini-batch of the trained network, each in a single chunk."""
     scale = settings.scale
-    data = datasets.fetch(scale.dataset, root=settings.root, download=False)
-    data = data.to(settings.device)
-    model = _trained(settings, data).to(settings.device, settings.dtype).eval()
+    model, data = trained(settings)
+    model = model.to(settings.dtype)
     folds = measurement.draw_folds(len(data.train), scale.fold_size, scale.folds, seed=0)
     return [
         Problem(
@@ -107,6 +106,13 @@ def trained_folds(settings: Settings) -> list[Problem]:
         )
         for fold in folds
     ]
+
+
+def trained(settings: Settings) -> tuple[nn.Module, datasets.Dataset]:
+    """Take the trained network, in evaluation mode, and its data."""
+    data = datasets.fetch(settings.scale.dataset, root=settings.root, download=False)
+    data = data.to(settings.device)
+    return _trained(settings, data).to(settings.device).eval(), data
 
 
 @torch.no_grad()

@@ -34,11 +34,11 @@ def main(
             batch = source.operator(operators.Hessian, train.subset(positions))
             own = state / f"{size}-{fold}"
             steps = settings["steps"]
-            batches.append(source.measure(batch, steps=steps, state=own / "batch", **how)[0])
+            batches.append(source.spectrum(batch, steps=steps, state=own / "batch", **how))
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
                 steps = settings["noise_steps"]
-                noises.append(source.measure(noise, steps=steps, state=own / "noise", **how)[0])
+                noises.append(source.spectrum(noise, steps=steps, state=own / "noise", **how))
         spectrum.save(batch_out[number], measurement.stack_folds(batches, indices))
         spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
 

@@ -1,5 +1,7 @@
 """One measurement: an operator in, a spectrum with its metadata out."""
 
+import contextlib
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -8,16 +10,17 @@ from typing import Any, NamedTuple, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from truehessian import checkpoints, datasets, devices, lanczos, placement
+from truehessian import checkpoints, datasets, devices, lanczos, placement, spectrum, tensorfile
 from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.recurrence import Journal
 from truehessian.spectrum import ARRAYS, ENDS, Spectrum
+
+logger = logging.getLogger(__name__)
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
 
@@ -79,6 +82,21 @@ class Source(NamedTuple):
     def measure(self, operator: Operator, **how: Any) -> tuple[Spectrum, list[Tridiagonalisation]]:
         """Tridiagonalise an operator with bases where they may lie; see `measure`."""
         return measure(operator, basis_memory=self.basis_memory, **how)
+
+    def spectrum(self, operator: Operator, *, state: Path, **how: Any) -> Spectrum:
+        """Measure a spectrum, or take the one that a killed run has left beside its `state`."""
+        finished = state.with_suffix(".npz")
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return spectrum.load(finished)
+        measured, _ = self.measure(operator, state=state, **how)
+        draft = finished.with_name(f".{finished.name}")
+        try:
+            finished.parent.mkdir(parents=True, exist_ok=True)
+            spectrum.save(draft, measured)
+            draft.replace(finished)
+        except OSError as error:  # costs the state, not the run
+            logger.warning("a finished spectrum is not kept for a killed run: %s", error)
+        return measured
 
 
 def measure(
@@ -220,12 +238,12 @@ def save_extremal_vectors(path: str, run: Tridiagonalisation, count: int) -> Non
         vectors = lanczos.ritz_vectors(run, [c % len(values) for c in chosen])
         tensors[name] = vectors.float().cpu().contiguous()
         tensors[f"{name}_values"] = torch.from_numpy(values[chosen].copy())
-    save_file(tensors, path)
+    tensorfile.save(path, tensors, {})
 
 
 def load_extremal_vectors(path: str) -> dict[str, Tensor]:
     """Read what `save_extremal_vectors` has written."""
-    return load_file(path)
+    return tensorfile.load(path)[0]
 
 
 def named_directions(vectors: dict[str, Tensor]) -> tuple[list[str], Tensor, NDArray]:

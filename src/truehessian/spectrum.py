@@ -54,7 +54,9 @@ def save(path: str | Path, spectrum: Spectrum) -> None:
     arrays = {name: getattr(spectrum, name) for name in ARRAYS}
     if spectrum.indices is not None:
         arrays["indices"] = spectrum.indices
-    np.savez(path, metadata=json.dumps(spectrum.metadata, sort_keys=True), **arrays)
+    # Opened here and not by NumPy, which adds a suffix to names that have none.
+    with open(path, "wb") as file:
+        np.savez(file, metadata=json.dumps(spectrum.metadata, sort_keys=True), **arrays)
 
 
 def load(path: str | Path) -> Spectrum:
