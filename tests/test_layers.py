@@ -1,12 +1,20 @@
 """Layers with derivatives of our own, against the same layers in plain PyTorch."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 from cases import dense_fisher, dense_ggn, dense_hessian, examples, network
 from torch import nn
 
-from truehessian.operators import GGN, EmpiricalFisher, GradientCovariance, Hessian
+from truehessian.operators import (
+    GGN,
+    CompiledHessian,
+    EmpiricalFisher,
+    GradientCovariance,
+    Hessian,
+)
 
 KINDS = {
     "hessian": (Hessian, dense_hessian),
@@ -219,3 +227,17 @@ def test_networks_that_view_their_channels_keep_them_first():
     operator = Hessian(network(Viewing), examples(4))
     operator @ torch.ones(operator.num_params)
     assert not operator.describe()["channels_last"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_compiled_products_are_those_of_plain_layers():
+    """Seven examples in chunks of three: the last chunk is not compiled."""
+    model, data = make(Normalised), examples(7)
+    operator = CompiledHessian(model, data, precision="float64", chunk_size=3)
+    reference = dense_hessian(model, *data)
+    vectors = torch.eye(len(reference), dtype=torch.float64)[:, ::9]
+    close(operator @ vectors, reference @ vectors)
+    assert operator.describe()["compiled"]
+    assert not operator.describe()["graph_kept"]

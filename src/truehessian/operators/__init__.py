@@ -5,6 +5,7 @@ ordered set of examples, and two products with the same vector give the same bit
 """
 
 from truehessian.operators.base import LinearCombination, Operator
+from truehessian.operators.compiled import CompiledHessian
 from truehessian.operators.data import Stream
 from truehessian.operators.fisher import EmpiricalFisher, GradientCovariance
 from truehessian.operators.ggn import GGN
@@ -14,6 +15,7 @@ from truehessian.operators.noise import Noise
 
 __all__ = [
     "GGN",
+    "CompiledHessian",
     "EmpiricalFisher",
     "GradientCovariance",
     "Hessian",

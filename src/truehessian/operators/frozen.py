@@ -111,11 +111,21 @@ class FrozenNetwork:
 
     def _forward(self, inputs: Tensor) -> Tensor:
         # Batch statistics update the running ones in place: let them do it to copies.
-        buffers = {name: buffer.clone() for name, buffer in self._model.named_buffers()}
+        buffers = self.buffers()
         with sdpa_kernel(SDPBackend.MATH):
-            outputs = torch.func.functional_call(self._model, (self.parameters, buffers), (inputs,))
+            return self.evaluate(self.parameters, buffers, inputs)
+
+    def evaluate(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor
+    ) -> Tensor:
+        """Map inputs to outputs as a function of everything, for `torch.func`."""
+        outputs = torch.func.functional_call(self._model, (parameters, buffers), (inputs,))
         assert isinstance(outputs, Tensor)
         return outputs
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Copy the network's buffers, by name."""
+        return {name: buffer.clone() for name, buffer in self._model.named_buffers()}
 
     def _check_repeats(self, inputs: Tensor) -> None:
         if _close(self._forward(inputs), self._forward(inputs)):

@@ -1,0 +1,71 @@
+"""The Hessian by one compiled function, for long runs on a GPU."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from truehessian.operators.hessian import Hessian
+
+
+class CompiledHessian(Hessian):
+    """The Hessian whose products run as one function that `torch.compile` has made.
+
+    Forward over reverse differentiation, fused over layers. Nothing is kept between products. The
+    first product waits for the compiler, a minute or two for a deep network; chunks of another
+    size than the first one, such as a short last one, are multiplied without it.
+
+    Parameters
+    ----------
+    model, data, **settings
+        As of `Hessian`.
+
+    Raises
+    ------
+    RuntimeError
+        At the first product: the compiler is missing, or cannot compile the network.
+    """
+
+    def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
+        super().__init__(model, data, **settings)
+        self._product = torch.compile(self._forward_over_reverse, dynamic=False)
+        self._compiled_size: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """As the Hessian, and that it is compiled."""
+        return {**super().describe(), "compiled": True}
+
+    def _fits(self, inputs: Tensor, targets: Tensor) -> bool:
+        del inputs, targets
+        return False
+
+    def _linearise(self, inputs: Tensor, targets: Tensor) -> Any:
+        self._compiled_size = self._compiled_size or len(inputs)
+        if len(inputs) != self._compiled_size:
+            return super()._linearise(inputs, targets)
+        return inputs, targets
+
+    def _apply(self, graph: Any, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
+        if not isinstance(graph, tuple):
+            return super()._apply(graph, vector, keep)
+        network = self.network
+        parameters = {name: p.detach() for name, p in network.parameters.items()}
+        tangents = dict(zip(parameters, vector, strict=True))
+        with sdpa_kernel(SDPBackend.MATH):
+            products = self._product(parameters, tangents, network.buffers(), *graph)
+        return list(products.values())
+
+    def _forward_over_reverse(
+        self,
+        parameters: dict[str, Tensor],
+        tangents: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+    ) -> dict[str, Tensor]:
+        def loss(values: dict[str, Tensor]) -> Tensor:
+            return self.loss(self.network.evaluate(values, buffers, inputs), targets)
+
+        return torch.func.jvp(torch.func.grad(loss), (parameters,), (tangents,))[1]
