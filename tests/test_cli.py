@@ -31,7 +31,7 @@ def put(
 def test_prune_removes_what_was_used_longest_ago(tmp_path, capsys):
     old, new = put(tmp_path, 1, age=100), put(tmp_path, 2, age=1)
     assert cli.main(["cache", "prune", "--max-size", "15"]) == 0
-    assert "removed 1 results, 11 B" in capsys.readouterr().out
+    assert "removed 1 results and 0 resume states, 11 B" in capsys.readouterr().out
     assert [entry.key for entry in store.entries()] == [new.digest]
     assert not store.restore(old, {"spectrum": tmp_path / "x"})
 
@@ -42,6 +42,24 @@ def test_prune_spares_what_is_in_use(tmp_path):
         removed = maintenance.prune(15)
     assert old.digest not in {entry.key for entry in removed}
     assert len(removed) == 1
+
+
+def test_prune_removes_what_killed_stages_have_left(tmp_path, capsys):
+    finished, killed, at_work = put(tmp_path, 1), put(tmp_path, 2), put(tmp_path, 3)
+    for age, key in ((100, killed), (200, at_work)):
+        part = store.state_folder(key) / "probe-0" / "000000-000004.safetensors"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(b"x" * 1000)
+        for path in (part, part.parent, part.parent.parent):
+            os.utime(path, (time.time() - age, time.time() - age))
+    assert cli.main(["cache", "size"]) == 0
+    assert "in resume states of 2 unfinished stages" in capsys.readouterr().out
+    with store.exclusive(at_work):
+        assert cli.main(["cache", "prune", "--max-size", "6K"]) == 0
+    assert "removed 0 results and 1 resume states" in capsys.readouterr().out
+    assert not store.state_folder(killed).exists()
+    assert store.state_folder(at_work).exists()
+    assert finished.digest in {entry.key for entry in store.entries()}
 
 
 def test_verify_names_damage_and_drops_on_request(tmp_path, capsys):

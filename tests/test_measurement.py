@@ -216,3 +216,21 @@ def test_early_stopping_is_recorded(operator):
     assert measured.ritz_values.shape == (1, 40)
     assert spectrum.extremal(measured, "largest")[0] == pytest.approx(10, rel=1e-6)
     assert spectrum.extremal(measured, "smallest")[0] == pytest.approx(-10, rel=1e-6)
+
+
+def test_a_finished_spectrum_is_taken_from_the_state(tmp_path):
+    """What a killed run has finished is not measured again; damaged state is."""
+    source = measurement.Source(torch.nn.Linear(2, 2), None, {}, None)
+    operator, state = (
+        Dense(torch.diag(torch.arange(1.0, 9.0, dtype=torch.float64))),
+        tmp_path / "fold",
+    )
+    first = source.spectrum(operator, state=state, steps=4, seed=0)
+    operator.matrix = 2 * operator.matrix  # would be seen if it were measured
+    again = source.spectrum(operator, state=state, steps=4, seed=0)
+    assert again.metadata == first.metadata
+    np.testing.assert_array_equal(again.ritz_values, first.ritz_values)
+    finished = state.with_suffix(".npz")
+    finished.write_bytes(finished.read_bytes()[:100])
+    anew = source.spectrum(operator, state=state, steps=4, seed=0)
+    np.testing.assert_allclose(anew.ritz_values, 2 * first.ritz_values, rtol=1e-12)

@@ -100,12 +100,20 @@ def _list(_: argparse.Namespace) -> None:
 def _size(_: argparse.Namespace) -> None:
     entries = list(store.entries())
     total = sum(entry.size for entry in entries)
+    states = maintenance.unfinished()
     print(f"{readable(total)} in {len(entries)} results under {store.root()}")
+    if states:
+        size = readable(sum(state.size for state in states))
+        print(f"{size} in resume states of {len(states)} unfinished stages")
 
 
 def _prune(arguments: argparse.Namespace) -> None:
     removed = maintenance.prune(size_in_bytes(arguments.max_size))
-    print(f"removed {len(removed)} results, {readable(sum(entry.size for entry in removed))}")
+    results = sum(isinstance(item, store.Entry) for item in removed)
+    print(
+        f"removed {results} results and {len(removed) - results} resume states, "
+        f"{readable(sum(item.size for item in removed))}"
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 
@@ -15,20 +15,42 @@ from truehessian.stage.key import file_digest
 from truehessian.stage.store import Entry
 
 
-def prune(max_bytes: int) -> list[Entry]:
-    """Remove the entries that were used longest ago until the rest fits into `max_bytes`.
+class Unfinished(NamedTuple):
+    """The resume state that a killed stage has left."""
 
-    Entries whose stage is at work at this moment stay.
+    key: str
+    path: Path
+    size: int
+    last_used: float
+
+
+def unfinished() -> list[Unfinished]:
+    """Find the resume states in the store, of stages at work at this moment too."""
+    found = []
+    for folder in (store.root() / "state").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a stage that finishes at this moment
+            facts = [path.stat() for path in folder.rglob("*")]
+            size = sum(fact.st_size for fact in facts)
+            last = max([folder.stat().st_mtime, *(fact.st_mtime for fact in facts)])
+            found.append(Unfinished(folder.name, folder, size, last))
+    return found
+
+
+def prune(max_bytes: int) -> list[Entry | Unfinished]:
+    """Remove what was used longest ago until the rest fits into `max_bytes`.
+
+    Results and resume states count alike; those of a stage that is at work at this moment stay.
 
     Returns
     -------
-    list of Entry
+    list of Entry or Unfinished
         What was removed.
     """
-    entries = sorted(store.entries(), key=lambda entry: entry.last_used)
-    excess = sum(entry.size for entry in entries) - max_bytes
+    everything: list[Entry | Unfinished] = [*store.entries(), *unfinished()]
+    everything.sort(key=lambda item: item.last_used)
+    excess = sum(item.size for item in everything) - max_bytes
     removed = []
-    for entry in entries:
+    for entry in everything:
         if excess <= 0:
             break
         with _unused(entry) as free:
@@ -166,7 +188,7 @@ def made_by(path: Path) -> Entry | None:
 
 
 @contextlib.contextmanager
-def _unused(entry: Entry) -> Iterator[bool]:
+def _unused(entry: Entry | Unfinished) -> Iterator[bool]:
     """Hold an entry's lock for the time of its removal, if nobody else does."""
     lock = filelock.FileLock(store.lock_path(entry.key))
     try:
@@ -180,7 +202,7 @@ def _unused(entry: Entry) -> Iterator[bool]:
         lock.release()
 
 
-def _remove(entry: Entry) -> None:
+def _remove(entry: Entry | Unfinished) -> None:
     """Take an entry out of sight by one rename before its files go."""
     hidden = entry.path.with_name(f".{entry.key}-removed")
     with contextlib.suppress(FileNotFoundError):
