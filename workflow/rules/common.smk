@@ -51,7 +51,15 @@ WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
 FORMATS = ["pdf", "svg", "png"]
 
 # Settings of products with curvature matrices, given once and used by all stages that make them.
-PRODUCTS = ["chunk_size", "precision", "batchnorm", "memory_gb", "basis_gb", "device", "tolerance"]
+PRODUCTS = [
+    "chunk_size",
+    "precision",
+    "batchnorm",
+    "memory_gb",
+    "basis_gb",
+    "device",
+    "tolerance",
+]
 SPECTRA = ["spectrum", "batch", "augmentation", "variance"]
 
 
