@@ -169,6 +169,10 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         ),
         ({"spectrum.batchnorm": "train"}, ["runs.tiny.variance", "eval", "variance: null"]),
         ({"variance.group_size": 49}, ["runs.tiny.variance.group_size is 49", "96 training"]),
+        (
+            {"batch.sizes": [16, 24], "variance.group_size": 12},
+            ["runs.tiny.variance.group_size is 12", "not divide 16 of", "set it to 4, "],
+        ),
         ({"variance.group_size": 33}, ["runs.tiny.variance.group_size is 33", "64 test"]),
         ({"variance.held_out_folds": 65}, ["runs.tiny.variance.held_out_folds is 65", "64 test"]),
         ({"dataset.train_examples": 9999}, ["runs.tiny.dataset: train_examples", "1438", "9999"]),

@@ -184,7 +184,7 @@ def _problems(run: Mapping[str, Any]) -> Iterator[str]:
         if count > 1
     )
     if run["variance"]:
-        yield from _variance_problems(run["variance"], run["spectrum"]["batchnorm"], train, test)
+        yield from _variance_problems(run, train, test)
 
 
 def _pattern_problems(pattern: str) -> Iterator[str]:
@@ -208,10 +208,9 @@ def _batch_problems(batch: Mapping[str, Any], train: int) -> Iterator[str]:
         )
 
 
-def _variance_problems(
-    variance: Mapping[str, Any], batchnorm: str, train: int, test: int
-) -> Iterator[str]:
-    if batchnorm == "train":
+def _variance_problems(run: Mapping[str, Any], train: int, test: int) -> Iterator[str]:
+    variance, sizes = run["variance"], (run["batch"] or {}).get("sizes", [])
+    if run["spectrum"]["batchnorm"] == "train":
         yield (
             "variance needs spectrum.batchnorm: eval, because with batch statistics (train) "
             "the Hessian is no mean over examples; set variance: null to go without it"
@@ -221,6 +220,14 @@ def _variance_problems(
             yield (
                 f"variance.group_size is {variance['group_size']}, but at least two groups "
                 f"must fit into {count} {split} examples"
+            )
+    for size in sizes:
+        if size % variance["group_size"]:
+            divisor = math.gcd(variance["group_size"], *sizes)
+            yield (
+                f"variance.group_size is {variance['group_size']}, which does not divide "
+                f"{size} of batch.sizes, so that no batch of it can be drawn from the groups; "
+                f"set it to {divisor}, which divides them all"
             )
     if variance["held_out_folds"] > test:
         yield (
