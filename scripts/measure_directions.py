@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from truehessian import held_out, measurement, operators, stage, subspace, variance
+from truehessian import held_out, leak, measurement, operators, stage, subspace, variance
 
 
 def main(
@@ -27,17 +27,11 @@ def main(
     train = measurement.shuffled(source.dataset.train, seed)
     hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
-    estimate = variance.along_directions(hessian, torch.cat([random, ritz]))
+    sketch = leak.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
+    estimate = variance.along_directions(hessian, torch.cat([random, ritz]), sketch=sketch)
     labels = [f"random-{number + 1}" for number in range(len(random))] + names
     variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
-    own = slice(len(random), None)
-    noise = subspace.split_noise(
-        values,
-        estimate.covariance[own, own].cpu().numpy(),
-        estimate.projected[:, own, own].cpu().numpy(),
-        group_size=group_size,
-        num_examples=estimate.num_examples,
-    )
+    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch)
     subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed)

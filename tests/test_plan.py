@@ -27,7 +27,12 @@ def run():
         "spectrum": {"steps": 10, "ggn_steps": 4, "probes": 2, "vectors": 3},
         "batch": {"sizes": [32, 16], "folds": 5, "steps": 6, "noise_folds": 2, "noise_steps": 3},
         "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
-        "variance": {"random_directions": 2, "held_out_folds": 3, "held_out_steps": 7},
+        "variance": {
+            "random_directions": 2,
+            "leak_vectors": 0,
+            "held_out_folds": 3,
+            "held_out_steps": 7,
+        },
     }
     return checked({"small": section})["small"]
 

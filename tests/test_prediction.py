@@ -216,6 +216,55 @@ def test_subspace_predicts_mean_and_spread_where_noise_lives_in_few_directions(e
     assert abs(drawn.mean - measured.mean()) < abs(goe - measured.mean())
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_every_outlier_of_a_batch_is_drawn_where_the_span_is_the_whole_space(end):
+    hessians = per_example_hessians(5, 4, seed=11)
+    noise, vectors = noise_in_leading_vectors(hessians, 1, 4)
+    drawn = prediction.subspace(
+        **noise._replace(leak=np.zeros((4, 4)))._asdict(), batch_size=1, end=end, ranks=3, draws=50
+    )
+    values, spaces = np.linalg.eigh(hessians)
+    values, spaces = (values[:, ::-1], spaces[:, :, ::-1]) if end == "largest" else (values, spaces)
+    single = np.abs(drawn.ranked[:, None, :] - values[None, :, :3]).max(-1)  # (draws, batches)
+    np.testing.assert_allclose(single.min(1), 0, atol=1e-12)
+    overlaps = (vectors.T @ spaces[:, :, 0].T).T ** 2
+    np.testing.assert_allclose(drawn.overlaps, overlaps[single.argmin(1)], atol=1e-9)
+    np.testing.assert_array_equal(drawn.ranked[:, 0], drawn.draws)
+
+
+def test_further_vectors_enter_with_their_share_of_the_full_hessian():
+    """A rotated basis of the whole space predicts the same batches as the eigenvectors."""
+    hessians = per_example_hessians(12, 5, seed=12)
+    noise, _ = noise_in_leading_vectors(hessians, 2, 5)
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    turn = np.eye(5)
+    turn[2:, 2:] = rotation
+    turned = noise._replace(
+        ritz_values=noise.ritz_values[:2],
+        projected=turn.T @ noise.projected @ turn,
+        leak=turn.T @ noise.leak @ turn,
+        hessian=turn.T @ np.diag(noise.ritz_values) @ turn,
+    )
+    plain, other = (
+        prediction.subspace(**n._replace(leak=0 * n.leak)._asdict(), batch_size=4, end="largest")
+        for n in (noise, turned)
+    )
+    np.testing.assert_allclose(other.draws, plain.draws, rtol=1e-12)
+    np.testing.assert_allclose(other.overlaps, plain.overlaps[:, :2], atol=1e-10)
+
+
+def test_noise_of_one_sign_does_not_leak_to_the_other_end():
+    """Positive semidefinite examples have no negative batches; their leak must not make one."""
+    generator = np.random.default_rng(3)
+    directions = generator.standard_normal((240, 30)) * generator.gamma(0.3, size=(240, 1))
+    hessians = directions[:, :, None] * directions[:, None, :]
+    noise, _ = noise_in_leading_vectors(hessians, 1, 10)
+    factor = prediction.finite_population_factor(8, 240)
+    unscreened = np.sqrt(factor * np.diag(noise.leak)).max()
+    lowest = prediction.subspace(**noise._asdict(), batch_size=8, end="smallest").mean
+    assert -0.25 * unscreened < lowest < 0.25 * unscreened
+
+
 def test_batches_that_the_groups_cannot_make_up_are_not_predicted():
     noise, _ = noise_in_leading_vectors(per_example_hessians(24, 6, seed=9), 4, 3)
     for batch_size in (2, 6, 28):
@@ -241,6 +290,47 @@ def test_shapes_that_do_not_fit_are_refused():
         prediction.subspace(np.ones(2), np.zeros((9, 2, 2)), np.eye(2), **settings, draws=1)
     with pytest.raises(ValueError, match="two groups"):
         split_noise(np.ones(2), np.eye(2), np.zeros((1, 2, 2)), group_size=1, num_examples=9)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_overlap_falls_from_one_to_nothing_with_the_noise(end):
+    sign = 1 if end == "largest" else -1
+    values = [prediction.overlap(2.0 * sign, 0.5, v, end) for v in (0.0, 2.0, 8.0, 50.0)]
+    np.testing.assert_allclose(values, [1.0, 0.75, 0.0, 0.0], atol=1e-14)
+    assert prediction.overlap(-2.0 * sign, 0.5, 2.0, end) == 0
+
+
+def test_intervals_of_drawn_means_cover_what_all_data_of_this_kind_give():
+    """Groups are a sample; the mean over batches of the population lies within 1.96 errors."""
+    population = np.stack([per_example_hessians(2, 4, seed=s)[0] for s in range(3000)])
+    generator = np.random.default_rng(5)
+    centre = population.mean(0)
+    batches = population[generator.integers(3000, size=(20000, 4))].mean(1)
+    truth = np.linalg.eigvalsh(batches)[:, -1].mean()
+    covered = 0
+    for seed in range(60):
+        sample = population[generator.integers(3000, size=60)]
+        values, vectors = np.linalg.eigh(centre)
+        drawn = prediction.subspace(
+            values,
+            vectors.T @ sample @ vectors,
+            np.zeros((4, 4)),
+            group_size=1,
+            batch_size=4,
+            num_examples=3000,
+            end="largest",
+            draws=100,
+            seed=seed,
+            resamples=40,
+        )
+        covered += abs(drawn.mean - truth) < 1.96 * drawn.standard_errors[0]
+    assert 48 <= covered <= 60
+
+
+def test_all_examples_leave_no_error_but_that_of_a_fixed_matrix():
+    noise, _ = noise_in_leading_vectors(per_example_hessians(24, 6, seed=2), 2, 3)
+    drawn = prediction.subspace(**noise._asdict(), batch_size=24, end="largest", resamples=5)
+    np.testing.assert_allclose(drawn.standard_errors, 0, atol=1e-12)
 
 
 def test_subspace_is_trusted_unless_noise_buries_the_smallest_eigenvalue():

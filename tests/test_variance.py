@@ -4,8 +4,9 @@ import pytest
 import torch
 from cases import Smooth, dense_hessian, examples, network
 
+from truehessian.leak import LeakSketch
 from truehessian.operators import GGN, Hessian
-from truehessian.variance import along_directions
+from truehessian.variance import along_directions, of_subspace
 
 COUNT = 24
 
@@ -118,3 +119,49 @@ def test_batch_statistics_and_single_groups_are_refused(model):
         along_directions(Hessian(model, examples(8), chunk_size=8), direction)
     with pytest.raises(ValueError, match="unit vectors"):
         along_directions(Hessian(model, examples(8), chunk_size=2), 2 * direction)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_noise_within_vectors_and_leaks_is_that_of_dense_matrices(model, hessians, count):
+    values, vectors = torch.linalg.eigh(hessians.mean(0))
+    columns = [-1, -2, 0, 1]
+    ritz = vectors.T[columns]
+    operator = Hessian(model, examples(COUNT), chunk_size=1, precision="float64")
+    sketch = LeakSketch(list(ritz.chunk(2)), count // 2)
+    random = unit_vectors(2, hessians.shape[1])
+    estimate = along_directions(operator, torch.cat([random, ritz]), sketch=sketch)
+    noise = of_subspace(operator, ritz, values[columns].numpy(), estimate, sketch)
+
+    basis = torch.cat([ritz, sketch.directions()])
+    assert len(basis) == 4 + count
+    projected = basis @ hessians @ basis.T
+    assert noise.projected == pytest.approx(projected.numpy(), abs=1e-9)
+    if count:
+        assert noise.hessian == pytest.approx(projected.mean(0).numpy(), abs=1e-9)
+    away = (hessians - hessians.mean(0)) @ basis.T
+    away = away - basis.T @ (basis @ away)
+    leak = torch.einsum("npk,npl->kl", away, away).numpy() / COUNT
+    assert noise.leak[:4, :4] == pytest.approx(leak[:4, :4], abs=1e-9)
+    assert noise.leak[4:, 4:] == pytest.approx(leak[4:, 4:], abs=1e-9)
+
+
+def test_leak_directions_take_more_of_the_leak_than_random_ones(model, hessians):
+    ritz = torch.linalg.eigh(hessians.mean(0))[1].T[[-1, 0]]
+    operator = Hessian(model, examples(COUNT), chunk_size=1, precision="float64")
+    sketch = LeakSketch(list(ritz.chunk(2)), 3)
+    estimate = along_directions(operator, ritz, sketch=sketch)
+    found = of_subspace(operator, ritz, torch.zeros(2).numpy(), estimate, sketch)
+    without = of_subspace(operator, ritz, torch.zeros(2).numpy(), estimate, LeakSketch([ritz], 0))
+    assert found.leak[:2, :2].trace() < 0.6 * without.leak.trace()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_intervals_cover_the_variance_over_random_orders(model, hessians, seed):
+    direction = unit_vectors(1, hessians.shape[1], seed)
+    truth = ((hessians - hessians.mean(0)) @ direction[0]).pow(2).sum(1).mean()
+    covered = 0
+    for order in range(60):
+        operator = Hessian(model, shuffled(order), chunk_size=2, precision="float64")
+        estimate = along_directions(operator, direction)
+        covered += bool((estimate.variance[0] - truth).abs() < 1.96 * estimate.standard_error[0])
+    assert covered >= 48

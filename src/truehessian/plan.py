@@ -184,7 +184,7 @@ def _directions(name: str, run: Mapping[str, Any]) -> list[Stage]:
         Stage(
             "variance",
             len(epochs),
-            how["random_directions"] + ritz,
+            how["random_directions"] + ritz + how["leak_vectors"],
             train,
             0,
             tuple(f"{name}/variance/{epoch}.csv" for epoch in epochs),

@@ -13,65 +13,24 @@ Throughout, `end` is "largest" or "smallest", and eigenvalues and scales share t
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from truehessian import rmt
-from truehessian.spectrum import ENDS
+from truehessian.drawing import SubspacePrediction, finite_population_factor, subspace
+from truehessian.drawing import sign_of as _sign
 
-
-class SubspacePrediction(NamedTuple):
-    """Predicted distribution of a batch's extremal eigenvalue over random batches.
-
-    Attributes
-    ----------
-    mean, standard_deviation
-        Over the draws; NaN where the groups cannot make up a batch.
-    draws
-        One predicted eigenvalue per random batch, shape (draws,).
-    """
-
-    mean: float
-    standard_deviation: float
-    draws: NDArray
-
-
-def _sign(end: str) -> int:
-    if end not in ENDS:
-        raise ValueError(f"end must be one of {ENDS}, got {end!r}")
-    return 1 if end == "largest" else -1
-
-
-def finite_population_factor(batch_size: int, num_examples: int) -> float:
-    """Variance of a batch mean per unit of variance over single examples.
-
-    Parameters
-    ----------
-    batch_size
-        B, drawn without replacement.
-    num_examples
-        N.
-
-    Returns
-    -------
-    float
-        (N - B) / (B (N - 1)): 1 for a single example, 0 for all of them. The mini-batch paper
-        writes (N - B) / (B N), which differs by 1/N of itself.
-
-    Raises
-    ------
-    ValueError
-        `batch_size` is not in 1 ... N.
-    """
-    if not 1 <= batch_size <= num_examples:
-        raise ValueError(
-            f"batch_size must be between 1 and the {num_examples} examples, got {batch_size}"
-        )
-    if batch_size == num_examples:
-        return 0.0
-    return (num_examples - batch_size) / (batch_size * (num_examples - 1))
+__all__ = [
+    "SubspacePrediction",
+    "choose",
+    "directional",
+    "finite_population_factor",
+    "goe",
+    "overlap",
+    "subspace",
+    "weyl",
+]
 
 
 def goe(
@@ -189,91 +148,33 @@ def _scale(factor: ArrayLike, variance: ArrayLike) -> NDArray:
     return np.sqrt(factor * variance)
 
 
-def subspace(
-    ritz_values: NDArray,
-    projected: NDArray,
-    leak: NDArray,
-    *,
-    group_size: int,
-    batch_size: int,
-    num_examples: int,
-    end: str,
-    draws: int = 400,
-    seed: int = 0,
-) -> SubspacePrediction:
-    """Predict the distribution of a batch's extremal eigenvalue by drawing batches of groups.
-
-    Within the span of k extremal Ritz vectors a batch is drawn exactly, from the groups'
-    projected Hessians; what leaves the span enters by its mean. With A = D + mean of h_G over the
-    drawn groups, h_G = Uᵀ (H_G - H) U, and W the leak, the eigenvalue z solves
-    z = extreme eigenvalue of A + f W / z. Exact for every batch when U is the whole space.
+def overlap(eigenvalue: ArrayLike, factor: ArrayLike, variance: ArrayLike, end: str) -> NDArray:
+    """Predict the squared overlap of an eigenvector of the batch with that of all the data.
 
     Parameters
     ----------
-    ritz_values, projected, leak, group_size, num_examples
-        The fields of `SubspaceNoise`.
-    batch_size
-        B, a multiple of `group_size` that the groups can make up.
-    end
-        Which end of the spectrum to predict.
-    draws
-        How many batches to draw.
-    seed
-        Of the draws.
+    eigenvalue, factor, end
+        As for `goe`.
+    variance
+        P σ² or V(u), as for `goe` or `directional`.
 
     Returns
     -------
-    SubspacePrediction
-        All NaN when `batch_size` is no multiple of `group_size` or exceeds the groups' examples.
+    NDArray
+        1 - f V / l², and 0 where the noise exceeds the eigenvalue; float64.
 
     Raises
     ------
     ValueError
-        The shapes do not fit together, `draws` is below 2 or `end` is unknown.
+        `end` is unknown, or `factor` or `variance` is negative.
+
+    References
+    ----------
+    Benaych-Georges & Nadakuditi (2011), Advances in Mathematics 227(1), 494-521, Sec. 3.1.
     """
-    sign = _sign(end)
-    k = len(ritz_values)
-    if projected.shape[1:] != (k, k) or leak.shape != (k, k):
-        raise ValueError(
-            f"projected and leak must have shapes (groups, {k}, {k}) and ({k}, {k}) for {k} Ritz "
-            f"values, got {projected.shape} and {leak.shape}"
-        )
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, got {draws}")
-    per_batch, remainder = divmod(batch_size, group_size)
-    if remainder or not 1 <= per_batch <= len(projected):
-        return SubspacePrediction(math.nan, math.nan, np.full(draws, math.nan))
-
-    noise = projected.astype(np.float64)
-    noise -= noise.mean(axis=0)
-    batches = np.tile(np.diag(ritz_values).astype(np.float64), (draws, 1, 1))
-    if per_batch < len(noise):
-        generator = np.random.default_rng(seed)
-        for batch in batches:
-            drawn = generator.choice(len(noise), per_batch, replace=False, shuffle=False)
-            batch += noise[drawn].mean(axis=0)
-    factor = finite_population_factor(batch_size, num_examples)
-    values = sign * _extreme_with_leak(sign * batches, factor * leak)
-    return SubspacePrediction(float(values.mean()), float(values.std(ddof=1)), values)
-
-
-def _extreme_with_leak(matrices: NDArray, leak: NDArray) -> NDArray:
-    """Solve z = largest eigenvalue of A + W / z for each A, shape (draws, k, k) -> (draws,).
-
-    Eliminating the lower half of the eigenvectors of [[A, √W], [√W, 0]] gives just this
-    equation, so z is the largest eigenvalue of that matrix: the leaked noise couples the span to
-    directions of eigenvalue zero. Iterating the equation itself falls into a two-cycle when A is
-    small. Without a leak there is nothing to couple to, and A alone answers, whatever its sign.
-    """
-    values, vectors = np.linalg.eigh((leak + leak.T) / 2)
-    if not np.any(values > 0):
-        return np.linalg.eigvalsh(matrices)[:, -1]
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    k = len(leak)
-    coupled = np.zeros((len(matrices), 2 * k, 2 * k))
-    coupled[:, :k, :k] = matrices
-    coupled[:, :k, k:] = coupled[:, k:, :k] = root
-    return np.linalg.eigvalsh(coupled)[:, -1]
+    sign, scale = _sign(end), _scale(factor, variance)
+    eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
+    return np.where(scale == 0, 1.0, rmt.overlap(np.maximum(sign * eigenvalue, 0.0), scale))
 
 
 def choose(

@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian.gram_schmidt import raised
 from truehessian.lanczos import probe_vector
+from truehessian.leak import LeakSketch
 from truehessian.operators import NetworkOperator
+from truehessian.subspace import SubspaceNoise, split_noise, widened
 
 
 class DirectionalVariance(NamedTuple):
@@ -33,6 +36,10 @@ class DirectionalVariance(NamedTuple):
         (1/N) sum_i (H_i - H) u_a · (H_i - H) u_b for all pairs, unbiased, shape (K, K).
     projected
         U^T H_G U for every group of full size, shape (groups, K, K).
+    beside
+        Bᵀ H_G U for every group of full size and further vectors B, shape (groups, L, K).
+    mean_projected, mean_beside
+        The same for all examples, shapes (K, K) and (L, K).
     group_size, num_examples
         g and N.
     """
@@ -43,11 +50,20 @@ class DirectionalVariance(NamedTuple):
     quotient_standard_error: Tensor
     covariance: Tensor
     projected: Tensor
+    beside: Tensor
+    mean_projected: Tensor
+    mean_beside: Tensor
     group_size: int
     num_examples: int
 
 
-def along_directions(operator: NetworkOperator, directions: Tensor) -> DirectionalVariance:
+def along_directions(
+    operator: NetworkOperator,
+    directions: Tensor,
+    *,
+    beside: Tensor | None = None,
+    sketch: LeakSketch | None = None,
+) -> DirectionalVariance:
     """Estimate the variance of per-example curvature along unit vectors.
 
     The operator's chunks are the groups, so its examples must be in random order and its chunk
@@ -65,6 +81,10 @@ def along_directions(operator: NetworkOperator, directions: Tensor) -> Direction
         Mean over examples, whatever the matrix: Hessian, GGN.
     directions
         Unit vectors as rows, shape (K, P).
+    beside
+        Further vectors B as rows, shape (L, P), that the products are projected on.
+    sketch
+        Takes in the products of the last directions, which are its span.
 
     Raises
     ------
@@ -80,10 +100,51 @@ def along_directions(operator: NetworkOperator, directions: Tensor) -> Direction
     _check(operator, directions)
     directions = directions.to(operator.device, operator.dtype)
     exact = directions.double()
-    moments = _Moments(exact)
+    empty = exact.new_zeros(0, exact.shape[1])
+    moments = _Moments(exact, empty if beside is None else beside.to(exact), sketch)
     for size, products in operator.chunk_products(directions):
         moments.add(size, products)
     return moments.estimate(operator.num_examples, operator.chunk_size)
+
+
+def of_subspace(
+    operator: NetworkOperator,
+    vectors: Tensor,
+    values: NDArray,
+    estimate: DirectionalVariance,
+    sketch: LeakSketch,
+) -> SubspaceNoise:
+    """Measure the noise within Ritz vectors and the directions that it turns them to.
+
+    Time: one more product per direction of the sketch.
+
+    Parameters
+    ----------
+    operator
+        As in `along_directions`.
+    vectors, values
+        The k Ritz vectors as rows, shape (k, P), and their values.
+    estimate, sketch
+        From a pass whose last k directions were the vectors.
+    """
+    own = slice(len(estimate.variance) - len(vectors), None)
+    sizes = {"group_size": estimate.group_size, "num_examples": estimate.num_examples}
+    first = (
+        estimate.covariance[own, own].cpu().numpy(),
+        estimate.projected[:, own, own].cpu().numpy(),
+    )
+    leaks = sketch.directions()
+    if not len(leaks):
+        return split_noise(values, *first, **sizes)
+    further = along_directions(operator, leaks, beside=vectors)
+    return widened(
+        values,
+        first,
+        further.beside.cpu().numpy(),
+        (further.covariance.cpu().numpy(), further.projected.cpu().numpy()),
+        (further.mean_beside.cpu().numpy(), further.mean_projected.cpu().numpy()),
+        **sizes,
+    )
 
 
 def random_directions(num_params: int, count: int, seed: int) -> Tensor:
@@ -123,9 +184,11 @@ def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) 
 class _Moments:
     """Running weighted mean and scatter of the groups' products."""
 
-    def __init__(self, directions: Tensor) -> None:
+    def __init__(self, directions: Tensor, beside: Tensor, sketch: LeakSketch | None) -> None:
         count = len(directions)
         self.directions = directions
+        self.onto = torch.cat([directions, beside])
+        self.sketch = sketch
         self.weight = 0.0
         self.mean = torch.zeros_like(directions)
         self.scatter = directions.new_zeros(count, count)
@@ -137,16 +200,21 @@ class _Moments:
         share = size * self.weight / (self.weight + size)
         self.weight += size
         increment = torch.zeros_like(self.scatter)
-        projected = torch.zeros_like(self.scatter)
+        projected = self.onto.new_zeros(len(self.onto), len(self.directions))
+        deviations = []
         for columns, part in raised(products):
-            projected += self.directions[:, columns] @ part.T
+            projected += self.onto[:, columns] @ part.T
             deviation = part.sub_(self.mean[:, columns])
             increment += deviation @ deviation.T
             self.mean[:, columns].add_(deviation, alpha=size / self.weight)
+            if self.sketch is not None:
+                deviations.append(deviation[-len(self.sketch.span) :].clone())
         if share:
             increment *= share
             self.scatter += increment
             self.increments.append(increment.diagonal().clone())
+            if self.sketch is not None:
+                self.sketch.add(share**0.5 * torch.cat(deviations, dim=1))
         self.projected.append(projected)
         self.sizes.append(size)
 
@@ -159,16 +227,21 @@ class _Moments:
         error = _standard_error(increments)
         projected = torch.stack(self.projected)
         sizes = torch.tensor(self.sizes, dtype=torch.float64, device=projected.device)
-        quotients = projected.diagonal(dim1=1, dim2=2)  # (groups, K)
+        count = len(self.directions)
+        quotients = projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
         quotient = (sizes[:, None] * quotients).sum(0) / num_examples
         spread = (sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
+        whole, mean = projected[sizes == group_size], self.onto @ self.mean.T
         return DirectionalVariance(
             covariance.diagonal().clone(),
             error,
             quotient,
             (spread / num_examples).sqrt(),
             covariance,
-            projected[sizes == group_size],
+            whole[:, :count],
+            whole[:, count:],
+            mean[:count],
+            mean[count:],
             group_size,
             num_examples,
         )
