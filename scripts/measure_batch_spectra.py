@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, spectrum, stage
+from truehessian import measurement, operators, overlaps, spectrum, stage
 
 
 def main(
     checkpoint: str,
     dataset: str,
+    vectors: str,
     *,
     batch_out: list[str],
     noise_out: list[str],
+    overlaps_out: str,
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
@@ -26,6 +28,8 @@ def main(
         "epoch": epoch,
         "split": "train",
     }
+    names, ritz, _ = measurement.named_directions(measurement.load_extremal_vectors(vectors))
+    turned = []
     for number, size in enumerate(sorted(settings["sizes"])):
         how["batch_size"] = size
         indices = measurement.draw_folds(len(train), size, settings["folds"], settings["seed"])
@@ -34,13 +38,17 @@ def main(
             batch = source.operator(operators.Hessian, train.subset(positions))
             own = state / f"{size}-{fold}"
             steps = settings["steps"]
-            batches.append(source.spectrum(batch, steps=steps, state=own / "batch", **how))
+            measured = source.spectrum(batch, steps=steps, onto=ritz, state=own / "batch", **how)
+            squared = measured.metadata.pop("squared_overlaps")
+            turned += overlaps.records(squared, names, batch_size=size, fold=fold)
+            batches.append(measured)
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
                 steps = settings["noise_steps"]
                 noises.append(source.spectrum(noise, steps=steps, state=own / "noise", **how))
         spectrum.save(batch_out[number], measurement.stack_folds(batches, indices))
         spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
+    overlaps.table(turned).to_csv(overlaps_out, index=False)
 
 
 if __name__ == "__main__":

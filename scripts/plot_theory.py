@@ -9,14 +9,23 @@ def main(
     variance: list[str],
     theory: str,
     true_hessian: str,
+    outliers: str,
+    noise: str,
+    scaling: str,
     *,
     variance_out: list[str],
     theory_out: list[str],
     true_hessian_out: list[str],
+    distributions_out: list[str],
+    overlaps_out: list[str],
+    noise_out: list[str],
 ) -> None:
     plots.save(plots.variance(tables.read_epochs(variance)), variance_out)
     if theory_out:
         plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
+        plots.save(plots.distributions(pd.read_csv(outliers)), distributions_out)
+        plots.save(plots.overlaps(pd.read_csv(outliers)), overlaps_out)
+        plots.save(plots.noise(pd.read_csv(noise), pd.read_csv(scaling)), noise_out)
     plots.save(plots.true_hessian(pd.read_csv(true_hessian)), true_hessian_out)
 
 

@@ -2,8 +2,16 @@
 
 import pandas as pd
 
-from truehessian import stage, tables
+from truehessian import noise_tables, sampling_tables, spectrum, stage, tables
 from truehessian import subspace as noises
+
+_CAPTIONS = {
+    "outliers": "Predicted and measured outliers of batch Hessians",
+    "theory_vs_empirical": "Predicted and measured extremes of batch Hessians",
+    "noise": "The noise of batch Hessians against a semicircle and a Marchenko-Pastur law",
+    "noise_scaling": "Exponents of the noise in (1/B - 1/N)",
+    "true_hessian": "Estimates of the true Hessian's extreme eigenvalues",
+}
 
 
 def main(
@@ -11,29 +19,35 @@ def main(
     variance: list[str],
     subspace: list[str],
     held_out: list[str],
+    full: list[str],
+    batches: list[str],
+    overlaps: list[str],
     *,
+    outliers_out: list[str],
     theory_out: list[str],
+    noise_out: list[str],
+    scaling_out: list[str],
     true_hessian_out: list[str],
     epochs: list[int],
-    draws: int,
-    seed: int,
+    settings: dict[str, int],
 ) -> None:
-    extremes = pd.read_csv(extremal)
     variances = tables.read_epochs(variance)
-    theory = tables.theory_vs_empirical(
-        extremes,
+    spectra = [spectrum.load(path) for path in [*full, *batches]]
+    outliers = sampling_tables.outliers(
+        spectra,
         variances,
         dict(zip(epochs, map(noises.load, subspace), strict=True)),
-        draws=draws,
-        seed=seed,
+        tables.read_epochs(overlaps) if overlaps else None,
+        **settings,
     )
-    csv, tex, md = theory_out
-    tables.write(theory, csv, tex, md, caption="Predicted and measured extremes of batch Hessians")
-    estimates = tables.true_hessian(extremes, variances, tables.read_epochs(held_out))
-    csv, tex, md = true_hessian_out
-    tables.write(
-        estimates, csv, tex, md, caption="Estimates of the true Hessian's extreme eigenvalues"
-    )
+    noise = noise_tables.noise(spectra, variances)
+    scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
+    estimates = tables.true_hessian(pd.read_csv(extremal), variances, tables.read_epochs(held_out))
+    theory = sampling_tables.theory_vs_empirical(outliers)
+    frames = (outliers, theory, noise, scaling, estimates)
+    targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
+    for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):
+        tables.write(frame, csv, tex, md, caption=caption)
 
 
 if __name__ == "__main__":

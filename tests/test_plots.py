@@ -83,6 +83,43 @@ def theory_frame(epochs=(0, 5), sizes=(32, 128)):
     )
 
 
+def outlier_frame(epochs=(0, 5), sizes=(32, 128)):
+    frame = theory_frame(epochs, sizes).assign(rank=1)
+    for kind, centre in (("batch", "batch_mean"), ("subspace", "subspace")):
+        for number, name in enumerate(("q05", "q25", "q50", "q75", "q95")):
+            frame[f"{kind}_{name}"] = frame[centre] + 0.1 * (number - 2)
+    overlaps = {"overlap": 0.7, "overlap_standard_error": 0.05, "overlap_goe": 1.0}
+    frame = frame.assign(**overlaps, overlap_directional=0.6, overlap_subspace=0.65)
+    return pd.concat([frame, frame.assign(rank=2, full=99.0, batch_q50=99.0)], ignore_index=True)
+
+
+def noise_frame(epochs=(0, 5), sizes=(32, 128)):
+    rows = [
+        {
+            "epoch": epoch,
+            "batch_size": size,
+            "fold": 0,
+            "largest": 8.0,
+            "smallest": -3.0,
+            "edge": 2.0,
+            "semicircle_distance": 0.4,
+            "marchenko_pastur_distance": 0.2,
+        }
+        for epoch in epochs
+        for size in sizes
+    ]
+    return pd.DataFrame(rows)
+
+
+def scaling_frame():
+    rows = [
+        (epoch, quantity, 0.55, 0.45, 0.65)
+        for epoch in ("0", "all")
+        for quantity in ("frobenius_norm", "largest", "smallest")
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "quantity", "exponent", "low", "high"])
+
+
 def shrinkage_frame(epochs=(0, 5), sizes=(100, 1000, 10000)):
     return pd.DataFrame(
         [
@@ -141,6 +178,9 @@ def every_figure(epochs=(0, 5)):
         "boxplot": plots.boxplot(extremal_frame(epochs), 32, "largest"),
         "variance": plots.variance(variance_frame(epochs)),
         "theory_vs_empirical": plots.theory_vs_empirical(theory_frame(epochs)),
+        "distributions": plots.distributions(outlier_frame(epochs), "a title"),
+        "overlaps": plots.overlaps(outlier_frame(epochs)),
+        "noise": plots.noise(noise_frame(epochs), scaling_frame()),
         "shrinkage": plots.shrinkage(shrinkage_frame(epochs)),
         "true_hessian": plots.true_hessian(true_hessian_frame(epochs)),
         "learning_curves": plots.learning_curves(training_frame()),
@@ -350,3 +390,38 @@ def test_loss_and_accuracy_have_a_panel_each_with_both_splits():
 def test_a_table_without_rows_is_refused():
     with pytest.raises(ValueError, match="must have rows with end"):
         plots.shrinkage(shrinkage_frame().iloc[:0])
+
+
+def test_a_drawn_box_stands_beside_each_measured_one():
+    upper, *_ = plots.distributions(outlier_frame()).axes
+    medians = [
+        line.get_ydata()[0]
+        for line in upper.lines
+        if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
+    ]
+    assert {2.0, 1 + 28 / 32} <= set(np.round(medians, 6))
+    assert max(medians) < 99
+    assert set(upper.get_legend_handles_labels()[1]) == {
+        "measured",
+        "drawn beforehand",
+        "full data",
+    }
+
+
+def test_boxes_without_a_drawn_distribution_are_left_out():
+    frame = outlier_frame()
+    frame.loc[:, frame.columns.str.startswith("subspace_")] = np.nan
+    labels = plots.distributions(frame).axes[0].get_legend_handles_labels()[1]
+    assert "drawn beforehand" not in labels
+
+
+def test_the_noise_is_drawn_in_units_of_its_expected_edge():
+    left, middle, right = plots.noise(noise_frame(), scaling_frame()).axes
+    assert labelled(left, "largest").get_ydata().tolist() == [4.0, 4.0]
+    assert labelled(left, "smallest").get_ydata().tolist() == [1.5, 1.5]
+    assert [text.get_text() for text in middle.get_yticklabels()] == [
+        "Frobenius",
+        "Largest",
+        "Smallest",
+    ]
+    assert labelled(right, "semicircle").get_ydata().tolist() == [0.4, 0.4]

@@ -14,13 +14,24 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from truehessian import checkpoints, datasets, measurement, models, spectrum, subspace, tables
+from truehessian import (
+    checkpoints,
+    datasets,
+    measurement,
+    models,
+    noise_tables,
+    sampling_tables,
+    spectrum,
+    subspace,
+    tables,
+)
 from truehessian import config as configuration
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"name": "mlp", "hidden": [6], "num_classes": 10, "input_shape": [1, 8, 8]}
 EPOCHS = [0, 2]
 FORMATS = ["svg", "png"]
+OF_BATCHES = ["distributions", "overlaps", "noise"]
 PRODUCTS = {
     "chunk_size": 64,
     "precision": "float32",
@@ -59,7 +70,7 @@ def run():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("results") / "tiny"
-    names = ["checkpoints", "variance", "held_out", "tables", "figures"]
+    names = ["checkpoints", "variance", "held_out", "overlaps", "tables", "figures"]
     for name in [*names, *(f"spectra/{epoch}" for epoch in EPOCHS)]:
         (base / name).mkdir(parents=True)
     return base
@@ -114,6 +125,8 @@ def spectra(folder, dataset, trained, run):
             "measure_batch_spectra",
             checkpoint,
             dataset,
+            str(target / "full.vectors.safetensors"),
+            overlaps_out=str(folder / f"overlaps/{epoch}.csv"),
             batch_out=[str(target / f"batch-{size}.npz") for size in (16, 32)],
             noise_out=[str(target / f"noise-{size}.npz") for size in (16, 32)],
             settings={**run["batch"], **PRODUCTS},
@@ -165,10 +178,21 @@ def tabulated(folder, spectra, directions, run):
         [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
         [str(folder / f"variance/{epoch}.subspace.npz") for epoch in EPOCHS],
         [str(folder / f"held_out/{epoch}.csv") for epoch in EPOCHS],
+        [str(spectra[epoch] / "full.npz") for epoch in EPOCHS],
+        [
+            str(spectra[epoch] / f"{kind}-{size}.npz")
+            for epoch in EPOCHS
+            for kind in ("batch", "noise")
+            for size in (16, 32)
+        ],
+        [str(folder / f"overlaps/{epoch}.csv") for epoch in EPOCHS],
+        outliers_out=table(folder, "outliers"),
         theory_out=table(folder, "theory_vs_empirical"),
+        noise_out=table(folder, "noise"),
+        scaling_out=table(folder, "noise_scaling"),
         true_hessian_out=table(folder, "true_hessian"),
         epochs=EPOCHS,
-        **run["theory"],
+        settings=run["theory"],
     )
     return {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
 
@@ -205,11 +229,22 @@ def drawn(folder, spectra, tabulated):
         [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
         table(folder, "theory_vs_empirical")[0],
         table(folder, "true_hessian")[0],
+        table(folder, "outliers")[0],
+        table(folder, "noise")[0],
+        table(folder, "noise_scaling")[0],
         variance_out=figure(folder, "variance"),
         theory_out=figure(folder, "theory_vs_empirical"),
         true_hessian_out=figure(folder, "true_hessian"),
+        **{f"{name}_out": figure(folder, name) for name in OF_BATCHES},
     )
-    others = ["shrinkage", "learning_curves", "variance", "theory_vs_empirical", "true_hessian"]
+    others = [
+        *OF_BATCHES,
+        "shrinkage",
+        "learning_curves",
+        "variance",
+        "theory_vs_empirical",
+        "true_hessian",
+    ]
     return stems + boxplots + others
 
 
@@ -279,6 +314,15 @@ def test_noise_is_measured_on_the_folds_of_the_batches(spectra):
     batch, noise = (spectrum.load(spectra[2] / f"{kind}-16.npz") for kind in ("batch", "noise"))
     assert batch.indices.shape == (3, 16)
     assert (noise.indices == batch.indices[:1]).all()
+
+
+def test_every_fold_has_overlaps_with_every_kept_vector(folder, spectra):
+    frame = pd.read_csv(folder / "overlaps/2.csv")
+    assert len(frame) == 2 * 3 * 2 * 4  # sizes, folds, ends, vectors
+    sums = frame.groupby(["batch_size", "fold", "end"])["squared_overlap"].sum()
+    assert sums.between(0, 1 + 1e-6).all()
+    means = frame[frame["direction"] == "top-1"].groupby("end")["squared_overlap"].mean()
+    assert means["largest"] > means["smallest"]
 
 
 def test_the_gauss_newton_matrix_has_no_negative_ritz_value(spectra):
@@ -351,7 +395,9 @@ def test_variances_stand_in_the_columns_of_the_contract(folder, directions):
     assert (frame["variance"] > 0).all()
     assert np.allclose(frame["element_variance"] * 460, frame["variance"])
     noise = subspace.load(folder / "variance/2.subspace.npz")
-    assert noise.projected.shape == (96 // 8, 4, 4)
+    assert noise.ritz_values.shape == (4,)
+    assert noise.projected.shape == (96 // 8, 14, 14)
+    assert noise.hessian.shape == noise.leak.shape == (14, 14)
 
 
 def test_held_out_quotients_stand_beside_the_training_values(folder, directions, spectra):
@@ -379,7 +425,10 @@ def test_held_out_quotients_are_those_of_an_independent_product(
     ("name", "columns"),
     [
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
-        ("theory_vs_empirical", tables.THEORY_COLUMNS),
+        ("theory_vs_empirical", sampling_tables.THEORY_COLUMNS),
+        ("outliers", sampling_tables.OUTLIER_COLUMNS),
+        ("noise", noise_tables.NOISE_COLUMNS),
+        ("noise_scaling", noise_tables.SCALING_COLUMNS),
         ("true_hessian", tables.TRUE_HESSIAN_COLUMNS),
         ("shrinkage", tables.SHRINKAGE_COLUMNS),
     ],
@@ -396,6 +445,8 @@ def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):
     # full, test, ggn, augmented, and for two sizes three batches and one noise
     assert len(frame) == 2 * 2 * (4 + 2 * (3 + 1))
     assert len(tabulated["theory_vs_empirical"]) == 2 * 2 * 2
+    assert len(tabulated["outliers"]) == 2 * 2 * 2 * 3  # half of six Lanczos steps
+    assert len(tabulated["noise"]) == 2 * 2
     assert set(tabulated["theory_vs_empirical"]["folds"]) == {3}
 
 

@@ -5,9 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from truehessian import prediction, tables, true_hessian
+from truehessian import tables, true_hessian
 from truehessian.spectrum import Spectrum
-from truehessian.subspace import SubspaceNoise
 
 NUM_EXAMPLES, NUM_PARAMETERS = 200, 50
 
@@ -58,15 +57,6 @@ def extremal():
     return tables.extremal_ritz_values([*spectra(3), *spectra(0)])
 
 
-@pytest.fixture
-def noise():
-    generator = np.random.default_rng(0)
-    projected = generator.standard_normal((40, 2, 2))
-    return SubspaceNoise(
-        np.array([4.0, -1.2]), projected + projected.swapaxes(1, 2), np.eye(2), 5, NUM_EXAMPLES
-    )
-
-
 def through_csv(frame):
     return pd.read_csv(io.StringIO(frame.to_csv(index=False)))
 
@@ -100,60 +90,7 @@ def test_there_is_one_sorted_row_per_spectrum_fold_and_end(extremal):
 def test_no_spectra_give_an_empty_table_with_all_columns():
     empty = tables.extremal_ritz_values([])
     assert empty.empty
-    assert list(tables.theory_vs_empirical(empty, variance()).columns) == list(
-        tables.THEORY_COLUMNS
-    )
     assert list(tables.shrinkage(empty).columns) == list(tables.SHRINKAGE_COLUMNS)
-
-
-def test_theory_meets_the_batches_of_the_training_hessian(extremal, noise):
-    frame = tables.theory_vs_empirical(
-        extremal, pd.concat([variance(0), variance(3)]), {0: noise}, seed=2
-    )
-    assert list(frame.columns) == [
-        "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error",
-        "batch_standard_deviation", "folds", "goe", "directional", "subspace",
-        "subspace_standard_deviation", "chosen", "weyl",
-    ]  # fmt: skip
-    assert frame[["epoch", "batch_size", "end"]].values.tolist() == [
-        [epoch, size, end]
-        for epoch in (0, 3)
-        for size in (10, 40)
-        for end in ("largest", "smallest")
-    ]
-    row = frame.iloc[1]  # epoch 0, batch size 10, smallest
-    factor = prediction.finite_population_factor(10, NUM_EXAMPLES)
-    assert row["full"] == -1.2
-    assert row["folds"] == 5
-    assert row["goe"] == prediction.goe(-1.2, factor, 2.0, "smallest")
-    assert row["directional"] == prediction.directional(-1.2, factor, 10.0, "smallest")
-    assert row["weyl"] == prediction.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
-    drawn = prediction.subspace(**noise._asdict(), batch_size=10, end="smallest", seed=2)
-    assert row["subspace"] == drawn.mean
-    assert row["subspace_standard_deviation"] == drawn.standard_deviation
-    values = extremal.query("epoch == 0 and batch_size == 10 and end == 'smallest'")
-    values = values.loc[values["operator"] == "hessian", "value"]
-    assert row["batch_mean"] == pytest.approx(values.mean())
-    assert row["batch_standard_deviation"] == pytest.approx(values.std())
-    assert row["batch_standard_error"] == pytest.approx(values.std() / math.sqrt(5))
-    assert row["chosen"] == "subspace"
-
-
-def test_predictions_without_their_measurements_are_missing(extremal, noise):
-    frame = tables.theory_vs_empirical(extremal, variance(0), {0: noise._replace(group_size=4)})
-    at_start = frame[frame["epoch"] == 0].set_index(["batch_size", "end"])
-    assert math.isnan(at_start.loc[(10, "largest"), "subspace"])
-    assert at_start.loc[(10, "largest"), "chosen"] == "directional"
-    assert at_start.loc[(40, "largest"), "chosen"] == "subspace"
-    later = frame[frame["epoch"] == 3]
-    assert later[["goe", "directional", "subspace", "weyl"]].isna().all(axis=None)
-    assert later["batch_mean"].notna().all()
-
-
-def test_batches_without_the_full_hessian_are_refused(extremal):
-    batches = extremal[extremal["batch_size"].notna()]
-    with pytest.raises(ValueError, match="epoch 0; measure its full spectrum"):
-        tables.theory_vs_empirical(batches, variance())
 
 
 def test_shrinkage_follows_the_training_hessian_over_all_sample_sizes(extremal):
@@ -224,9 +161,8 @@ def test_eigenvalue_inside_the_noise_is_left_missing(extremal, held_out):
     assert frame[["inverted_goe", "inverted_directional"]].isna().all(axis=None)
 
 
-def test_tables_read_back_from_csv_give_the_same_results(extremal, noise, held_out):
+def test_tables_read_back_from_csv_give_the_same_results(extremal, held_out):
     for build in (
-        lambda table: tables.theory_vs_empirical(table, variance(), {0: noise}),
         tables.shrinkage,
         lambda table: tables.true_hessian(table, variance(), through_csv(held_out)),
     ):

@@ -12,7 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from truehessian import checkpoints, datasets, devices, lanczos, placement, spectrum, tensorfile
+from truehessian import (
+    checkpoints,
+    datasets,
+    devices,
+    lanczos,
+    overlaps,
+    placement,
+    spectrum,
+    tensorfile,
+)
 from truehessian.datasets import Dataset
 from truehessian.examples import Examples
 from truehessian.lanczos import Tridiagonalisation
@@ -83,12 +92,20 @@ class Source(NamedTuple):
         """Tridiagonalise an operator with bases where they may lie; see `measure`."""
         return measure(operator, basis_memory=self.basis_memory, **how)
 
-    def spectrum(self, operator: Operator, *, state: Path, **how: Any) -> Spectrum:
-        """Measure a spectrum, or take the one that a killed run has left beside its `state`."""
+    def spectrum(
+        self, operator: Operator, *, state: Path, onto: Tensor | None = None, **how: Any
+    ) -> Spectrum:
+        """Measure a spectrum, or take the one that a killed run has left beside its `state`.
+
+        With directions `onto`, shape (K, P), its metadata hold the `squared_overlaps` of the
+        extreme Ritz vectors with them; see `overlaps.of_extremes`.
+        """
         finished = state.with_suffix(".npz")
         with contextlib.suppress(FileNotFoundError, ValueError):
             return spectrum.load(finished)
-        measured, _ = self.measure(operator, state=state, **how)
+        measured, runs = self.measure(operator, state=state, **how)
+        if onto is not None:
+            measured.metadata["squared_overlaps"] = overlaps.of_extremes(runs[0], onto)
         draft = finished.with_name(f".{finished.name}")
         try:
             finished.parent.mkdir(parents=True, exist_ok=True)

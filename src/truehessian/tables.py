@@ -1,4 +1,4 @@
-"""Tables: measured and predicted extremal eigenvalues side by side, one DataFrame each.
+"""Tables: extremal eigenvalues and what they tell of the true Hessian, one DataFrame each.
 
 Column names and their order are a contract with figures, checks and users. Missing values are
 NaN (or NA in integer columns). Every function accepts tables read back from CSV.
@@ -7,23 +7,18 @@ NaN (or NA in integer columns). Every function accepts tables read back from CSV
 import math
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from truehessian import prediction, spectrum
+from truehessian import spectrum
 from truehessian import true_hessian as estimates
+from truehessian.sampling_tables import isotropic_variance, variance_along
 from truehessian.spectrum import ENDS, Spectrum
-from truehessian.subspace import SubspaceNoise
 
 EXTREMAL_KEYS = (
     "epoch", "operator", "split", "num_examples", "batch_size", "factor", "fold", "end",
-)  # fmt: skip
-THEORY_COLUMNS = (
-    "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error",
-    "batch_standard_deviation", "folds", "goe", "directional", "subspace",
-    "subspace_standard_deviation", "chosen", "weyl",
 )  # fmt: skip
 SHRINKAGE_COLUMNS = (
     "epoch", "end", "num_examples", "value", "inherent_limit", "inherent_low", "inherent_high",
@@ -34,8 +29,6 @@ TRUE_HESSIAN_COLUMNS = (
     "epoch", "end", "rank", "empirical", "inverted_goe", "inverted_directional", "held_out",
     "held_out_standard_error", "z", "bracket_low", "bracket_high", "verdict",
 )  # fmt: skip
-
-_SIDE = {"largest": "top", "smallest": "bottom"}
 
 
 def read_epochs(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -83,107 +76,6 @@ def extremal_ritz_values(spectra: Iterable[Spectrum]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[*EXTREMAL_KEYS, "value", "residual", "steps"])
     frame = frame.astype(dict.fromkeys(("batch_size", "factor", "fold"), "Int64"))
     return frame.sort_values(list(EXTREMAL_KEYS), na_position="first", ignore_index=True)
-
-
-def theory_vs_empirical(
-    extremal: pd.DataFrame,
-    variance: pd.DataFrame,
-    subspaces: Mapping[int, SubspaceNoise] | None = None,
-    *,
-    draws: int = 400,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Confront the predicted extremal eigenvalues of batches with the measured ones.
-
-    Parameters
-    ----------
-    extremal
-        From `extremal_ritz_values`; rows of the training Hessian are used.
-    variance
-        Columns epoch, direction ("random-1", "top-1", "bottom-1", ...), variance (V of a unit
-        vector), num_parameters and more; P σ² is the mean over the random directions.
-        Predictions that need what is missing are NaN.
-    subspaces
-        By epoch; without one the subspace prediction is NaN.
-    draws, seed
-        Of the subspace prediction.
-
-    Returns
-    -------
-    DataFrame
-        One row per epoch, batch size and end, with the columns of `THEORY_COLUMNS`. `chosen`
-        names the prediction that `prediction.choose` trusts.
-
-    Raises
-    ------
-    ValueError
-        A batch was measured at an epoch at which the full Hessian was not.
-    """
-    hessian = _training_hessian(extremal)
-    full = hessian[hessian["batch_size"].isna() & hessian["factor"].isna()]
-    batches = hessian[hessian["batch_size"].notna()]
-    rows = []
-    for key, group in batches.groupby(["epoch", "batch_size", "end"]):
-        epoch, batch_size, end = cast(tuple[int, int, str], key)
-        whole = _full_row(full, epoch, end)
-        eigenvalue = float(whole["value"])
-        factor = prediction.finite_population_factor(int(batch_size), int(whole["num_examples"]))
-        noise = None if subspaces is None else subspaces.get(int(epoch))
-        drawn = _subspace_columns(noise, int(batch_size), end, draws, seed)
-        num_vectors = 0 if noise is None or math.isnan(drawn["subspace"]) else len(noise.leak)
-        at_epoch = variance[variance["epoch"] == epoch]
-        rows.append(
-            {"epoch": int(epoch), "batch_size": int(batch_size), "end": end, "full": eigenvalue}
-            | _batch_columns(group["value"])
-            | drawn
-            | _formula_columns(eigenvalue, factor, at_epoch, end, num_vectors)
-        )
-    return pd.DataFrame(rows, columns=list(THEORY_COLUMNS))
-
-
-def _full_row(full: pd.DataFrame, epoch: int, end: str) -> pd.Series:
-    rows = full[(full["epoch"] == epoch) & (full["end"] == end)]
-    if rows.empty:
-        raise ValueError(
-            "extremal must hold the full training Hessian of every epoch with batches, got none "
-            f"for epoch {epoch}; measure its full spectrum"
-        )
-    return rows.iloc[0]
-
-
-def _batch_columns(values: pd.Series) -> dict[str, float]:
-    deviation = float(values.std(ddof=1))
-    return {
-        "batch_mean": float(values.mean()),
-        "batch_standard_error": deviation / math.sqrt(len(values)),
-        "batch_standard_deviation": deviation,
-        "folds": len(values),
-    }
-
-
-def _subspace_columns(
-    noise: SubspaceNoise | None, batch_size: int, end: str, draws: int, seed: int
-) -> dict[str, float]:
-    if noise is None:
-        return {"subspace": math.nan, "subspace_standard_deviation": math.nan}
-    drawn = prediction.subspace(
-        **noise._asdict(), batch_size=batch_size, end=end, draws=draws, seed=seed
-    )
-    return {"subspace": drawn.mean, "subspace_standard_deviation": drawn.standard_deviation}
-
-
-def _formula_columns(
-    eigenvalue: float, factor: float, variance: pd.DataFrame, end: str, num_vectors: int
-) -> dict[str, Any]:
-    isotropic = _isotropic_variance(variance)
-    along = _variance_along(variance, end, 1)
-    num_parameters = 1 if variance.empty else int(variance["num_parameters"].iloc[0])
-    return {
-        "goe": float(prediction.goe(eigenvalue, factor, isotropic, end)),
-        "directional": float(prediction.directional(eigenvalue, factor, along, end)),
-        "chosen": prediction.choose(eigenvalue, factor, along, num_vectors=num_vectors, end=end),
-        "weyl": float(prediction.weyl(eigenvalue, factor, num_parameters, isotropic, end)),
-    }
 
 
 def shrinkage(extremal: pd.DataFrame) -> pd.DataFrame:
@@ -241,7 +133,8 @@ def true_hessian(
         From `extremal_ritz_values`; its full training Hessians supply rank 1 where `held_out`
         has no row.
     variance
-        As for `theory_vs_empirical`; "top-2" is the direction of the second largest Ritz value.
+        As for `sampling_tables.outliers`; "top-2" is the direction of the second largest Ritz
+        value.
     held_out
         Columns epoch, end, rank (from 1), empirical, held_out, held_out_standard_error,
         bracket_low, bracket_high (NaN beyond rank 1).
@@ -270,11 +163,11 @@ def true_hessian(
 
 def _estimates(row: Mapping[Hashable, Any], variance: pd.DataFrame) -> dict[str, Any]:
     num_examples = 1 if variance.empty else int(variance["num_examples"].iloc[0])
-    along = _variance_along(variance, row["end"], int(row["rank"]))
+    along = variance_along(variance, row["end"], int(row["rank"])).value
     z, verdict = estimates.held_out_verdict(
         row.get("held_out", math.nan), row.get("held_out_standard_error", math.nan), row["end"]
     )
-    isotropic = _isotropic_variance(variance)
+    isotropic = isotropic_variance(variance).value
     return {
         "inverted_goe": float(estimates.invert(row["empirical"], isotropic, num_examples)),
         "inverted_directional": float(estimates.invert(row["empirical"], along, num_examples)),
@@ -285,16 +178,6 @@ def _estimates(row: Mapping[Hashable, Any], variance: pd.DataFrame) -> dict[str,
 
 def _training_hessian(extremal: pd.DataFrame) -> pd.DataFrame:
     return extremal[(extremal["operator"] == "hessian") & (extremal["split"] == "train")]
-
-
-def _isotropic_variance(variance: pd.DataFrame) -> float:
-    random = variance["direction"].str.startswith("random-")
-    return float(variance.loc[random, "variance"].mean())
-
-
-def _variance_along(variance: pd.DataFrame, end: str, rank: int) -> float:
-    along = variance.loc[variance["direction"] == f"{_SIDE[end]}-{rank}", "variance"]
-    return math.nan if along.empty else float(along.iloc[0])
 
 
 def write(

@@ -49,6 +49,7 @@ WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
 FORMATS = ["pdf", "svg", "png"]
+OF_BATCHES = ["theory_vs_empirical", "distributions", "overlaps", "noise"]
 
 # Settings of products with curvature matrices, given once and used by all stages that make them.
 PRODUCTS = [
@@ -167,6 +168,11 @@ def figure(name):
     return [f"results/{{run}}/figures/{name}.{suffix}" for suffix in FORMATS]
 
 
+def figures_of_batches(name, run):
+    """The files of a figure of a run that has batches, else none."""
+    return expand(figure(name), run=run) if batch_sizes(run) else []
+
+
 def kinds(run):
     """Kinds of spectra that are drawn as stem plots."""
     names = ["full"] + [f"batch-{size}" for size in batch_sizes(run)]
@@ -189,15 +195,14 @@ def figures_of(run):
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
     predictions = run in WITH_VARIANCE and run in WITH_BATCHES
-    return names + (["theory_vs_empirical"] if predictions else [])
+    return names + (OF_BATCHES if predictions else [])
 
 
 def tables_of(run):
     """Names of all tables of a run."""
     names = ["extremal_ritz_values", "shrinkage"]
-    return names + (
-        ["theory_vs_empirical", "true_hessian"] if run in WITH_VARIANCE else []
-    )
+    theory = ["outliers", "theory_vs_empirical", "noise", "noise_scaling", "true_hessian"]
+    return names + (theory if run in WITH_VARIANCE else [])
 
 
 def files_of(run):

@@ -94,14 +94,16 @@ for run in WITH_VARIANCE:
             variance=per_epoch("results/{run}/variance/{epoch}.csv", run),
             theory=f"results/{run}/tables/theory_vs_empirical.csv",
             true_hessian=f"results/{run}/tables/true_hessian.csv",
+            outliers=f"results/{run}/tables/outliers.csv",
+            noise=f"results/{run}/tables/noise.csv",
+            scaling=f"results/{run}/tables/noise_scaling.csv",
         output:
             variance=expand(figure("variance"), run=run),
             true_hessian=expand(figure("true_hessian"), run=run),
-            theory=(
-                expand(figure("theory_vs_empirical"), run=run)
-                if batch_sizes(run)
-                else []
-            ),
+            theory=figures_of_batches("theory_vs_empirical", run),
+            distributions=figures_of_batches("distributions", run),
+            overlaps=figures_of_batches("overlaps", run),
+            noise=figures_of_batches("noise", run),
         log:
             f"results/{run}/logs/plot_theory.log",
         conda:

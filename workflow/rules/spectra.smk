@@ -40,7 +40,9 @@ for run in WITH_BATCHES:
         input:
             checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
             dataset=f"results/{run}/dataset.safetensors",
+            vectors=f"results/{run}/spectra/{{epoch}}/full.vectors.safetensors",
         output:
+            overlaps=f"results/{run}/overlaps/{{epoch}}.csv",
             batch=expand(
                 f"results/{run}/spectra/{{epoch}}/batch-{{size}}.npz",
                 size=batch_sizes(run),

@@ -31,8 +31,25 @@ rule tabulate_predictions:
         held_out=lambda wildcards: per_epoch(
             "results/{run}/held_out/{epoch}.csv", wildcards.run
         ),
+        full=lambda wildcards: per_epoch(
+            "results/{run}/spectra/{epoch}/full.npz", wildcards.run
+        ),
+        batches=lambda wildcards: per_epoch(
+            "results/{run}/spectra/{epoch}/{kind}-{size}.npz",
+            wildcards.run,
+            kind=["batch", "noise"],
+            size=batch_sizes(wildcards.run),
+        ),
+        overlaps=lambda wildcards: (
+            per_epoch("results/{run}/overlaps/{epoch}.csv", wildcards.run)
+            if batch_sizes(wildcards.run)
+            else []
+        ),
     output:
+        outliers=table("outliers"),
         theory=table("theory_vs_empirical"),
+        noise=table("noise"),
+        scaling=table("noise_scaling"),
         true_hessian=table("true_hessian"),
     log:
         "results/{run}/logs/tabulate_predictions.log",
@@ -45,8 +62,7 @@ rule tabulate_predictions:
         runtime=10,
     params:
         epochs=lambda wildcards: RUNS[wildcards.run]["epochs"],
-        draws=lambda wildcards: RUNS[wildcards.run]["theory"]["draws"],
-        seed=lambda wildcards: RUNS[wildcards.run]["theory"]["seed"],
+        settings=settings("theory"),
         code=code("tabulate_predictions"),
     script:
         "../../scripts/tabulate_predictions.py"

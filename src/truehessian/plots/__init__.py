@@ -6,13 +6,17 @@ printed size, and no figure touches the global state of pyplot.
 
 from truehessian.plots.curvature import shrinkage, true_hessian
 from truehessian.plots.prediction import theory_vs_empirical, variance
+from truehessian.plots.sampling import distributions, noise, overlaps
 from truehessian.plots.spectra import boxplot, stem
 from truehessian.plots.style import save
 from truehessian.plots.training import learning_curves
 
 __all__ = [
     "boxplot",
+    "distributions",
     "learning_curves",
+    "noise",
+    "overlaps",
     "save",
     "shrinkage",
     "stem",

@@ -31,11 +31,23 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("extremal_ritz_values",),
     ),
     ("variance", "Hessian variance", ("variance",), ("variance",)),
-    ("theory", "Theory against measurement", ("theory_vs_empirical",), ("theory_vs_empirical",)),
+    (
+        "theory",
+        "Theory against measurement",
+        ("theory_vs_empirical", "distributions", "overlaps", "noise"),
+        ("theory_vs_empirical", "outliers", "noise", "noise_scaling"),
+    ),
     ("truth", "True Hessian", ("true_hessian",), ("true_hessian",)),
     ("shrinkage", "Dependence on the sample size", ("shrinkage",), ("shrinkage",)),
 )
-_OPTIONAL = {"stem-augmented", "stem-noise", "stem-ggn"}  # nobody misses them
+_OPTIONAL = {
+    "stem-augmented",
+    "stem-noise",
+    "stem-ggn",
+    "distributions",
+    "overlaps",
+    "noise",
+}  # nobody misses them
 _ENDS = {"boxplot-largest": 0, "boxplot-smallest": 1}
 
 

@@ -1,0 +1,163 @@
+"""Every outlier of the batches beside its predictions."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from truehessian import prediction, sampling_tables
+from truehessian.spectrum import Spectrum
+from truehessian.subspace import SubspaceNoise
+
+NUM_EXAMPLES, NUM_PARAMETERS = 200, 50
+
+
+def make_spectrum(ritz_values, **metadata):
+    """Ritz values of shape (probes, m), or (folds, probes, m); residuals are a tenth of them."""
+    values = np.sort(np.array(ritz_values, dtype=float))
+    common = {"operator": "hessian", "split": "train", "epoch": 0, "num_examples": NUM_EXAMPLES}
+    return Spectrum(
+        values,
+        np.full_like(values, 1 / values.shape[-1]),
+        np.abs(values) / 10,
+        np.zeros_like(values),
+        np.zeros_like(values[..., 1:]),
+        common | {"batch_size": None, "factor": None} | metadata,
+    )
+
+
+def spectra(epoch=0):
+    generator = np.random.default_rng(epoch)
+    yield make_spectrum([[-1.0, -0.5, 0.2, 4.0], [-1.2, -0.4, 0.1, 3.9]], epoch=epoch)
+    for batch_size in (40, 10):
+        scatter = generator.standard_normal((5, 1, 4)) / batch_size
+        folds = np.array([-1.2 - 4 / batch_size, -0.5, 1, 4 + 30 / batch_size]) + scatter
+        yield make_spectrum(folds, epoch=epoch, num_examples=batch_size, batch_size=batch_size)
+    yield make_spectrum([[-1.1, 0.1, 3.8]], epoch=epoch, num_examples=2000, factor=10)
+    yield make_spectrum([[-9.0, 0.1, 9.0]], epoch=epoch, split="test", num_examples=77)
+    yield make_spectrum([[[-9.0, 9.0]]] * 2, epoch=epoch, operator="noise", batch_size=10)
+
+
+def variance(epoch=0):
+    names = ["random-1", "random-2", "top-1", "top-2", "bottom-1", "bottom-2"]
+    frame = pd.DataFrame({"direction": names, "variance": [1.0, 3.0, 60.0, 30.0, 10.0, 9.0]})
+    frame["standard_error"] = 0.1 * frame["variance"]
+    return frame.assign(
+        epoch=epoch, group_size=5, num_examples=NUM_EXAMPLES, num_parameters=NUM_PARAMETERS
+    )
+
+
+@pytest.fixture
+def noise():
+    projected = np.random.default_rng(0).standard_normal((40, 2, 2))
+    return SubspaceNoise(
+        np.array([4.0, -1.2]), projected + projected.swapaxes(1, 2), np.eye(2), 5, NUM_EXAMPLES
+    )
+
+
+def overlaps():
+    return pd.DataFrame(
+        {
+            "epoch": 0,
+            "batch_size": 10,
+            "fold": [0, 1, 0, 1],
+            "end": ["largest", "largest", "smallest", "smallest"],
+            "direction": ["top-1", "top-1", "bottom-2", "bottom-2"],
+            "squared_overlap": [0.8, 0.6, 0.1, 0.3],
+        }
+    )
+
+
+def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
+    frame = sampling_tables.outliers(
+        [*spectra(3), *spectra(0)],
+        pd.concat([variance(0), variance(3)]),
+        {0: noise},
+        overlaps(),
+        ranks=2,
+        seed=2,
+        resamples=5,
+    )
+    assert list(frame.columns) == list(sampling_tables.OUTLIER_COLUMNS)
+    assert frame[["epoch", "batch_size", "end", "rank"]].values.tolist() == [
+        [epoch, size, end, rank]
+        for epoch in (0, 3)
+        for size in (10, 40)
+        for end in ("largest", "smallest")
+        for rank in (1, 2)
+    ]
+    row = frame.iloc[2]  # epoch 0, batch size 10, smallest, rank 1
+    factor = prediction.finite_population_factor(10, NUM_EXAMPLES)
+    assert (row["full"], row["folds"]) == (-1.2, 5)
+    assert row["goe"] == prediction.goe(-1.2, factor, 2.0, "smallest")
+    assert row["directional"] == prediction.directional(-1.2, factor, 10.0, "smallest")
+    assert row["weyl"] == prediction.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
+    assert row["directional_low"] == prediction.directional(-1.2, factor, 11.96, "smallest")
+    assert row["directional_high"] == prediction.directional(-1.2, factor, 8.04, "smallest")
+    drawn = prediction.subspace(
+        **noise._asdict(), batch_size=10, end="smallest", seed=2, ranks=2, resamples=5
+    )
+    assert row["subspace"] == pytest.approx(drawn.mean)
+    half = 1.96 * drawn.standard_errors[0]
+    assert row["subspace_high"] - row["subspace_low"] == pytest.approx(2 * half)
+    assert row["subspace_q50"] == pytest.approx(np.median(drawn.draws))
+    assert row["chosen_value"] == row[row["chosen"]]
+    assert row["overlap_subspace"] == pytest.approx(drawn.overlaps[:, 1].mean())
+    assert row["overlap_directional"] == prediction.overlap(-1.2, factor, 10.0, "smallest")
+    second = frame.iloc[1]
+    assert second["full"] == 0.2  # of the probe in which this rank lies farthest out
+    assert second["directional"] == prediction.directional(0.2, factor, 30.0, "largest")
+    assert math.isnan(second["overlap_directional"])
+    assert frame["overlap"].dropna().tolist() == pytest.approx([0.7, 0.2])
+    assert frame["overlap"].dropna().index.tolist() == [0, 3]
+
+
+def test_measured_columns_are_those_of_the_folds(noise):
+    frame = sampling_tables.outliers(spectra(), variance(), {0: noise})
+    stack = next(m for m in spectra() if m.metadata["batch_size"] == 10)
+    values = stack.ritz_values[:, 0, -1]
+    row = frame.iloc[0]
+    assert row["batch_mean"] == pytest.approx(values.mean())
+    assert row["batch_standard_deviation"] == pytest.approx(values.std(ddof=1))
+    assert row["batch_standard_error"] == pytest.approx(values.std(ddof=1) / math.sqrt(5))
+    assert row["batch_q50"] == pytest.approx(np.median(values))
+    assert row["batch_residual"] == pytest.approx(np.abs(values).mean() / 10)
+
+
+def test_the_extremes_keep_the_columns_of_the_contract(noise):
+    outliers = sampling_tables.outliers(spectra(), variance(), {0: noise}, ranks=2)
+    frame = sampling_tables.theory_vs_empirical(outliers)
+    assert list(frame.columns)[:14] == [
+        "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error",
+        "batch_standard_deviation", "folds", "goe", "directional", "subspace",
+        "subspace_standard_deviation", "chosen", "weyl",
+    ]  # fmt: skip
+    assert len(frame) == 2 * 2
+    empty = sampling_tables.outliers([], variance())
+    assert list(sampling_tables.theory_vs_empirical(empty).columns) == list(frame.columns)
+
+
+def test_predictions_without_their_measurements_are_missing(noise):
+    frame = sampling_tables.outliers(
+        [*spectra(0), *spectra(3)], variance(0), {0: noise._replace(group_size=4)}
+    )
+    at_start = frame[frame["epoch"] == 0].set_index(["batch_size", "end"])
+    assert math.isnan(at_start.loc[(10, "largest"), "subspace"])
+    assert at_start.loc[(10, "largest"), "chosen"] == "directional"
+    assert at_start.loc[(40, "largest"), "chosen"] == "subspace"
+    later = frame[frame["epoch"] == 3]
+    assert later[["goe", "directional", "subspace", "weyl"]].isna().all(axis=None)
+    assert later["batch_mean"].notna().all()
+
+
+def test_batches_without_the_full_hessian_are_refused():
+    batches = [m for m in spectra() if m.metadata["batch_size"]]
+    with pytest.raises(ValueError, match="epoch 0; measure its full spectrum"):
+        sampling_tables.outliers(batches, variance())
+
+
+def test_intervals_of_the_isotropic_variance_come_from_the_random_directions():
+    measured = sampling_tables.isotropic_variance(variance())
+    assert (measured.value, measured.standard_error) == pytest.approx((2.0, 1.0))
+    assert sampling_tables.Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))
