@@ -339,6 +339,8 @@ def test_subspace_is_trusted_unless_noise_buries_the_smallest_eigenvalue():
 
     assert choose(-1.183, 1.09, "smallest") == "subspace"  # overshot by the directional formula
     assert choose(-0.004, 0.0014, "smallest") == "directional"  # buried
+    leaky = {"num_vectors": 10, "end": "smallest", "num_leaks": 10}
+    assert prediction.choose(-0.004, 0.5, 0.0028, **leaky) == "subspace"
     assert choose(0.1, 5.0, "largest") == "subspace"
     assert choose(3.0, 1.0, "largest", num_vectors=0) == "directional"
     assert choose(3.0, math.nan, "largest") == "subspace"

@@ -178,15 +178,22 @@ def overlap(eigenvalue: ArrayLike, factor: ArrayLike, variance: ArrayLike, end: 
 
 
 def choose(
-    eigenvalue: float, factor: float, directional_variance: float, *, num_vectors: int, end: str
+    eigenvalue: float,
+    factor: float,
+    directional_variance: float,
+    *,
+    num_vectors: int,
+    end: str,
+    num_leaks: int = 0,
 ) -> str:
     """Say beforehand which prediction to trust.
 
     The subspace prediction knows batches in which a few examples carry the noise, and so holds
     where the directional one overshoots. It fails where the batch's extreme direction lies
-    outside the span. That happens at the smallest end when the noise along the eigenvector
-    exceeds the eigenvalue, f V > l²: below the transition the batch's extreme vector has no
-    overlap left with it. At the largest end the noise lives in the leading vectors themselves.
+    outside the span. With Ritz vectors alone that happens at the smallest end when the noise
+    along the eigenvector exceeds the eigenvalue, f V > l²: below the transition the batch's
+    extreme vector has no overlap left with it. At the largest end the noise lives in the leading
+    vectors themselves, and directions that the noise turns the Ritz vectors to mend either end.
 
     Parameters
     ----------
@@ -197,9 +204,12 @@ def choose(
     directional_variance
         V(u) along the eigenvector of `eigenvalue`; NaN if not measured.
     num_vectors
-        k, the number of vectors of the subspace prediction; 0 if there is none for this batch.
+        k, the number of Ritz vectors of the subspace prediction; 0 if there is none for this
+        batch.
     end
         Which end of the spectrum `eigenvalue` is.
+    num_leaks
+        How many directions beside the Ritz vectors the span holds.
 
     Returns
     -------
@@ -215,4 +225,5 @@ def choose(
     if math.isnan(directional_variance):
         return "subspace" if num_vectors else "goe"
     above_transition = factor * directional_variance <= eigenvalue**2
-    return "subspace" if num_vectors and (upper or above_transition) else "directional"
+    inside = upper or above_transition or num_leaks > 0
+    return "subspace" if num_vectors and inside else "directional"

@@ -217,8 +217,11 @@ def _predicted(
         found[f"{name}_low"], found[f"{name}_high"] = sorted(map(float, bounds[1:]))
     found["weyl"] = float(prediction.weyl(full, factor, num_parameters, isotropic.value, end))
     num_vectors = 0 if noise is None or drawn is None else len(noise.ritz_values)
+    num_leaks = 0 if noise is None else len(noise.leak) - len(noise.ritz_values)
     found |= _from_draws(drawn, rank)
-    name = prediction.choose(full, factor, along.value, num_vectors=num_vectors, end=end)
+    name = prediction.choose(
+        full, factor, along.value, num_vectors=num_vectors, end=end, num_leaks=num_leaks
+    )
     found |= {"chosen": name, "chosen_value": found[name]}
     return found | {f"chosen_{side}": found[f"{name}_{side}"] for side in ("low", "high")}
 
