@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from truehessian.report.wording import count, listing, number, percent, times, with_error
+from truehessian.shrinkage import CONFIDENCE
 from truehessian.spectrum import ENDS
-from truehessian.true_hessian import CONFIDENCE, SIGNIFICANCE
+from truehessian.true_hessian import SIGNIFICANCE
 
 PREDICTIONS = {"goe": "GOE", "directional": "directional", "subspace": "subspace"}
 _NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
