@@ -35,10 +35,8 @@ def main(
     subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed)
-    folds = [
-        source.operator(operators.Hessian, part)
-        for part in measurement.disjoint_parts(test, settings["held_out_folds"])
-    ]
+    parts = measurement.disjoint_parts(test, settings["held_out_folds"])
+    folds = [source.operator(operators.Hessian, part) for part in parts]
     steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
         source.measure(
@@ -49,7 +47,8 @@ def main(
     quotients = variance.along_directions(
         source.operator(operators.Hessian, test, chunk_size=group_size), ritz
     )
-    frame = held_out.table(names, values, quotients, held_out.brackets(folds, runs))
+    grouped = [source.operator(operators.Hessian, part, chunk_size=group_size) for part in parts]
+    frame = held_out.table(names, values, quotients, held_out.brackets(grouped, runs))
     frame.to_csv(held_out_out, index=False)
 
 

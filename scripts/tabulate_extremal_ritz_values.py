@@ -1,15 +1,22 @@
 """Rule tabulate_extremal_ritz_values: all spectra of a run in, two tables out."""
 
-from truehessian import spectrum, stage, tables
+from truehessian import estimate_tables, spectrum, stage, tables
 
 
-def main(spectra: list[str], *, extremal_out: list[str], shrinkage_out: list[str]) -> None:
-    extremal = tables.extremal_ritz_values(spectrum.load(path) for path in spectra)
+def main(
+    spectra: list[str],
+    subsamples: list[str],
+    *,
+    extremal_out: list[str],
+    shrinkage_out: list[str],
+) -> None:
+    extremal = tables.extremal_ritz_values(map(spectrum.load, spectra))
     csv, tex, md = extremal_out
     tables.write(extremal, csv, tex, md, caption="Extremal Ritz values")
+    parts = tables.extremal_ritz_values(map(spectrum.load, subsamples))
     csv, tex, md = shrinkage_out
     tables.write(
-        tables.shrinkage(extremal),
+        estimate_tables.shrinkage(extremal, parts),
         csv,
         tex,
         md,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from truehessian import noise_tables, sampling_tables, spectrum, stage, tables
+from truehessian import estimate_tables, noise_tables, sampling_tables, spectrum, stage, tables
 from truehessian import subspace as noises
 
 _CAPTIONS = {
@@ -42,7 +42,9 @@ def main(
     )
     noise = noise_tables.noise(spectra, variances)
     scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
-    estimates = tables.true_hessian(pd.read_csv(extremal), variances, tables.read_epochs(held_out))
+    estimates = estimate_tables.true_hessian(
+        pd.read_csv(extremal), variances, tables.read_epochs(held_out)
+    )
     theory = sampling_tables.theory_vs_empirical(outliers)
     frames = (outliers, theory, noise, scaling, estimates)
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)

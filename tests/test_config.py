@@ -181,6 +181,19 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             {"augmentation.factors": [{"factor": 2, "steps": 4}, {"factor": 2, "steps": 5}]},
             ["runs.tiny.augmentation.factors", "factor 2 twice"],
         ),
+        (
+            {"subsamples": {"parts": [97]}},
+            ["runs.tiny.subsamples.parts contains 97", "96 training examples"],
+        ),
+        ({"self_test": {"epochs": [1]}}, ["runs.tiny.self_test.epochs contains 1", "epochs"]),
+        (
+            {"self_test": {"folds": 4}},
+            ["runs.tiny.self_test.folds is 4", "smallest part has 12 examples"],
+        ),
+        (
+            {"self_test": {"folds": 2}, "spectrum.batchnorm": "train"},
+            ["runs.tiny.self_test", "eval", "self_test: null"],
+        ),
         ({"checkpoints": "weights/{epoch}.safetensors"}, ["training and checkpoints exclude"]),
     ],
 )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from cases import Dense
+from cases import Dense, Smooth, dense_hessian, examples, network
 
-from truehessian import held_out, lanczos
+from truehessian import held_out, lanczos, operators
 from truehessian.variance import DirectionalVariance
 
 
@@ -52,8 +52,10 @@ def test_brackets_equal_a_direct_computation(count):
 def test_the_bracket_of_identical_folds_is_the_eigenvalue():
     result = brackets([fold(0), fold(0)])
     values = torch.linalg.eigvalsh(fold(0))
-    assert result["largest"] == pytest.approx((values[-1].item(),) * 2, abs=1e-10)
-    assert result["smallest"] == pytest.approx((values[0].item(),) * 2, abs=1e-10)
+    assert result["largest"][:2] == pytest.approx((values[-1].item(),) * 2, abs=1e-10)
+    assert result["smallest"][:2] == pytest.approx((values[0].item(),) * 2, abs=1e-10)
+    assert result["largest"].folds == 2
+    assert np.isnan(result["largest"].deviation)  # a matrix knows nothing of its examples
 
 
 def test_on_average_brackets_hold_the_extremes_of_the_mean():
@@ -66,6 +68,17 @@ def test_on_average_brackets_hold_the_extremes_of_the_mean():
         )
         assert value - lows.mean() > 5 * lows.std() / np.sqrt(200)
         assert highs.mean() - value > 5 * highs.std() / np.sqrt(200)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_bracket_always_holds_the_extremes_of_the_mean_of_its_equal_folds(count):
+    """By convexity: so that it holds them confirms the arithmetic and nothing else."""
+    for seed in range(20):
+        matrices = [fold(100 * seed + number) for number in range(count)]
+        values = torch.linalg.eigvalsh(torch.stack(matrices).mean(0))
+        result = brackets(matrices)
+        assert result["largest"].low <= values[-1].item() <= result["largest"].high
+        assert result["smallest"].low <= values[0].item() <= result["smallest"].high
 
 
 def test_one_fold_makes_no_bracket():
@@ -86,7 +99,10 @@ def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
         group_size=4,
         num_examples=60,
     )
-    ends = {"largest": held_out.Bracket(1, 2), "smallest": held_out.Bracket(-4, -3)}
+    ends = {
+        "largest": held_out.Bracket(1, 2, 3, 0.5),
+        "smallest": held_out.Bracket(-4, -3, 3, 0.7),
+    }
     frame = held_out.table(names, np.array([9.0, 8.0, -7.0]), estimate, ends)
     assert list(frame.columns) == [
         "end",
@@ -97,6 +113,8 @@ def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
         "num_examples",
         "bracket_low",
         "bracket_high",
+        "bracket_folds",
+        "bracket_deviation",
     ]
     assert frame["end"].tolist() == ["largest", "largest", "smallest"]
     assert frame["rank"].tolist() == [1, 2, 1]
@@ -106,3 +124,30 @@ def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
     assert (frame["num_examples"] == 60).all()
     assert frame["bracket_low"].tolist() == pytest.approx([1, np.nan, -4], nan_ok=True)
     assert frame["bracket_high"].tolist() == pytest.approx([2, np.nan, -3], nan_ok=True)
+    assert frame["bracket_folds"].tolist() == [3, 0, 3]
+    assert frame["bracket_deviation"].tolist() == pytest.approx([0.5, np.nan, 0.7], nan_ok=True)
+
+
+def test_operators_with_chunks_show_how_much_single_examples_differ():
+    """Chunks of one example each: the deviation is that of the curvatures, the bracket the same."""
+    model, data = network(Smooth), examples(24)
+    parts = [tuple(tensor[part] for tensor in data) for part in (slice(12), slice(12, 24))]
+    single = [operators.Hessian(model, part, chunk_size=1, precision="float64") for part in parts]
+    runs = [
+        lanczos.tridiagonalise(fold.matvec, lanczos.probe_vector(fold.num_params, 0), 40)
+        for fold in single
+    ]
+    result = held_out.brackets(single, runs)
+    matrices = [dense_hessian(model, *part) for part in parts]
+    squares = []
+    for own, other in ((0, 1), (1, 0)):
+        vector = torch.linalg.eigh(matrices[own]).eigenvectors[:, -1]
+        curvatures = [
+            (vector @ dense_hessian(model, x[None], y[None]) @ vector).item()
+            for x, y in zip(*parts[other], strict=True)
+        ]
+        squares.append(np.var(curvatures, ddof=1))
+    assert result["largest"].deviation == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-6)
+    whole = [operators.Hessian(model, part, precision="float64") for part in parts]
+    plain = held_out.brackets(whole, runs)
+    assert result["smallest"][:2] == pytest.approx(plain["smallest"][:2], rel=1e-8)

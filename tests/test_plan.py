@@ -6,6 +6,7 @@ import yaml
 from truehessian import config, plan
 
 ROOT = Path(__file__).parents[1]
+OPTIONAL = ("batch", "augmentation", "subsamples", "self_test", "variance")
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
@@ -27,6 +28,8 @@ def run():
         "spectrum": {"steps": 10, "ggn_steps": 4, "probes": 2, "vectors": 3},
         "batch": {"sizes": [32, 16], "folds": 5, "steps": 6, "noise_folds": 2, "noise_steps": 3},
         "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
+        "subsamples": {"parts": [4, 2], "steps": 6},
+        "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
         "variance": {
             "random_directions": 2,
             "leak_vectors": 0,
@@ -51,6 +54,8 @@ def stages(run):
         ("batch-16", 5 * 6, 16),
         ("noise-32", 2 * 3, 32 + 100),
         ("augmented-4", 5, 4 * 100),
+        ("subsample-4", 4 * 6, 25),
+        ("self-test", 2 * 5 + (6 + 2) * (3 * 5 + 5), 100),
         ("variance", 2 + 2 * 3, 100),
     ],
 )
@@ -81,7 +86,7 @@ def test_digits_are_split_into_training_and_test_examples(run):
 
 
 def test_sections_that_are_null_have_no_stages(run):
-    run.update(batch=None, augmentation=None, variance=None)
+    run.update(dict.fromkeys(OPTIONAL))
     assert [stage.name for stage in plan.plan("small", run, 1000).stages] == ["full", "test", "ggn"]
 
 
@@ -110,7 +115,7 @@ def test_the_text_states_the_memory_of_a_basis_and_that_nothing_was_measured(run
 
 
 def test_the_text_estimates_the_time_from_a_measured_rate(run):
-    run.update(batch=None, augmentation=None, variance=None)
+    run.update(dict.fromkeys(OPTIONAL))
     item = plan.plan("small", run, 1000)
     work = sum(stage.work for stage in item.stages)
     text = plan.render([item], lambda path: "full" in path, {"small": work / 7200})

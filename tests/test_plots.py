@@ -165,6 +165,26 @@ def true_hessian_frame(epochs=(0, 5)):
     )
 
 
+def self_test_frame(epochs=(0, 5)):
+    return pd.DataFrame(
+        [
+            {
+                "epoch": epoch,
+                "num_examples": size,
+                "end": end,
+                "estimator": estimator,
+                "truth": sign * 2.0,
+                "bias": sign * share * 32 / size,
+                "bias_standard_error": 0.05,
+            }
+            for epoch in epochs
+            for size in (64, 128, 256)
+            for end, sign in (("largest", 1), ("smallest", -1))
+            for estimator, share in (("naive", 1.0), ("goe", 0.9), ("cross_validated", 0.1))
+        ]
+    )
+
+
 def training_frame(epochs=(0, 1, 2)):
     columns = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     return pd.DataFrame({"epoch": epochs} | {column: [0.5] * len(epochs) for column in columns})
@@ -183,6 +203,7 @@ def every_figure(epochs=(0, 5)):
         "noise": plots.noise(noise_frame(epochs), scaling_frame()),
         "shrinkage": plots.shrinkage(shrinkage_frame(epochs)),
         "true_hessian": plots.true_hessian(true_hessian_frame(epochs)),
+        "self_test": plots.self_test(self_test_frame(epochs)),
         "learning_curves": plots.learning_curves(training_frame()),
     }
 
@@ -369,6 +390,35 @@ def test_missing_estimates_are_left_out():
     axes = plots.true_hessian(frame).axes[0]
     assert axes.patches[:] == []
     assert "directional inverted" not in axes.get_legend_handles_labels()[1]
+
+
+def test_augmented_data_are_set_apart_from_the_laws_of_the_original_ones():
+    frame = shrinkage_frame(epochs=[5]).assign(data="original")
+    more = frame[frame["num_examples"] == 10000].assign(num_examples=50000, data="augmented")
+    laws = [column for column in frame if "inherent" in column or "vanish" in column]
+    axes = plots.shrinkage(pd.concat([frame, more.assign(**dict.fromkeys(laws, np.nan))])).axes[0]
+    solid, _, hollow = axes.get_lines()[:3]
+    assert solid.get_xdata().max() == 10000
+    assert list(hollow.get_xdata()) == [50000]
+    assert any(line.get_label() == "fit ℓ + a/T" for line in axes.get_lines())
+
+
+def test_the_test_split_and_the_corrected_estimate_are_drawn_where_they_are():
+    frame = true_hessian_frame().assign(
+        test=3.0, cross_validated=2.5, cross_validated_low=2.0, cross_validated_high=3.5
+    )
+    labels = plots.true_hessian(frame).axes[0].get_legend_handles_labels()[1]
+    assert {"test data", "cross-validated, 90 %"} <= set(labels)
+    labels = plots.true_hessian(true_hessian_frame()).axes[0].get_legend_handles_labels()[1]
+    assert not {"test data", "cross-validated, 90 %"} & set(labels)
+
+
+def test_a_bias_away_from_zero_is_drawn_above_zero_at_both_ends():
+    figure = plots.self_test(self_test_frame(epochs=[5]))
+    for axes in figure.axes:
+        naive = next(box for box in axes.containers if box.get_label() == "naive")
+        heights = naive.lines[0].get_ydata().astype(float)
+        np.testing.assert_allclose(heights, [0.25, 0.125, 0.0625])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import yaml
 from truehessian import (
     checkpoints,
     datasets,
+    estimate_tables,
     measurement,
     models,
     noise_tables,
@@ -70,7 +71,7 @@ def run():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("results") / "tiny"
-    names = ["checkpoints", "variance", "held_out", "overlaps", "tables", "figures"]
+    names = ["checkpoints", "variance", "held_out", "overlaps", "self_test", "tables", "figures"]
     for name in [*names, *(f"spectra/{epoch}" for epoch in EPOCHS)]:
         (base / name).mkdir(parents=True)
     return base
@@ -140,7 +141,33 @@ def spectra(folder, dataset, trained, run):
             settings={**run["augmentation"], **PRODUCTS},
             **common,
         )
+        call(
+            "measure_subsample_spectra",
+            checkpoint,
+            dataset,
+            spectra_out=[str(target / f"subsample-{parts}.npz") for parts in (2, 4)],
+            settings={**PRODUCTS, **run["subsamples"]},
+            **common,
+        )
     return folders
+
+
+@pytest.fixture(scope="module")
+def self_tested(folder, dataset, trained, run):
+    """The estimators' self-test of the last epoch, with its table and figure."""
+    path = str(folder / "self_test/2.csv")
+    settings = {**PRODUCTS, **run["self_test"]}
+    call(
+        "measure_self_test", trained[-1], dataset, self_test_out=path, settings=settings,
+        network=None,
+    )  # fmt: skip
+    call(
+        "tabulate_self_test",
+        [path],
+        table_out=table(folder, "self_test"),
+        figure_out=figure(folder, "self_test"),
+    )
+    return pd.read_csv(path)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +195,13 @@ def tabulated(folder, spectra, directions, run):
     """All tables by name."""
     call(
         "tabulate_extremal_ritz_values",
-        [str(path) for target in spectra.values() for path in sorted(target.glob("*.npz"))],
+        [
+            str(path)
+            for target in spectra.values()
+            for path in sorted(target.glob("*.npz"))
+            if "subsample" not in path.name
+        ],
+        [str(target / f"subsample-{n}.npz") for target in spectra.values() for n in (2, 4)],
         extremal_out=table(folder, "extremal_ritz_values"),
         shrinkage_out=table(folder, "shrinkage"),
     )
@@ -421,6 +454,20 @@ def test_held_out_quotients_are_those_of_an_independent_product(
     assert frame["held_out"].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+def test_parts_of_the_training_data_are_disjoint(spectra):
+    measured = spectrum.load(spectra[2] / "subsample-4.npz")
+    assert measured.indices.shape == (4, 24)
+    assert len(np.unique(measured.indices)) == 96
+    assert measured.metadata["num_examples"] == 24
+
+
+def test_the_self_test_knows_the_extremes_of_all_training_examples(self_tested, spectra):
+    full = spectrum.load(spectra[2] / "full.npz")
+    assert set(self_tested["num_examples"]) == {24, 48}
+    truth = self_tested.loc[self_tested["end"] == "largest", "truth"].unique()
+    assert truth == pytest.approx([spectrum.extremal(full, "largest")[0].item()], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
@@ -429,8 +476,8 @@ def test_held_out_quotients_are_those_of_an_independent_product(
         ("outliers", sampling_tables.OUTLIER_COLUMNS),
         ("noise", noise_tables.NOISE_COLUMNS),
         ("noise_scaling", noise_tables.SCALING_COLUMNS),
-        ("true_hessian", tables.TRUE_HESSIAN_COLUMNS),
-        ("shrinkage", tables.SHRINKAGE_COLUMNS),
+        ("true_hessian", estimate_tables.TRUE_HESSIAN_COLUMNS),
+        ("shrinkage", estimate_tables.SHRINKAGE_COLUMNS),
     ],
 )
 def test_tables_exist_in_three_forms_with_their_columns(folder, tabulated, name, columns):

@@ -59,12 +59,8 @@ def test_intervals_cover_the_truth_in_19_of_20_cases():
     generator = np.random.default_rng(1)
     errors, repeats = 3 / np.sqrt(SIZES), 2000
     noise = errors * generator.standard_normal((repeats, len(SIZES)))
-    inherent = [
-        shrinkage.fit_shrinkage(SIZES, 2 + 30 / SIZES + row, 10 * errors) for row in noise
-    ]
-    vanishing = [
-        shrinkage.fit_shrinkage(SIZES, -7 / np.sqrt(SIZES) + row, errors) for row in noise
-    ]
+    inherent = [shrinkage.fit_shrinkage(SIZES, 2 + 30 / SIZES + row, 10 * errors) for row in noise]
+    vanishing = [shrinkage.fit_shrinkage(SIZES, -7 / np.sqrt(SIZES) + row, errors) for row in noise]
     standard_error = math.sqrt(0.95 * 0.05 / repeats)
     covered = np.mean([fit.inherent_low < 2 < fit.inherent_high for fit in inherent])
     assert abs(covered - 0.95) < 4 * standard_error

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from truehessian import prediction, true_hessian
 
@@ -55,3 +56,134 @@ def test_without_a_standard_error_there_is_no_verdict(held_out, error):
 def test_unknown_end_is_refused():
     with pytest.raises(ValueError, match="bottom"):
         true_hessian.held_out_verdict(1.0, 1.0, "bottom")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "error", "low", "high", "end", "clause"),
+    [
+        (-0.5, 0.1, -0.8, -0.4, "smallest", "the bracket agrees"),
+        (-0.5, 0.1, -0.8, 0.2, "smallest", "the bracket leaves the sign open"),
+        (0.0, 0.1, -0.8, 0.2, "smallest", "the bracket agrees"),
+        (
+            0.0, 0.1, -0.8, -0.1, "smallest",
+            "the bracket shows negative curvature along other directions",
+        ),
+        (
+            0.5, 0.1, -0.8, -0.1, "smallest",
+            "the bracket shows negative curvature along other directions",
+        ),
+        (
+            -0.5, 0.1, 0.2, 0.4, "smallest",
+            "CONTRADICTION: the quotient lies 7.0 standard errors outside the bracket",
+        ),
+        (
+            9.0, 0.5, 5.0, 7.0, "largest",
+            "CONTRADICTION: the quotient lies 4.0 standard errors outside the bracket",
+        ),
+        (2.0, 0.5, 5.0, 7.0, "largest", "the bracket agrees"),
+        (2.0, 0.5, math.nan, 7.0, "largest", ""),
+        (math.nan, 0.5, 5.0, 7.0, "largest", "the bracket shows positive curvature"),
+    ],
+)  # fmt: skip
+def test_bracket_and_quotient_contradict_each_other_only_aloud(
+    held_out, error, low, high, end, clause
+):
+    assert true_hessian.bracket_verdict(held_out, error, low, high, end) == clause
+
+
+def test_a_bracket_and_a_verdict_of_opposite_signs_never_agree():
+    """Every combination on a grid: the clause agrees just where both tell the same of the sign."""
+    for end in ("largest", "smallest"):
+        for held_out in (-1.0, 0.0, 1.0):
+            for centre in (-1.0, 0.0, 1.0):
+                clause = true_hessian.bracket_verdict(
+                    held_out, 0.1, centre - 0.3, centre + 0.3, end
+                )
+                assert (clause == "the bracket agrees") == (held_out == centre)
+
+
+def spiked(spike, count, generator, order=60, scale=0.3):
+    """A spike in Gaussian noise whose scale is that of a mean over `count` examples."""
+    draws = generator.standard_normal((order, order))
+    noise = (draws + draws.T) * scale / math.sqrt(2 * count)
+    noise[0, 0] += spike
+    return noise
+
+
+@pytest.mark.parametrize("spike", [2.0, -2.0])
+def test_half_the_difference_of_fitted_and_crossed_is_the_bias(spike):
+    """Two halves of a sample, 400 times: the mean estimate is the spike, the naive one is not."""
+    generator, count = np.random.default_rng(0), 4
+    column = -1 if spike > 0 else 0
+    naive, corrected = [], []
+    for _ in range(400):
+        halves = [spiked(spike, count / 2, generator) for _ in range(2)]
+        fitted, crossed = [], []
+        for own, other in (halves, halves[::-1]):
+            values, vectors = np.linalg.eigh(own)
+            fitted.append(values[column])
+            crossed.append(vectors[:, column] @ other @ vectors[:, column])
+        naive.append(np.linalg.eigvalsh(sum(halves) / 2)[column])
+        found = true_hessian.cross_validate(
+            naive[-1], np.mean(fitted), np.mean(crossed), 1.0, fitted=2, num_examples=4
+        )
+        assert found.value + found.bias == pytest.approx(naive[-1])
+        corrected.append(found.value)
+    error = np.std(corrected) / 20
+    bias = np.mean(naive) - spike
+    assert math.copysign(1, spike) * bias > 10 * error
+    assert abs(np.mean(corrected) - spike) < 5 * error
+    assert abs(np.mean(corrected) - spike) < abs(bias) / 5
+
+
+def test_intervals_of_the_estimate_cover_the_truth_in_nine_of_ten_cases():
+    """A mean of n curvatures without any bias: the interval is that of a mean."""
+    generator, count, repeats = np.random.default_rng(1), 40, 2000
+    means = 3 + 2 * generator.standard_normal(repeats) / math.sqrt(count)
+    found = [
+        true_hessian.cross_validate(mean, mean, mean, 2.0, fitted=20, num_examples=count)
+        for mean in means
+    ]
+    covered = np.mean([interval.low < 3 < interval.high for interval in found])
+    assert abs(covered - 0.9) < 4 * math.sqrt(0.09 / repeats)
+
+
+def test_few_degrees_of_freedom_and_a_large_bias_widen_the_interval():
+    sizes = {"fitted": 20, "num_examples": 40}
+    plain = true_hessian.cross_validate(5.0, 5.0, 5.0, 2.0, **sizes)
+    few = true_hessian.cross_validate(5.0, 5.0, 5.0, 2.0, degrees_of_freedom=4, **sizes)
+    widths = (few.high - few.low) / (plain.high - plain.low)
+    assert widths == pytest.approx(stats.t.ppf(0.95, 4) / stats.norm.ppf(0.95))
+    biased = true_hessian.cross_validate(9.0, 11.0, 5.0, 0.0, **sizes)
+    half = stats.norm.ppf(0.95) * biased.bias / 3
+    assert biased.high - biased.value == pytest.approx(half)
+
+
+def test_a_sample_that_is_the_population_has_nothing_to_correct():
+    found = true_hessian.cross_validate(
+        5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=20
+    )
+    assert found == (5.0, 5.0, 5.0, 0.0)
+
+
+def test_a_finite_population_counts_the_examples_of_the_fit_to_the_truth():
+    found = true_hessian.cross_validate(
+        5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=40
+    )
+    inside = 0.75 * 2.0 + 0.25 * 7.0
+    assert found.bias == pytest.approx((7.0 - inside) / 2 * (1 / 40) / (3 / 40))
+    assert true_hessian.sampling_factor(20, 40) == pytest.approx(1 / 40)
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="fitted must be at most num_examples, got 30 and 20"):
+        true_hessian.cross_validate(1, 1, 1, 1, fitted=30, num_examples=20)
+    with pytest.raises(ValueError, match="at most 10"):
+        true_hessian.sampling_factor(20, 10)
+
+
+def test_words_tell_an_eigenvalue_inside_the_noise_from_a_missing_variance():
+    words = true_hessian.identifiability
+    assert words(math.nan, 4.0) == "inside the noise, not identifiable"
+    assert words(math.nan, math.nan) == "variance not measured"
+    assert words(2.0, 4.0) == "identifiable"

@@ -54,18 +54,22 @@ def contract() -> list[str]:
     """Every path of the reduced run, relative to `results`."""
     kinds = ["full", "ggn", "test", "augmented-2"]
     kinds += [f"{kind}-{size}" for kind in ("batch", "noise") for size in (16, 32)]
+    kinds += ["subsample-2", "subsample-4"]
     paths = [f"checkpoints/{epoch}.safetensors" for epoch in (0, 1, 2)] + ["training.csv"]
     stems = ["full", "batch-16", "batch-32", "augmented-2"]
     for epoch in EPOCHS:
         paths += [f"spectra/{epoch}/{kind}.npz" for kind in kinds]
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
+    paths += ["self_test/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling"]
+    tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]
     figures += [f"boxplot-{end}-{size}" for end in ("largest", "smallest") for size in (16, 32)]
     figures += ["distributions", "overlaps", "noise"]
     figures += ["variance", "theory_vs_empirical", "true_hessian", "shrinkage", "learning_curves"]
+    figures += ["self_test"]
     paths += [f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png")]
     return ["report.html", *(f"reduced/{path}" for path in paths)]
 
@@ -94,7 +98,7 @@ def test_deleted_results_are_restored_and_nothing_expensive_is_computed(finished
         for path in (tmp_path / "results/reduced/logs").rglob("*.log")
         if path.relative_to(tmp_path / "results/reduced/logs").as_posix().startswith(EXPENSIVE)
     ]
-    assert len(logs) == 1 + 4 * len(EPOCHS)
+    assert len(logs) == 1 + 5 * len(EPOCHS) + 1
     for path in logs:
         text = path.read_text()
         assert "restored from the store" in text, path

@@ -183,6 +183,10 @@ def _problems(run: Mapping[str, Any]) -> Iterator[str]:
         for factor, count in counts.items()
         if count > 1
     )
+    for name in ("subsamples", "self_test"):
+        yield from _part_problems(name, run[name] or {}, train)
+    if run["self_test"]:
+        yield from _self_test_problems(run["self_test"], run, train)
     if run["variance"]:
         yield from _variance_problems(run, train, test)
 
@@ -205,6 +209,34 @@ def _batch_problems(batch: Mapping[str, Any], train: int) -> Iterator[str]:
         yield (
             f"batch.noise_folds is {batch['noise_folds']}, but there are only {batch['folds']} "
             "folds whose noise can be measured"
+        )
+
+
+def _part_problems(name: str, section: Mapping[str, Any], train: int) -> Iterator[str]:
+    for parts in section.get("parts", []):
+        if parts > train:
+            yield (
+                f"{name}.parts contains {parts}, but there are only {train} training examples to "
+                "share among them"
+            )
+
+
+def _self_test_problems(
+    section: Mapping[str, Any], run: Mapping[str, Any], train: int
+) -> Iterator[str]:
+    for epoch in section["epochs"] or []:
+        if epoch not in run["epochs"]:
+            yield f"self_test.epochs contains {epoch}, which is not among epochs; add it there"
+    if run["spectrum"]["batchnorm"] == "train":
+        yield (
+            "self_test needs spectrum.batchnorm: eval, because with batch statistics (train) "
+            "the Hessian is no mean over examples; set self_test: null to go without it"
+        )
+    smallest = train // max(section["parts"])
+    if smallest < 4 * section["folds"]:
+        yield (
+            f"self_test.folds is {section['folds']}, but the smallest part has {smallest} "
+            "examples, and each fold needs four"
         )
 
 
@@ -258,6 +290,9 @@ def _step_counts(run: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     yield "spectrum.ggn_steps", run["spectrum"]["ggn_steps"]
     if run["variance"]:
         yield "variance.held_out_steps", run["variance"]["held_out_steps"]
+    for name in ("subsamples", "self_test"):
+        if run[name]:
+            yield f"{name}.steps", run[name]["steps"]
     if run["batch"]:
         yield "batch.steps", run["batch"]["steps"]
         yield "batch.noise_steps", run["batch"]["noise_steps"]

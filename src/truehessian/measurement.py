@@ -230,6 +230,27 @@ def draw_folds(num_examples: int, batch_size: int, folds: int, seed: int) -> NDA
     return np.sort(np.array(draws, dtype=np.int64), axis=1)
 
 
+def disjoint_folds(num_examples: int, parts: int, seed: int) -> NDArray:
+    """Cut the data at random into disjoint subsets of one size.
+
+    Returns
+    -------
+    NDArray
+        Sorted positions, shape (parts, num_examples // parts), int64; up to `parts` - 1 examples
+        are left over. Depends on nothing but the arguments.
+
+    Raises
+    ------
+    ValueError
+        `parts` is not in 1 .. `num_examples`.
+    """
+    if not 1 <= parts <= num_examples:
+        raise ValueError(f"parts must be in 1 .. {num_examples}, got {parts}")
+    size = num_examples // parts
+    order = np.random.default_rng([seed, parts]).permutation(num_examples)
+    return np.sort(order[: parts * size].reshape(parts, size), axis=1)
+
+
 def shuffled(examples: Examples, seed: int) -> Examples:
     """Put examples in random order, so that consecutive groups are random groups."""
     order = np.random.default_rng(seed).permutation(len(examples))

@@ -1,5 +1,6 @@
 """What a run would compute and what that costs, from its configuration alone."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ class Stage(NamedTuple):
     ----------
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
-        `augmented-{factor}`, `variance` or `held-out`.
+        `augmented-{factor}`, `subsample-{parts}`, `self-test`, `variance` or `held-out`.
     jobs
         How often the workflow runs it: once per epoch.
     products
@@ -80,7 +81,7 @@ def plan(name: str, run: Mapping[str, Any], num_params: int) -> RunPlan:
         Training is no part of it: an epoch of training costs about as much as one product takes
         for a third of the data.
     """
-    stages = [*_spectra(name, run), *_directions(name, run)]
+    stages = [*_spectra(name, run), *_self_test(name, run), *_directions(name, run)]
     itemsize = 8 if run["spectrum"]["precision"] == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
 
@@ -155,6 +156,10 @@ def _spectra(name: str, run: Mapping[str, Any]) -> list[Stage]:
     for item in sorted(augmentation.get("factors", []), key=lambda item: item["factor"]):
         factor, steps = item["factor"], item["steps"]
         kinds.append((f"augmented-{factor}", steps, factor * train, steps))
+    subsamples = run["subsamples"] or {}
+    for parts in sorted(subsamples.get("parts", [])):
+        steps = subsamples["steps"]
+        kinds.append((f"subsample-{parts}", parts * steps, train // parts, steps))
     epochs = run["epochs"]
     return [
         Stage(
@@ -167,6 +172,21 @@ def _spectra(name: str, run: Mapping[str, Any]) -> list[Stage]:
         )
         for kind, products, examples, vectors in kinds
     ]
+
+
+def _self_test(name: str, run: Mapping[str, Any]) -> list[Stage]:
+    """Estimators' self-test, whose products with parts are counted in passes over all data."""
+    how = run["self_test"]
+    if not how:
+        return []
+    train, _ = _num_examples(run)
+    epochs, steps = how["epochs"] or run["epochs"], how["steps"]
+    # Per partition: Lanczos on each part and on what each of its folds leaves of it, the variance
+    # along three directions, and both ends' vectors on the folds.
+    partitions = sum(math.ceil(how["repetitions"] / parts) for parts in how["parts"])
+    products = 2 * steps + partitions * (how["folds"] * steps + 3 + 2)
+    outputs = tuple(f"{name}/self_test/{epoch}.csv" for epoch in epochs)
+    return [Stage("self-test", len(epochs), products, train, 2 * steps, outputs)]
 
 
 def _directions(name: str, run: Mapping[str, Any]) -> list[Stage]:

@@ -178,9 +178,7 @@ def _fit_linear(design: NDArray, observed: NDArray, weights: NDArray) -> _Linear
     )
 
 
-def _exponent(
-    relative: NDArray, observed: NDArray, weights: NDArray
-) -> tuple[float, float, float]:
+def _exponent(relative: NDArray, observed: NDArray, weights: NDArray) -> tuple[float, float, float]:
     """Slope of log|l| against log T, between its bounds; NaN where the values differ in sign."""
     if not (np.all(observed > 0) or np.all(observed < 0)):
         return math.nan, math.nan, math.nan

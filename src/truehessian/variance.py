@@ -128,14 +128,18 @@ def of_subspace(
         From a pass whose last k directions were the vectors.
     """
     own = slice(len(estimate.variance) - len(vectors), None)
-    sizes = {"group_size": estimate.group_size, "num_examples": estimate.num_examples}
     first = (
         estimate.covariance[own, own].cpu().numpy(),
         estimate.projected[:, own, own].cpu().numpy(),
     )
     leaks = sketch.directions()
     if not len(leaks):
-        return split_noise(values, *first, **sizes)
+        return split_noise(
+            values,
+            *first,
+            group_size=estimate.group_size,
+            num_examples=estimate.num_examples,
+        )
     further = along_directions(operator, leaks, beside=vectors)
     return widened(
         values,
@@ -143,7 +147,8 @@ def of_subspace(
         further.beside.cpu().numpy(),
         (further.covariance.cpu().numpy(), further.projected.cpu().numpy()),
         (further.mean_beside.cpu().numpy(), further.mean_projected.cpu().numpy()),
-        **sizes,
+        group_size=estimate.group_size,
+        num_examples=estimate.num_examples,
     )
 
 

@@ -47,6 +47,8 @@ if workflow.is_main_process:
 
 WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
+WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run["subsamples"]]
+WITH_SELF_TEST = [name for name, run in RUNS.items() if run["self_test"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
 FORMATS = ["pdf", "svg", "png"]
 OF_BATCHES = ["theory_vs_empirical", "distributions", "overlaps", "noise"]
@@ -61,7 +63,7 @@ PRODUCTS = [
     "device",
     "tolerance",
 ]
-SPECTRA = ["spectrum", "batch", "augmentation", "variance"]
+SPECTRA = ["spectrum", "batch", "augmentation", "subsamples", "self_test", "variance"]
 
 
 def one_of(names):
@@ -80,7 +82,8 @@ def section(run, name):
     values = dict(RUNS[run][name])
     values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
     if name in SPECTRA:
-        values.update({key: RUNS[run]["spectrum"][key] for key in PRODUCTS})
+        common = {key: RUNS[run]["spectrum"][key] for key in PRODUCTS}
+        values = {**common, **values}
     return dict(sorted(values.items()))
 
 
@@ -128,8 +131,24 @@ def factors(run):
     )
 
 
+def parts_of(run):
+    """Numbers of disjoint parts that a run's data are cut into, ascending."""
+    return sorted((RUNS[run]["subsamples"] or {}).get("parts", []))
+
+
+def self_test_epochs(run):
+    """Epochs at which a run's estimators are tried."""
+    return sorted((RUNS[run]["self_test"] or {}).get("epochs") or RUNS[run]["epochs"])
+
+
+def subsamples_of(run):
+    """Spectra of all subsamples of a run."""
+    names = [f"subsample-{parts}" for parts in parts_of(run)]
+    return per_epoch("results/{run}/spectra/{epoch}/{name}.npz", run, name=names)
+
+
 def spectra_of(run):
-    """All spectra of a run."""
+    """All spectra of a run but those of subsamples."""
     kinds = ["full", "ggn", "test"]
     kinds += [f"batch-{size}" for size in batch_sizes(run)]
     kinds += [f"noise-{size}" for size in batch_sizes(run)]
@@ -194,6 +213,7 @@ def figures_of(run):
     names += boxplots(run) + ["shrinkage"]
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
+    names += ["self_test"] if run in WITH_SELF_TEST else []
     predictions = run in WITH_VARIANCE and run in WITH_BATCHES
     return names + (OF_BATCHES if predictions else [])
 
@@ -201,6 +221,7 @@ def figures_of(run):
 def tables_of(run):
     """Names of all tables of a run."""
     names = ["extremal_ritz_values", "shrinkage"]
+    names += ["self_test"] if run in WITH_SELF_TEST else []
     theory = ["outliers", "theory_vs_empirical", "noise", "noise_scaling", "true_hessian"]
     return names + (theory if run in WITH_VARIANCE else [])
 
@@ -210,7 +231,7 @@ def files_of(run):
     files = [path for name in figures_of(run) for path in figure(name)]
     files += [path for name in tables_of(run) for path in table(name)]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
-    files = expand(files, run=run) + spectra_of(run)
+    files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
     return files

@@ -106,3 +106,38 @@ for run in WITH_AUGMENTATION:
             code=code("measure_augmented_spectra"),
         script:
             "../../scripts/measure_augmented_spectra.py"
+
+
+for run in WITH_SUBSAMPLES:
+
+    rule:
+        """Tridiagonalise the Hessians of disjoint random parts of the training data."""
+        name:
+            f"measure_subsample_spectra_{run}"
+        input:
+            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            spectra=expand(
+                f"results/{run}/spectra/{{epoch}}/subsample-{{parts}}.npz",
+                parts=parts_of(run),
+                allow_missing=True,
+            ),
+        log:
+            f"results/{run}/logs/measure_subsample_spectra/{{epoch}}.log",
+        benchmark:
+            f"results/{run}/benchmarks/measure_subsample_spectra/{{epoch}}.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            mem_mb=8000,
+            runtime=24 * 60,
+        params:
+            settings=section(run, "subsamples"),
+            network=network(run),
+            code_network=network_code(run),
+            epoch=epoch_of,
+            code=code("measure_subsample_spectra"),
+        script:
+            "../../scripts/measure_subsample_spectra.py"

@@ -2,6 +2,7 @@ rule tabulate_extremal_ritz_values:
     """Collect the extremal Ritz values of all spectra of a run, and how they shrink with N."""
     input:
         spectra=lambda wildcards: spectra_of(wildcards.run),
+        subsamples=lambda wildcards: subsamples_of(wildcards.run),
     output:
         extremal=table("extremal_ritz_values"),
         shrinkage=table("shrinkage"),

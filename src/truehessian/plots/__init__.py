@@ -7,6 +7,7 @@ printed size, and no figure touches the global state of pyplot.
 from truehessian.plots.curvature import shrinkage, true_hessian
 from truehessian.plots.prediction import theory_vs_empirical, variance
 from truehessian.plots.sampling import distributions, noise, overlaps
+from truehessian.plots.self_test import self_test
 from truehessian.plots.spectra import boxplot, stem
 from truehessian.plots.style import save
 from truehessian.plots.training import learning_curves
@@ -18,6 +19,7 @@ __all__ = [
     "noise",
     "overlaps",
     "save",
+    "self_test",
     "shrinkage",
     "stem",
     "theory_vs_empirical",

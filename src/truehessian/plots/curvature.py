@@ -1,6 +1,7 @@
 """Figures of the true Hessian: extremes against sample size, and held-out curvature."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from truehessian.plots import style
-from truehessian.plots.style import BLACK, GREEN, GREY, ORANGE, Appearance
+from truehessian.plots.style import BLACK, GREEN, GREY, ORANGE, VERMILLION, Appearance
 
 _MOST_LABELLED_EPOCHS = 8
 
@@ -24,7 +25,8 @@ def shrinkage(frame: pd.DataFrame, title: str | None = None) -> Figure:
     frame
         Columns epoch, end, num_examples T, value, and the two fitted laws: inherent_limit +
         inherent_slope / T with interval inherent_low to inherent_high of the limit, and
-        vanishing_coefficient / sqrt(T). The laws are drawn for the last epoch that has them.
+        vanishing_coefficient / sqrt(T). The laws are drawn for the last epoch that has them, on
+        the original examples. With a column data, augmented ones (hollow) are set apart from them.
     title
         Heading of the figure.
     """
@@ -40,10 +42,9 @@ def shrinkage(frame: pd.DataFrame, title: str | None = None) -> Figure:
         style.set_scale(axes, of_end["value"])
         style.size_axis(axes, sorted(frame["num_examples"].unique()))
         for place, (epoch, colour) in enumerate(zip(epochs, colours, strict=True)):
-            # Several folds of one size are one point: their mean.
-            values = of_end[of_end["epoch"] == epoch].groupby("num_examples")["value"].mean()
+            at_epoch = of_end[of_end["epoch"] == epoch]
             label = f"epoch {epoch}" if place % stride == 0 else None
-            axes.plot(values.index, values, "o-", ms=3.4, color=colour, label=label)
+            _values(axes, at_epoch, colour, label)
         _laws(axes, of_end)
         axes.set_ylabel(f"{end} Ritz value")
     if title:
@@ -52,7 +53,27 @@ def shrinkage(frame: pd.DataFrame, title: str | None = None) -> Figure:
     return figure
 
 
+def _values(axes: Axes, frame: pd.DataFrame, colour: Any, label: str | None) -> None:
+    """Draw the values of one epoch; several subsets of one size are one point: their mean."""
+    augmented = _is_augmented(frame)
+    values = frame[~augmented].groupby("num_examples")["value"].mean()
+    axes.plot(values.index, values, "o-", ms=3.4, color=colour, label=label)
+    others = frame[augmented].groupby("num_examples")["value"].mean()
+    joined = pd.concat([values.iloc[-1:], others])
+    if len(others):
+        axes.plot(joined.index, joined, ":", linewidth=0.8, color=colour)
+        hollow: Appearance = {"markerfacecolor": "white", "markeredgecolor": colour}
+        axes.plot(others.index, others, "s", ms=3.6, **hollow)
+
+
+def _is_augmented(frame: pd.DataFrame) -> pd.Series:
+    if "data" not in frame:
+        return pd.Series(False, index=frame.index)
+    return frame["data"] == "augmented"
+
+
 def _laws(axes: Axes, frame: pd.DataFrame) -> None:
+    frame = frame[~_is_augmented(frame)]
     fitted = frame.dropna(subset=["inherent_limit", "inherent_slope", "vanishing_coefficient"])
     if fitted.empty:
         return
@@ -79,7 +100,8 @@ def true_hessian(frame: pd.DataFrame, title: str | None = None) -> Figure:
     frame
         Columns epoch, end, rank, empirical, inverted_goe, inverted_directional, held_out,
         held_out_standard_error, bracket_low and bracket_high; only rank 1 is drawn. Missing
-        estimates are left out.
+        estimates are left out, as are the columns test, cross_validated, cross_validated_low and
+        cross_validated_high where there are none.
     title
         Heading of the figure.
     """
@@ -96,7 +118,7 @@ def true_hessian(frame: pd.DataFrame, title: str | None = None) -> Figure:
         axes.set_ylabel(f"{end} eigenvalue")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-    order = ("training data", "held out, ± s.e.", "bracket of the true value")
+    order = ("training data", "test data", "held out, ± s.e.", "bracket of the true value")
     style.legend_below(figure, panels[0], order=order)
     return figure
 
@@ -124,6 +146,10 @@ def _estimates(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
         color=BLACK,
         label="held out, ± s.e.",
     )
+    if "test" in frame and frame["test"].notna().any():
+        across: Appearance = {"color": VERMILLION, "linewidth": 1, "label": "test data"}
+        axes.hlines(frame["test"], places - 0.44, places + 0.44, **across)
+    _cross_validated(axes, frame, places + 0.05)
     inversions = (
         ("inverted_goe", "^", "GOE inverted", ORANGE, 0.15),
         ("inverted_directional", "s", "directional inverted", GREEN, 0.33),
@@ -131,3 +157,12 @@ def _estimates(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
     for column, marker, name, colour, shift in inversions:
         if frame[column].notna().any():
             axes.plot(places + shift, frame[column], marker, color=colour, ms=3.6, label=name)
+
+
+def _cross_validated(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
+    if "cross_validated" not in frame or frame["cross_validated"].isna().all():
+        return
+    value = frame["cross_validated"]
+    reach = [value - frame["cross_validated_low"], frame["cross_validated_high"] - value]
+    star: Appearance = {"fmt": "*", "markersize": 4.5, "color": VERMILLION}
+    axes.errorbar(places, value, reach, label="cross-validated, 90 %", **star)

@@ -183,7 +183,9 @@ def of_shrinkage(frame: pd.DataFrame, num_examples: int | None) -> list[str]:
     last = frame[frame["epoch"] == frame["epoch"].max()]
     sentences = []
     for end in ENDS:
-        rows = last[last["end"] == end].sort_values("num_examples")
+        rows = last[last["end"] == end].sort_values("num_examples", kind="stable")
+        # Of original and augmented examples of one number, the originals, which come first.
+        rows = rows.drop_duplicates("num_examples")
         if rows.empty:
             continue
         sentences += _of_more_examples(rows, num_examples)

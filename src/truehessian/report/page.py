@@ -38,6 +38,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("theory_vs_empirical", "outliers", "noise", "noise_scaling"),
     ),
     ("truth", "True Hessian", ("true_hessian",), ("true_hessian",)),
+    ("self-test", "Self-test of the estimators", ("self_test",), ("self_test",)),
     ("shrinkage", "Dependence on the sample size", ("shrinkage",), ("shrinkage",)),
 )
 _OPTIONAL = {

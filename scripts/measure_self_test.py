@@ -1,0 +1,23 @@
+"""Rule measure_self_test: a checkpoint and its data in, guesses of a known truth out."""
+
+from typing import Any
+
+from truehessian import measurement, self_test, stage
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    self_test_out: str,
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    how = ("parts", "repetitions", "folds", "steps", "tolerance", "seed")
+    frame = self_test.trials(self_test.TrainingSplit(source), **{key: settings[key] for key in how})
+    frame.to_csv(self_test_out, index=False)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

@@ -1,0 +1,40 @@
+"""Rule measure_subsample_spectra: a checkpoint and its data in, spectra of disjoint parts out."""
+
+from pathlib import Path
+from typing import Any
+
+from truehessian import measurement, operators, spectrum, stage
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    spectra_out: list[str],
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+    epoch: int,
+    state: Path,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    train = source.dataset.train
+    for parts, path in zip(sorted(settings["parts"]), spectra_out, strict=True):
+        indices = measurement.disjoint_folds(len(train), parts, settings["seed"])
+        measured = [
+            source.spectrum(
+                source.operator(operators.Hessian, train.subset(positions)),
+                steps=settings["steps"],
+                seed=settings["seed"],
+                tolerance=settings["tolerance"],
+                epoch=epoch,
+                split="train",
+                parts=parts,
+                state=state / f"{parts}-{fold}",
+            )
+            for fold, positions in enumerate(indices)
+        ]
+        spectrum.save(path, measurement.stack_folds(measured, indices))
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

@@ -1,0 +1,53 @@
+rule measure_self_test:
+    """Let estimators of the true Hessian guess the extremes of all the data from subsamples."""
+    input:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+        dataset="results/{run}/dataset.safetensors",
+    output:
+        self_test="results/{run}/self_test/{epoch}.csv",
+    log:
+        "results/{run}/logs/measure_self_test/{epoch}.log",
+    benchmark:
+        "results/{run}/benchmarks/measure_self_test/{epoch}.tsv"
+    wildcard_constraints:
+        run=one_of(WITH_SELF_TEST),
+    priority: 15
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        gpu=gpus(),
+        mem_mb=8000,
+        runtime=24 * 60,
+    params:
+        settings=settings("self_test"),
+        network=network_of,
+        code_network=lambda wildcards: network_code(wildcards.run),
+        code=code("measure_self_test"),
+    script:
+        "../../scripts/measure_self_test.py"
+
+
+rule tabulate_self_test:
+    """Put the errors of all estimators into a table and a figure."""
+    input:
+        self_tests=lambda wildcards: expand(
+            "results/{run}/self_test/{epoch}.csv",
+            run=wildcards.run,
+            epoch=self_test_epochs(wildcards.run),
+        ),
+    output:
+        table=table("self_test"),
+        figure=figure("self_test"),
+    log:
+        "results/{run}/logs/tabulate_self_test.log",
+    wildcard_constraints:
+        run=one_of(WITH_SELF_TEST),
+    conda:
+        "../../envs/analysis.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("tabulate_self_test"),
+    script:
+        "../../scripts/tabulate_self_test.py"
