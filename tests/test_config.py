@@ -300,7 +300,7 @@ def test_defaults_are_filled_in_and_what_is_given_stays(settings):
     assert run["batch"]["folds"] == 5
     assert run["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
     assert run["variance"]["held_out_folds"] == 2
-    assert run["theory"] == {"draws": 400, "seed": 0}
+    assert run["theory"] == {"draws": 400, "ranks": 5, "resamples": 40, "seed": 0}
 
 
 def test_defaults_are_not_shared_between_configurations(settings):

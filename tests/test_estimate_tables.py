@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from test_tables import NUM_EXAMPLES, make_spectrum, spectra, variance
+from table_cases import NUM_EXAMPLES, make_spectrum, spectra, variance
 
 from truehessian import estimate_tables, shrinkage, tables, true_hessian
 

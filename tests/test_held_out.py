@@ -96,6 +96,9 @@ def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
         quotient_standard_error=column + 20,
         covariance=torch.eye(3),
         projected=torch.zeros(2, 3, 3),
+        beside=torch.zeros(2, 0, 3),
+        mean_projected=torch.zeros(3, 3),
+        mean_beside=torch.zeros(0, 3),
         group_size=4,
         num_examples=60,
     )

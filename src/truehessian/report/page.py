@@ -41,14 +41,11 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("self-test", "Self-test of the estimators", ("self_test",), ("self_test",)),
     ("shrinkage", "Dependence on the sample size", ("shrinkage",), ("shrinkage",)),
 )
+# Nobody misses these figures and tables where they are absent.
 _OPTIONAL = {
-    "stem-augmented",
-    "stem-noise",
-    "stem-ggn",
-    "distributions",
-    "overlaps",
-    "noise",
-}  # nobody misses them
+    "stem-augmented", "stem-noise", "stem-ggn", "distributions", "overlaps", "noise", "self_test",
+    "outliers", "noise_scaling",
+}  # fmt: skip
 _ENDS = {"boxplot-largest": 0, "boxplot-smallest": 1}
 
 
@@ -119,7 +116,8 @@ def _run_view(engine: Environment, run: RunReport, anchor: str) -> dict[str, Any
                 "heading": heading,
                 "figures": figures,
                 "tables": [_table_view(engine, run, t) for t in tables if t in run.tables],
-                "absent": absent + [f"table {t}" for t in tables if t not in run.tables],
+                "absent": absent
+                + [f"table {t}" for t in tables if t not in run.tables and t not in _OPTIONAL],
             }
         )
     sections.append(_other_section(engine, run, named, f"{anchor}-other"))
