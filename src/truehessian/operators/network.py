@@ -205,9 +205,7 @@ class NetworkOperator(Operator):
                 continue
             inputs, targets = inputs.to(self.device), targets.to(self.device)
             if self._keep is None:
-                few = slice(max(2, len(inputs) // 8))
-                self.network.settle(inputs[few])
-                self._keep = self._fits(inputs[few], targets[few])
+                self.network.settle(inputs[:2])
             yield len(inputs), self._multiply(inputs, targets, vectors)
         self._complete = self._keep is True and done == 0
 
@@ -224,7 +222,7 @@ class NetworkOperator(Operator):
         total: Tensor | float = 0.0
         parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
         for part, wanted in parts:
-            piece = _Piece(len(part) / len(inputs), self._linearise(part, wanted))
+            piece = _Piece(len(part) / len(inputs), self._linearised(part, wanted))
             total = total + self._apply_all([piece], vectors)
             if self._keep:
                 pieces.append(piece)
@@ -281,13 +279,19 @@ class NetworkOperator(Operator):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _fits(self, inputs: Tensor, targets: Tensor) -> bool:
-        """Decide from the graph of a few examples whether those of all may be kept."""
+    def _linearised(self, inputs: Tensor, targets: Tensor) -> Any:
+        """Make a graph; from the first one decide whether those of all examples may be kept."""
+        if self._keep is not None:
+            return self._linearise(inputs, targets)
         with saved_bytes(besides=self.network.leaves) as saved:
-            if self._attempt(partial(self._linearise, inputs, targets)) is None:
-                return False
+            graph = self._linearise(inputs, targets)
+        self._keep = self._fits(saved.bytes / len(inputs))
+        return graph
+
+    def _fits(self, bytes_per_example: float) -> bool:
+        """Decide whether the graphs of all examples may be kept between products."""
         # Half as much again: what a product needs beside the kept graphs, and fragmentation.
-        needed = 1.5 * saved.bytes * self.num_examples / len(inputs)
+        needed = 1.5 * bytes_per_example * self.num_examples
         budget = self._memory if self._memory is not None else available_bytes(self.device) // 4
         keep = needed <= budget
         logger.info(
