@@ -3,6 +3,8 @@
 from truehessian import plots, spectrum, stage
 from truehessian.spectrum import ENDS, Spectrum
 
+FOLDS = 5  # of batches to draw, as in the papers; the others go into tables
+
 
 def main(
     full: list[str], spectra: list[str], *, figures_out: list[str], formats: list[str]
@@ -14,12 +16,14 @@ def main(
         extremes[whole.metadata["epoch"]] = (smallest, largest)
     for number, path in enumerate(spectra):
         measured = spectrum.load(path)
+        stacked = measured.indices is not None
+        shown = slice(FOLDS) if stacked else slice(None)
         figure = plots.stem(
-            measured.ritz_values,
-            measured.weights,
+            measured.ritz_values[shown],
+            measured.weights[shown],
             title(measured),
             reference=None if path in full else extremes[measured.metadata["epoch"]],
-            other_folds=len(measured.ritz_values) > 1 and measured.indices is not None,
+            other_folds=stacked and len(measured.ritz_values) > 1,
         )
         plots.save(figure, figures_out[number * len(formats) : (number + 1) * len(formats)])
 

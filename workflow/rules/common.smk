@@ -222,7 +222,13 @@ def tables_of(run):
     """Names of all tables of a run."""
     names = ["extremal_ritz_values", "shrinkage"]
     names += ["self_test"] if run in WITH_SELF_TEST else []
-    theory = ["outliers", "theory_vs_empirical", "noise", "noise_scaling", "true_hessian"]
+    theory = [
+        "outliers",
+        "theory_vs_empirical",
+        "noise",
+        "noise_scaling",
+        "true_hessian",
+    ]
     return names + (theory if run in WITH_VARIANCE else [])
 
 

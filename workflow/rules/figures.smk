@@ -19,6 +19,7 @@ for run in RUNS:
             ),
         log:
             f"results/{run}/logs/plot_stems.log",
+        priority: 30  # the longest of the last jobs
         conda:
             "../../envs/analysis.yaml"
         resources:

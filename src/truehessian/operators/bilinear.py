@@ -56,10 +56,10 @@ class Product(NamedTuple):
         self, cotangent: Tensor, inputs: Tensor, weight: Tensor, needed: Sequence[bool]
     ) -> Sequence[Tensor | None]:
         """Pull a cotangent back to those of inputs, weight and bias that are needed."""
-        rows = cotangent.flatten(0, -2)
+        rows = cotangent.reshape(-1, cotangent.shape[-1])
         return (
             cotangent @ weight if needed[0] else None,
-            rows.T @ inputs.flatten(0, -2) if needed[1] else None,
+            rows.T @ inputs.reshape(-1, inputs.shape[-1]) if needed[1] else None,
             rows.sum(0) if needed[2] else None,
         )
 
