@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, overlaps, spectrum, stage
+from truehessian import measurement, operators, overlaps, spectrum, stage, variance
 
 
 def main(
@@ -29,11 +29,14 @@ def main(
         "split": "train",
     }
     names, ritz, _ = measurement.named_directions(measurement.load_extremal_vectors(vectors))
+    count = settings["noise_directions"]
+    random = variance.random_directions(full.num_params, count, settings["seed"])
+    whole = full.matmat(random)
     turned = []
     for number, size in enumerate(sorted(settings["sizes"])):
         how["batch_size"] = size
         indices = measurement.draw_folds(len(train), size, settings["folds"], settings["seed"])
-        batches, noises = [], []
+        batches, noises, squares = [], [], []
         for fold, positions in enumerate(indices):
             batch = source.operator(operators.Hessian, train.subset(positions))
             own = state / f"{size}-{fold}"
@@ -42,11 +45,14 @@ def main(
             squared = measured.metadata.pop("squared_overlaps")
             turned += overlaps.records(squared, names, batch_size=size, fold=fold)
             batches.append(measured)
+            squares.append((batch.matmat(random) - whole).square().sum(1).tolist())
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
                 steps = settings["noise_steps"]
                 noises.append(source.spectrum(noise, steps=steps, state=own / "noise", **how))
-        spectrum.save(batch_out[number], measurement.stack_folds(batches, indices))
+        stack = measurement.stack_folds(batches, indices)
+        stack.metadata.update(noise_squares=squares, population=len(train))
+        spectrum.save(batch_out[number], stack)
         spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
     overlaps.table(turned).to_csv(overlaps_out, index=False)
 

@@ -85,7 +85,22 @@ def test_the_exponent_of_noise_that_scales_is_found(exponent):
     assert ((frame["low"] < exponent) & (exponent < frame["high"])).mean() > 0.8
     together = frame[frame["epoch"] == "all"].iloc[0]
     assert together["exponent"] == pytest.approx(exponent, abs=0.03)
-    assert together["values"] == 24
+    assert together["values"] == 12
+
+
+def test_the_size_of_the_noise_is_that_along_random_directions_in_every_fold():
+    squares = [[0.3, 0.5], [0.1, 0.1], [0.2, 0.2]]
+    facts = {"operator": "hessian", "epoch": 0, "batch_size": 10, "num_examples": 10}
+    facts |= {"population": 100, "num_parameters": 400, "noise_squares": squares}
+    batches = Spectrum(*[np.zeros((3, 1, 2))] * 5, facts)
+    frame = noise_tables.noise([stack(10, 0, 3.0), batches], variance())
+    assert frame["fold"].tolist() == [0, 1, 2]
+    expected = np.sqrt(400 * np.array([0.4, 0.1, 0.2]))
+    np.testing.assert_allclose(frame["frobenius_norm"], expected)
+    # The error of a mean of two is half of their difference, and that of its root half of that.
+    assert frame["frobenius_standard_error"][0] == pytest.approx(expected[0] * 0.1 / 0.4 / 2)
+    assert frame["largest"].isna().tolist() == [False, False, True]
+    assert frame["edge"].nunique() == 1
 
 
 def test_one_batch_size_has_no_exponent():

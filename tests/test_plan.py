@@ -26,7 +26,14 @@ def run():
         "training": {"epochs": 3},
         "epochs": [0, 3],
         "spectrum": {"steps": 10, "ggn_steps": 4, "probes": 2, "vectors": 3},
-        "batch": {"sizes": [32, 16], "folds": 5, "steps": 6, "noise_folds": 2, "noise_steps": 3},
+        "batch": {
+            "sizes": [32, 16],
+            "folds": 5,
+            "steps": 6,
+            "noise_directions": 1,
+            "noise_folds": 2,
+            "noise_steps": 3,
+        },
         "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
         "subsamples": {"parts": [4, 2], "steps": 6},
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
@@ -51,8 +58,8 @@ def stages(run):
         ("full", 2 * 10, 100),
         ("test", 2 * 10, 41),
         ("ggn", 2 * 4, 100),
-        ("batch-16", 5 * 6, 16),
-        ("noise-32", 2 * 3, 32 + 100),
+        ("batch-16", 5 * (6 + 1), 16),
+        ("noise-32", 2 * 3 + 1, 32 + 100),
         ("augmented-4", 5, 4 * 100),
         ("subsample-4", 4 * 6, 25),
         ("self-test", 2 * 5 + (6 + 2) * (3 * 5 + 5), 100),
@@ -130,9 +137,18 @@ def test_double_precision_doubles_the_memory_of_a_basis(run):
     assert "6 x 1.0 k x 8 B = 48.0 kB" in text
 
 
+def merged(settings, changes):
+    """Merge mappings and replace everything else, as Snakemake does with --configfile."""
+    if not (isinstance(settings, dict) and isinstance(changes, dict)):
+        return changes
+    both = {key: merged(settings[key], changes[key]) for key in settings.keys() & changes.keys()}
+    return settings | changes | both
+
+
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_a_preset_can_be_run(path):
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    default = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    settings = merged(default, yaml.safe_load(path.read_text(encoding="utf-8")))
     config.check(settings, SCHEMA)
     config.check_networks(settings)
     for name in settings["analyse"]:

@@ -1,7 +1,7 @@
 """Tables of the noise itself, H_B - H: its extremes, its moments and its law."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,54 +26,77 @@ _SCALED = ("frobenius_norm", "largest", "smallest")
 
 
 def noise(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> pd.DataFrame:
-    """Confront the spectrum of the noise with what noise alike in all directions would have.
+    """Confront the noise of batches with what noise alike in all directions would be.
 
     Parameters
     ----------
     spectra
-        Stacks of folds of the noise; others are passed over.
+        Stacks of folds of the noise, and of batches whose metadata hold the `noise_squares`
+        ||E v||² of random unit vectors v, folds x vectors; others are passed over.
     variance
         As in `sampling_tables.outliers`; without an epoch, its predictions are NaN.
 
     Returns
     -------
     DataFrame
-        One row per epoch, batch size and fold, with the columns of `NOISE_COLUMNS`. `edge` is the
-        semicircle's, 2 √(f P σ²), and `frobenius_predicted` is √(f P · P σ²). `skewness` is 0 and
+        One row per epoch, batch size and fold, with the columns of `NOISE_COLUMNS`; what comes from
+        a spectrum is NaN for folds without one. `edge` is the semicircle's, 2 √(f P σ²), and
+        `frobenius_predicted` is √(f P · P σ²). The Frobenius norm is that along the random vectors,
+        without them that of the spectrum. `skewness` is 0 and
         `kurtosis` (fourth central moment over the squared second) is 2 for a semicircle. The two
         laws have the moments of the measured one: two for the semicircle, three for a
         Marchenko-Pastur law that is shifted. Distances are Wasserstein's, see `distance`, between
         the law and the Ritz values with their weights, over the standard deviation; `better` has
         the smaller one.
     """
-    rows: list[dict[str, Any]] = []
+    rows: dict[tuple[int, int, int], dict[str, Any]] = {}
+    norms: dict[tuple[int, int, int], dict[str, Any]] = {}
     for stack in spectra:
         facts = stack.metadata
-        if facts["operator"] != "noise":
+        is_noise = facts["operator"] == "noise"
+        if not is_noise and "noise_squares" not in facts:
             continue
-        norms = density.frobenius_norm(stack)
-        nodes, weights = density.pooled(stack)
-        size, num_params = int(facts["batch_size"]), int(facts["num_parameters"])
-        factor = prediction.finite_population_factor(size, int(facts["num_examples"]))
-        at_epoch = variance[variance["epoch"] == facts["epoch"]]
-        square = factor * isotropic_variance(at_epoch).value
-        rows.extend(
-            {
-                "epoch": int(facts["epoch"]),
-                "batch_size": size,
-                "fold": fold,
-                "largest": float(nodes[fold].max()),
-                "smallest": float(nodes[fold].min()),
-                "edge": 2 * math.sqrt(square),
-                "frobenius_norm": float(norms.value[fold]),
-                "frobenius_standard_error": float(norms.standard_error[fold]),
-                "frobenius_predicted": math.sqrt(num_params * square),
-                **laws(nodes[fold], weights[fold]),
-            }
-            for fold in range(len(nodes))
-        )
-    frame = pd.DataFrame(rows, columns=list(NOISE_COLUMNS))
-    return frame.sort_values(["epoch", "batch_size", "fold"], ignore_index=True)
+        expected = _expected(facts, variance[variance["epoch"] == facts["epoch"]])
+        found = list(_of_spectrum(stack) if is_noise else _of_directions(facts))
+        for fold, columns in enumerate(found):
+            key = (int(facts["epoch"]), int(facts["batch_size"]), fold)
+            rows.setdefault(key, dict(zip(NOISE_COLUMNS, key, strict=False)) | expected)
+            (rows[key] if is_noise else norms.setdefault(key, {})).update(columns)
+    for key, columns in norms.items():
+        rows[key] |= columns
+    return pd.DataFrame([rows[key] for key in sorted(rows)], columns=list(NOISE_COLUMNS))
+
+
+def _expected(facts: dict[str, Any], variance: pd.DataFrame) -> dict[str, float]:
+    """Edge and Frobenius norm of noise alike in all directions."""
+    size, num_params = int(facts["batch_size"]), int(facts["num_parameters"])
+    population = int(facts.get("population") or facts["num_examples"])
+    factor = prediction.finite_population_factor(size, population)
+    square = factor * isotropic_variance(variance).value
+    return {"edge": 2 * math.sqrt(square), "frobenius_predicted": math.sqrt(num_params * square)}
+
+
+def _of_spectrum(stack: Spectrum) -> Iterator[dict[str, Any]]:
+    norms = density.frobenius_norm(stack)
+    nodes, weights = density.pooled(stack)
+    for fold in range(len(nodes)):
+        yield {
+            "largest": float(nodes[fold].max()),
+            "smallest": float(nodes[fold].min()),
+            "frobenius_norm": float(norms.value[fold]),
+            "frobenius_standard_error": float(norms.standard_error[fold]),
+            **laws(nodes[fold], weights[fold]),
+        }
+
+
+def _of_directions(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """√(P · mean ||E v||²) over random unit vectors v, and its standard error."""
+    for squares in np.asarray(facts["noise_squares"], dtype=np.float64):
+        norm = math.sqrt(facts["num_parameters"] * squares.mean())
+        error = math.nan
+        if len(squares) > 1 and norm > 0:
+            error = norm * squares.std(ddof=1) / (2 * squares.mean() * math.sqrt(len(squares)))
+        yield {"frobenius_norm": norm, "frobenius_standard_error": error}
 
 
 def laws(nodes: NDArray, weights: NDArray) -> dict[str, Any]:
@@ -149,22 +172,26 @@ def scaling(frame: pd.DataFrame, num_examples: int) -> pd.DataFrame:
     -------
     DataFrame
         Columns of `SCALING_COLUMNS`: per epoch, and for all epochs together (`all`: one exponent,
-        a constant for each epoch), the exponent of the Frobenius norm and of both extremes, with
+        a constant for each epoch), the exponent of the Frobenius norm and of both extremes, each
+        the root of its mean square over the folds of one size, with
         its 95 % interval (Student's t; NaN where no degree of freedom is left) and the number of
         values. Independent examples make it 1/2.
     """
     usable = frame[frame["batch_size"] < num_examples]
-    parts = [(str(epoch), group) for epoch, group in usable.groupby("epoch")]
-    parts += [("all", usable)] if len(parts) > 1 else []
+    squares = usable.assign(**{name: usable[name] ** 2 for name in _SCALED})
+    means = squares.groupby(["epoch", "batch_size"])[list(_SCALED)].mean().reset_index()
+    parts = [(str(epoch), group) for epoch, group in means.groupby("epoch")]
+    parts += [("all", means)] if len(parts) > 1 else []
     rows = []
     for name, group in parts:
-        if group["batch_size"].nunique() < 2:
-            continue
-        x = np.log(1 / group["batch_size"].to_numpy(float) - 1 / num_examples)
         for quantity in _SCALED:
-            y = np.log(np.abs(group[quantity].to_numpy(float)))
-            slope, low, high = slope_within(x, y, group["epoch"])
-            found = (name, quantity, slope, low, high, len(group))
+            known = group.dropna(subset=quantity)
+            if known["batch_size"].nunique() < 2:
+                continue
+            x = np.log(1 / known["batch_size"].to_numpy(float) - 1 / num_examples)
+            y = np.log(known[quantity].to_numpy(float)) / 2
+            slope, low, high = slope_within(x, y, known["epoch"])
+            found = (name, quantity, slope, low, high, len(known))
             rows.append(dict(zip(SCALING_COLUMNS, found, strict=True)))
     return pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
 

@@ -150,8 +150,10 @@ def _spectra(name: str, run: Mapping[str, Any]) -> list[Stage]:
         ("ggn", probes * ggn, train, probes * ggn),
     ]
     for size in sorted(batch.get("sizes", [])):
-        kinds.append((f"batch-{size}", batch["folds"] * batch["steps"], size, batch["steps"]))
-        products = batch["noise_folds"] * batch["noise_steps"]
+        directions = batch["noise_directions"]
+        products = batch["folds"] * (batch["steps"] + directions)
+        kinds.append((f"batch-{size}", products, size, batch["steps"]))
+        products = batch["noise_folds"] * batch["noise_steps"] + directions
         kinds.append((f"noise-{size}", products, size + train, batch["noise_steps"]))
     for item in sorted(augmentation.get("factors", []), key=lambda item: item["factor"]):
         factor, steps = item["factor"], item["steps"]
