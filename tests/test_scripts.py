@@ -493,7 +493,7 @@ def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):
     assert len(frame) == 2 * 2 * (4 + 2 * (3 + 1))
     assert len(tabulated["theory_vs_empirical"]) == 2 * 2 * 2
     assert len(tabulated["outliers"]) == 2 * 2 * 2 * 3  # half of six Lanczos steps
-    assert len(tabulated["noise"]) == 2 * 2
+    assert len(tabulated["noise"]) == 2 * 2 * 3
     assert set(tabulated["theory_vs_empirical"]["folds"]) == {3}
 
 
