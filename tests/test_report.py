@@ -410,6 +410,39 @@ def test_headlines_follow_an_eigenvalue_to_larger_samples_and_to_its_limit():
     assert limit.endswith("fits worse.")
 
 
+def test_headlines_say_how_far_the_noise_reaches_and_how_it_scales():
+    noise = pd.DataFrame({"largest": [6.0, 9.0], "smallest": [-4.0, np.nan], "edge": [2.0, 3.0]})
+    rows = [
+        ("0", "frobenius_norm", 9, 8, 10),
+        ("all", "frobenius_norm", 0.47, 0.4, 0.54),
+        ("all", "largest", 0.1, 0, 1),
+    ]
+    scaling = pd.DataFrame(rows, columns=["epoch", "quantity", "exponent", "low", "high"])
+    reach, scales = headlines(noise=noise, noise_scaling=scaling)
+    assert "lie 2.0 to 3.0 times as far out as the edge" in reach
+    assert "to the power of 0.47 (95 % interval 0.40 to 0.54)" in scales
+
+
+def test_headlines_say_what_cross_validation_leaves_of_the_bias():
+    rows = [
+        {"epoch": epoch, "num_examples": size, "end": end, "estimator": name, "truth": truth}
+        | {"bias": truth * share, "coverage": coverage}
+        for epoch in (0, 1)
+        for size in (64, 128)
+        for end, truth in (("largest", 2.0), ("smallest", -1.0))
+        for name, share, coverage in (
+            ("naive", 0.2 if size == 64 else 0.0, 0.5),
+            ("cross_validated", 0.02, 0.8 + 0.1 * epoch),
+        )
+    ]
+    largest, smallest = headlines(self_test=pd.DataFrame(rows))
+    for sentence in (largest, smallest):
+        assert "Where 64 of the examples play the data set" in sentence
+        assert "biased outward by 20 %" in sentence
+        assert "leaves 10 % of the bias" in sentence
+        assert "hold the truth in 85 % of the cases" in sentence
+
+
 def test_tables_that_are_empty_say_nothing():
     assert headlines(theory_vs_empirical=THEORY.iloc[:0], shrinkage=SHRINKAGE.iloc[:0]) == []
 

@@ -8,7 +8,7 @@ import pandas as pd
 from truehessian.report.wording import count, listing, number, percent, times, with_error
 from truehessian.shrinkage import CONFIDENCE
 from truehessian.spectrum import ENDS
-from truehessian.true_hessian import SIGNIFICANCE
+from truehessian.true_hessian import ESTIMATE_CONFIDENCE, SIGNIFICANCE
 
 PREDICTIONS = {"goe": "GOE", "directional": "directional", "subspace": "subspace"}
 _NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
@@ -20,7 +20,8 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     Parameters
     ----------
     tables
-        Any of theory_vs_empirical, variance, true_hessian and shrinkage, with their columns.
+        Any of theory_vs_empirical, variance, noise, noise_scaling, true_hessian, self_test and
+        shrinkage, with their columns.
     num_examples
         N, the size of the training data; without it nothing is said of augmented data.
 
@@ -33,7 +34,10 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     for name, describe in (
         ("theory_vs_empirical", of_sampling),
         ("variance", of_variance),
+        ("noise", of_noise),
+        ("noise_scaling", of_noise_scaling),
         ("true_hessian", of_true_hessian),
+        ("self_test", of_self_test),
     ):
         if name in tables and not tables[name].empty:
             sentences += describe(tables[name])
@@ -121,6 +125,57 @@ def of_variance(frame: pd.DataFrame) -> list[str]:
         f"as much along its top Ritz vector (V = {number(top)}) as along a random direction "
         f"(Pσ² = {number(random)})."
     ]
+
+
+def of_noise(frame: pd.DataFrame) -> list[str]:
+    """Compare the extremes of the noise with the edge of noise that is alike in all directions."""
+    ratios = pd.concat([(frame[end].abs() / frame["edge"]).dropna() for end in ENDS])
+    if ratios.empty:
+        return []
+    return [
+        f"The extremes of the noise H_B - H lie {number(ratios.min(), 2)} to "
+        f"{number(ratios.max(), 2)} times as far out as the edge that noise alike in all "
+        "directions would have."
+    ]
+
+
+def of_noise_scaling(frame: pd.DataFrame) -> list[str]:
+    """Say how the size of the noise depends on the batch size."""
+    rows = frame[frame["quantity"] == "frobenius_norm"]
+    if rows.empty:
+        return []
+    row = rows.iloc[-1]
+    interval = ""
+    if not math.isnan(row["low"]):
+        interval = (
+            f" ({percent(CONFIDENCE)} interval {number(row['low'], 2)} to {number(row['high'], 2)})"
+        )
+    return [
+        f"The Frobenius norm of the noise goes as (1/B - 1/N) to the power of "
+        f"{number(row['exponent'], 2)}{interval}; independent examples make it 1/2."
+    ]
+
+
+def of_self_test(frame: pd.DataFrame) -> list[str]:
+    """Say what correcting by cross-validation leaves of the bias where the truth is known."""
+    smallest = frame[frame["num_examples"] == frame["num_examples"].min()]
+    sentences = []
+    for end in ENDS:
+        rows = smallest[smallest["end"] == end]
+        naive = rows[rows["estimator"] == "naive"].set_index("epoch")
+        better = rows[rows["estimator"] == "cross_validated"].set_index("epoch")
+        share = (better["bias"].abs() / naive["bias"].abs()).dropna()
+        if share.empty:
+            continue
+        outward = (naive["bias"] / naive["truth"]).median()
+        sentences.append(
+            f"Where {count(rows['num_examples'].iloc[0])} of the examples play the data set and "
+            f"all of them the truth, the {end} eigenvalue is biased outward by {percent(outward)} "
+            f"in the median over epochs; cross-validation leaves {percent(share.median())} of the "
+            f"bias, and its {percent(ESTIMATE_CONFIDENCE)} intervals hold the truth in "
+            f"{percent(better['coverage'].mean())} of the cases."
+        )
+    return sentences
 
 
 def of_true_hessian(frame: pd.DataFrame) -> list[str]:
