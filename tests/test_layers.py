@@ -203,7 +203,7 @@ def test_both_memory_formats_give_the_same_product():
     for kind in (Hessian, GGN):
         last = kind(smooth, data)
         first = kind(smooth, data)
-        first.network._put_channels_last = lambda inputs: False
+        first.network._channels_last_forward = lambda inputs: None
         vector = torch.randn(last.num_params, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(last @ vector, first @ vector, rtol=1e-4, atol=1e-5)
         assert last.describe()["channels_last"]
@@ -227,6 +227,52 @@ def test_networks_that_view_their_channels_keep_them_first():
     operator = Hessian(network(Viewing), examples(4))
     operator @ torch.ones(operator.num_params)
     assert not operator.describe()["channels_last"]
+
+
+class _Square(torch.autograd.Function):
+    """x², with a second derivative that looks at its values, which no vectorised pass can."""
+
+    @staticmethod
+    def forward(ctx, inputs):
+        ctx.save_for_backward(inputs)
+        return inputs**2
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return _SquareBackward.apply(cotangent, *ctx.saved_tensors)
+
+
+class _SquareBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, cotangent, inputs):
+        ctx.save_for_backward(cotangent, inputs)
+        return 2 * cotangent * inputs
+
+    @staticmethod
+    def backward(ctx, along):
+        cotangent, inputs = ctx.saved_tensors
+        assert along.abs().max().item() >= 0
+        return 2 * along * inputs, 2 * along * cotangent
+
+
+class Squaring(nn.Module):
+    def __init__(self, square):
+        super().__init__()
+        self.square = square
+        self.first, self.second = nn.Linear(16, 3), nn.Linear(3, 3)
+
+    def forward(self, inputs):
+        return self.second(self.square(self.first(inputs.flatten(1))))
+
+
+@pytest.mark.parametrize("square", [_Square.apply, torch.square])
+def test_vectors_go_through_one_by_one_where_a_layer_cannot_take_several(square):
+    model = network(lambda: Squaring(square), example=examples(1)[0])
+    operator = Hessian(model, examples(6), precision="float64")
+    block = torch.randn(5, operator.num_params, dtype=torch.float64)
+    products = operator.matmat(block)
+    assert operator._vectorised == (square is torch.square)
+    torch.testing.assert_close(products, torch.stack([operator @ vector for vector in block]))
 
 
 @pytest.mark.slow

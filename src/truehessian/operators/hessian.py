@@ -1,12 +1,17 @@
 """The Hessian of the mean loss, by products that differentiate twice."""
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from truehessian.operators.layers import LayerRules
+from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.network import NetworkOperator
+
+logger = logging.getLogger(__name__)
 
 
 class Hessian(NetworkOperator):
@@ -18,6 +23,7 @@ class Hessian(NetworkOperator):
     """
 
     name = "hessian"
+    _vectorised = True  # whether all layers can take several vectors at once
 
     def _linearise(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Build the graph of the gradient; only the graph is right, not all of the values."""
@@ -45,3 +51,38 @@ class Hessian(NetworkOperator):
             allow_unused=True,
             materialize_grads=True,
         )
+
+    def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
+        """Pass several vectors through at once, which spares small kernels their start."""
+        if len(vectors) > 1 and self._vectorised and isinstance(graph, list):
+            try:
+                self._apply_at_once(graph, vectors, out)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self._vectorised = False  # a layer without a rule for it
+                logger.info("vectors are passed through one by one: %s", error)
+            else:
+                return
+        super()._apply_some(graph, vectors, keep, out)
+
+    def _apply_at_once(self, graph: list[Tensor], vectors: list[list[Tensor]], out: Tensor) -> None:
+        pairs = [
+            (g, torch.stack(parts))
+            for g, parts in zip(graph, zip(*vectors, strict=True), strict=True)
+            if g.requires_grad
+        ]
+        products = torch.autograd.grad(
+            [g for g, _ in pairs],
+            self.network.leaves,
+            grad_outputs=[block for _, block in pairs],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+            is_grads_batched=True,
+        )
+        begin = 0
+        for product in products:
+            columns = out[:, begin : begin + product[0].numel()]
+            columns.view(product.shape).copy_(product)
+            begin += product[0].numel()

@@ -1,10 +1,16 @@
 """How much memory a graph takes, and what it is like when there is none."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from truehessian import quantities
+from truehessian.devices import available_bytes
+
+logger = logging.getLogger(__name__)
 
 
 class SavedBytes:
@@ -29,6 +35,25 @@ def saved_bytes(besides: Iterable[Tensor] = ()) -> Iterator[SavedBytes]:
     counter = SavedBytes(besides)
     with torch.autograd.graph.saved_tensors_hooks(counter.add, lambda tensor: tensor):
         yield counter
+
+
+def graphs_fit(
+    bytes_per_example: float, num_examples: int, budget: int | None, device: torch.device
+) -> bool:
+    """Decide whether the graphs of all examples may be kept; by default in a quarter of the rest.
+
+    They are taken for half as large again: a product needs memory beside them, and there are gaps.
+    """
+    needed = 1.5 * bytes_per_example * num_examples
+    budget = available_bytes(device) // 4 if budget is None else budget
+    logger.info(
+        "graphs of %s examples would take %s of a budget of %s: %s",
+        quantities.count(num_examples),
+        quantities.size(needed),
+        quantities.size(budget),
+        "kept" if needed <= budget else "made anew for every product",
+    )
+    return needed <= budget
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -10,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from truehessian import quantities
-from truehessian.devices import available_bytes
 from truehessian.operators.base import Operator
 from truehessian.operators.data import as_data
 from truehessian.operators.frozen import FrozenNetwork
-from truehessian.operators.memory import is_out_of_memory, saved_bytes
+from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
 from truehessian.operators.precision import arithmetic, dtype_of
 
 logger = logging.getLogger(__name__)
@@ -23,11 +21,14 @@ logger = logging.getLogger(__name__)
 Loss = Callable[[Tensor, Tensor], Tensor]
 BatchNormMode = Literal["eval", "train"]
 Result = TypeVar("Result")
+# Examples times vectors to pass through at once: kernels for fewer take as long.
+_AT_ONCE = 128
 
 
 class _Piece(NamedTuple):
     """The graph of some examples, and their share of the chunk."""
 
+    examples: int
     share: float
     graph: Any
 
@@ -222,7 +223,7 @@ class NetworkOperator(Operator):
         total: Tensor | float = 0.0
         parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
         for part, wanted in parts:
-            piece = _Piece(len(part) / len(inputs), self._linearised(part, wanted))
+            piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
             total = total + self._apply_all([piece], vectors)
             if self._keep:
                 pieces.append(piece)
@@ -233,18 +234,26 @@ class NetworkOperator(Operator):
 
     def _apply_all(self, pieces: list[_Piece], vectors: list[list[Tensor]]) -> Tensor:
         total: Tensor | None = None
-        for share, graph in pieces:
+        for examples, share, graph in pieces:
             products = torch.empty(
                 len(vectors), self.num_params, dtype=self.dtype, device=self.device
             )
-            for number, vector in enumerate(vectors):
-                again = bool(self._keep) or number + 1 < len(vectors)
-                self.network.flatten(self._apply(graph, vector, again), products[number])
+            at_once = max(1, _AT_ONCE // examples)
+            for begin in range(0, len(vectors), at_once):
+                some = slice(begin, begin + at_once)
+                again = bool(self._keep) or begin + at_once < len(vectors)
+                self._apply_some(graph, vectors[some], again, products[some])
             if share < 1:
                 products = products.double() * share
             total = products if total is None else total + products
         assert total is not None
         return total
+
+    def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
+        """Multiply one chunk's matrix with vectors, and write the products as rows of `out`."""
+        for number, vector in enumerate(vectors):
+            again = keep or number + 1 < len(vectors)
+            self.network.flatten(self._apply(graph, vector, again), out[number])
 
     def _attempt(self, multiply: Callable[[], Result]) -> Result | None:
         """Give None where the memory does not suffice; what a failed attempt held is free then."""
@@ -264,17 +273,12 @@ class NetworkOperator(Operator):
         else:
             at_once = min(self._at_once, count)
             if at_once == 1 or self.batchnorm == "train":
+                smaller = ", or a smaller chunk_size (chunks with batch statistics stay whole)"
                 raise torch.OutOfMemoryError(
                     f"the memory of {self.device} does not suffice for {at_once} example(s) at "
-                    "once; free some, or take another device"
-                    + (
-                        ""
-                        if at_once == 1
-                        else ", or a smaller chunk_size (chunks with batch "
-                        "statistics cannot be passed through in pieces)"
-                    )
+                    f"once; free some, or take another device{smaller if at_once > 1 else ''}"
                 )
-            self._at_once = at_once // 2
+            self._at_once, self._keep = at_once // 2, False
             logger.warning("out of memory: going on with %d examples at once", self._at_once)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -290,15 +294,4 @@ class NetworkOperator(Operator):
 
     def _fits(self, bytes_per_example: float) -> bool:
         """Decide whether the graphs of all examples may be kept between products."""
-        # Half as much again: what a product needs beside the kept graphs, and fragmentation.
-        needed = 1.5 * bytes_per_example * self.num_examples
-        budget = self._memory if self._memory is not None else available_bytes(self.device) // 4
-        keep = needed <= budget
-        logger.info(
-            "graphs of %s would take %s of a budget of %s: %s",
-            quantities.count(self.num_examples) + " examples",
-            quantities.size(needed),
-            quantities.size(budget),
-            "kept" if keep else "made anew for every product",
-        )
-        return keep
+        return graphs_fit(bytes_per_example, self.num_examples, self._memory, self.device)
