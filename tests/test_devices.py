@@ -70,3 +70,16 @@ def test_unknown_gpu_is_refused():
     with pytest.raises(ValueError, match="use device: auto"):
         devices.resolve("cuda")
     assert devices.resolve("auto").type == "cpu"
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_algorithms_are_deterministic_inside_the_block_only(tf32):
+    def flags():
+        cudnn = torch.backends.cudnn
+        allowed = torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32
+        return (*allowed, cudnn.deterministic, cudnn.benchmark)
+
+    before = flags()
+    with devices.deterministic_algorithms(tf32=tf32):
+        assert flags() == (tf32, tf32, True, False)
+    assert flags() == before

@@ -1,6 +1,8 @@
-"""Names of devices, and how much memory they have left."""
+"""Names of devices, how they compute, and how much memory they have left."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,6 +29,23 @@ def resolve(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} needs a GPU and PyTorch sees none; use device: auto")
     return device
+
+
+@contextmanager
+def deterministic_algorithms(*, tf32: bool) -> Iterator[None]:
+    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time.
+
+    PyTorch allows TF32 in convolutions by default, which moves outliers by about 1e-3.
+    """
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
+        ):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
 def available_bytes(device: torch.device) -> int:

@@ -1,10 +1,11 @@
 """Precision of the products: float32, TF32 or float64, set for the time of a product only."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+
+from truehessian import devices
 
 Precision = Literal["float32", "tf32", "float64"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "float64")
@@ -23,19 +24,6 @@ def dtype_of(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-@contextmanager
-def arithmetic(precision: str) -> Iterator[None]:
-    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time.
-
-    PyTorch allows TF32 in convolutions by default, which moves outliers by about 1e-3.
-    """
-    allowed = precision == "tf32"
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=allowed
-        ):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+def arithmetic(precision: str) -> AbstractContextManager[None]:
+    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time."""
+    return devices.deterministic_algorithms(tf32=precision == "tf32")
