@@ -8,7 +8,8 @@ from truehessian import checkpoints, datasets, stage
 def main(
     source: str, dataset: str, *, checkpoint_out: str, network: dict[str, Any], epoch: int
 ) -> None:
-    metadata = checkpoints.describe(network, datasets.load(dataset), epoch=epoch, seed=None)
+    data = datasets.load(dataset)
+    metadata = checkpoints.describe(network, data, epoch=epoch, seed=None, training_precision=None)
     checkpoints.convert(source, checkpoint_out, model_settings=network, metadata=metadata)
 
 

@@ -10,6 +10,18 @@ from torch import nn
 
 from truehessian import checkpoints, datasets, devices, models, stage, tensorfile, training
 
+_ARGUMENTS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "augment",
+    "seed",
+    "precision",
+    "channels_last",
+)
+
 
 def main(
     dataset: str,
@@ -22,11 +34,7 @@ def main(
     state: Path,
 ) -> None:
     data = datasets.load(dataset)
-    seed = settings["seed"]
-    arguments = {
-        key: settings[key]
-        for key in ("epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augment")
-    }
+    chosen = {key: settings[key] for key in _ARGUMENTS}
     state.mkdir(parents=True, exist_ok=True)
 
     def keep(epoch: int, model: nn.Module) -> None:
@@ -34,14 +42,20 @@ def main(
         checkpoints.save(
             state / f"{epoch}.safetensors",
             model,
-            metadata=checkpoints.describe(network, data, epoch=epoch, seed=seed),
+            metadata=checkpoints.describe(
+                network,
+                data,
+                epoch=epoch,
+                seed=settings["seed"],
+                training_precision=settings["precision"],
+            ),
         )
 
     rows = training.train(
-        models.build(**network, seed=seed),
+        models.build(**network, seed=settings["seed"]),
         data,
-        **arguments,
-        seed=seed,
+        **chosen,
+        compiled=settings["compile"],
         checkpoint_epochs=epochs,
         on_checkpoint=keep,
         state=state / "state.safetensors",

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from truehessian import datasets
-from truehessian.augmentation import Augmented, augment, random_augment
+from truehessian.augmentation import Augmented, augment, draw_crops
 
 
 @pytest.fixture
@@ -15,6 +15,11 @@ def numbered(batch, channels=2, height=5, width=4):
     return torch.arange(1, 1 + batch * channels * height * width, dtype=torch.uint8).view(
         batch, channels, height, width
     )
+
+
+def freshly(images, seed, padding, flip):
+    draws = draw_crops(len(images), torch.Generator().manual_seed(seed), padding, flip)
+    return augment(images, *draws, padding)
 
 
 def reference(image, row, column, flip, padding):
@@ -93,7 +98,7 @@ def test_offsets_and_flips_cover_their_whole_range_evenly():
     labels = torch.zeros(count, dtype=torch.int64)
     bright = datasets.Examples(images, labels, (0.0,), (1.0,))
     fixed = Augmented(bright, 1, seed=0, padding=padding, flip=True).subset(slice(None)).images
-    fresh = random_augment(images, torch.Generator().manual_seed(0), padding, True)
+    fresh = freshly(images, 0, padding, True)
     # The middle column is met from both sides.
     share = torch.tensor([1, 1, 2, 1, 1]).expand(3, 5).double() / 18
     expected = torch.cat([torch.zeros(5), share.flatten(), torch.zeros(5)])
@@ -115,15 +120,15 @@ def test_without_flips_nothing_is_mirrored_and_the_crops_are_kept():
     assert (same | mirrored).all()
     assert not same.all()
     marked = torch.tensor([[1, 2, 3]], dtype=torch.uint8).expand(50, 1, 1, 3)
-    made = random_augment(marked, torch.Generator().manual_seed(0), 0, False)
+    made = freshly(marked, 0, 0, False)
     assert made.equal(marked)
 
 
-def test_random_augmentation_follows_its_generator():
+def test_fresh_augmentation_follows_its_generator():
     images = numbered(6)
-    first = random_augment(images, torch.Generator().manual_seed(1), 2, True)
-    again = random_augment(images, torch.Generator().manual_seed(1), 2, True)
-    other = random_augment(images, torch.Generator().manual_seed(2), 2, True)
+    first = freshly(images, 1, 2, True)
+    again = freshly(images, 1, 2, True)
+    other = freshly(images, 2, 2, True)
     assert first.equal(again)
     assert not first.equal(other)
 

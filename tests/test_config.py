@@ -125,6 +125,12 @@ def test_a_number_that_yaml_reads_as_text_is_explained(settings):
             "runs.tiny.spectrum.precision must be one of float32, tf32, float64, got 'float46'; "
             "did you mean float64?",
         ),
+        (
+            "training.precision",
+            "fp16",
+            "runs.tiny.training.precision must be one of float32, tf32, bf16, got 'fp16'; "
+            "did you mean bf16?",
+        ),
         ("batch.folds", 1, "runs.tiny.batch.folds must be at least 2, got 1"),
         ("spectrum.seed", -1, "runs.tiny.spectrum.seed must be at least 0, got -1"),
         ("training.learning_rate", 0, "runs.tiny.training.learning_rate must be above 0, got 0"),

@@ -302,6 +302,7 @@ def test_training_keeps_the_listed_epochs_and_the_learning_curve(folder, trained
         metadata = checkpoints.read_metadata(path)
         assert metadata["epoch"] == epoch
         assert metadata["model"] == NETWORK
+        assert metadata["training_precision"] == "float32"
         assert {"dataset", "normalisation", "seed"} <= set(metadata)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from truehessian import datasets, models
-from truehessian.training import _shuffled_batches, evaluate, learning_rate_at, train
+from truehessian.training import evaluate, learning_rate_at, train
 
 SETTINGS = {
     "epochs": 4,
@@ -197,22 +197,6 @@ def test_epochs_differ_in_order_augmentation_and_dropout(digits):
         rows = train(network(name), digits, **settings, on_checkpoint=ignore)
         losses = [round(row["train_loss"], 4) for row in rows[1:]]
         assert len(set(losses)) == len(losses)
-
-
-@pytest.mark.parametrize(
-    ("num_examples", "batch_size", "sizes"),
-    [
-        (97, 32, [32, 32, 33]),
-        (98, 32, [32, 32, 32, 2]),
-        (64, 32, [32, 32]),
-        (5, 9, [5]),
-        (1, 4, [1]),
-    ],
-)
-def test_a_last_batch_of_one_joins_the_one_before(num_examples, batch_size, sizes):
-    batches = _shuffled_batches(num_examples, batch_size, torch.Generator().manual_seed(0))
-    assert [len(batch) for batch in batches] == sizes
-    assert torch.cat(batches).sort().values.equal(torch.arange(num_examples))
 
 
 def test_each_epoch_is_logged_in_one_line(digits, caplog):

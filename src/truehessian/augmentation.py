@@ -44,15 +44,15 @@ def augment(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> Ten
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def random_augment(images: Tensor, generator: torch.Generator, padding: int, flip: bool) -> Tensor:
-    """Augment a batch with fresh uniform draws from a generator of the CPU.
+def draw_crops(
+    num_images: int, generator: torch.Generator, padding: int, flip: bool
+) -> tuple[Tensor, Tensor]:
+    """Draw uniform offsets (B, 2) and flips (B,) for `augment`, from a generator of the CPU.
 
-    The draws are the same on every device. Shapes as for `augment`; without `flip` nothing is
-    mirrored.
+    The draws are the same for every device. Without `flip` nothing is mirrored.
     """
-    offsets = torch.randint(2 * padding + 1, (len(images), 2), generator=generator)
-    flips = torch.randint(2, (len(images),), generator=generator) * int(flip)
-    return augment(images, offsets.to(images.device), flips.to(images.device), padding)
+    offsets = torch.randint(2 * padding + 1, (num_images, 2), generator=generator)
+    return offsets, torch.randint(2, (num_images,), generator=generator) * int(flip)
 
 
 class Augmented:

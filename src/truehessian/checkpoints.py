@@ -29,7 +29,7 @@ def save(path: str | os.PathLike, model: nn.Module, *, metadata: Mapping[str, An
     metadata
         Values of JSON. `model` must hold the keyword arguments of `models.build` without the seed
         (name, num_classes, input_shape and the network's own). By convention there are also
-        `dataset`, `normalisation`, `epoch` and `seed`.
+        `dataset`, `normalisation`, `epoch`, `seed` and `training_precision`.
 
     Raises
     ------
@@ -42,7 +42,12 @@ def save(path: str | os.PathLike, model: nn.Module, *, metadata: Mapping[str, An
 
 
 def describe(
-    network: Mapping[str, Any], dataset: Dataset, *, epoch: int, seed: int | None
+    network: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    epoch: int,
+    seed: int | None,
+    training_precision: str | None,
 ) -> dict[str, Any]:
     """Put together the metadata of a checkpoint.
 
@@ -54,8 +59,8 @@ def describe(
         What the network is trained on; its name and normalisation are kept.
     epoch
         Of the weights; 0 is the initialisation.
-    seed
-        Of the training, None if it is not known.
+    seed, training_precision
+        Of the training, None if it is not known. The weights are in float32 whatever the precision.
     """
     return {
         "model": dict(network),
@@ -63,6 +68,7 @@ def describe(
         "normalisation": {"mean": dataset.train.mean, "std": dataset.train.std},
         "epoch": epoch,
         "seed": seed,
+        "training_precision": training_precision,
     }
 
 

@@ -1,13 +1,11 @@
 """Training by stochastic gradient descent, resumable to the same bits."""
 
 import contextlib
-import json
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from truehessian import tensorfile
-from truehessian.augmentation import random_augment
+from truehessian import devices, resume, shuffling
 from truehessian.datasets import Dataset, Examples
+from truehessian.passes import Forward
 
 logger = logging.getLogger(__name__)
 
 _EVALUATION_CHUNK = 512
 _FINAL_RATE = 0.01  # of the initial learning rate
-_MODEL, _MOMENTUM = "model.", "momentum."  # prefixes of the tensors in a state file
 
 
 class Metrics(NamedTuple):
@@ -53,6 +50,9 @@ def train(
     weight_decay: float,
     augment: bool,
     seed: int,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compiled: bool = False,
     checkpoint_epochs: Collection[int],
     on_checkpoint: Callable[[int, nn.Module], None],
     state: str | os.PathLike | None = None,
@@ -70,7 +70,7 @@ def train(
     model
         Initialised network; moved to `device` and left in evaluation mode.
     dataset
-        Moved to `device` as uint8.
+        Moved to `device` as uint8 and augmented there.
     epochs
         Passes over the training set; see `learning_rate_at` for the schedule.
     batch_size
@@ -82,6 +82,10 @@ def train(
         Whether to crop and mirror at random, as `dataset.padding` and `dataset.flip` say.
     seed
         Decides everything random but the initialisation.
+    precision, channels_last, compiled
+        How the forward passes are computed, see `passes.Forward`; compiled are batches of
+        `batch_size`. Weights and momentum are kept in float32. Each choice rounds differently, and
+        each resumes to its own bits.
     checkpoint_epochs
         From 0, the initialisation, to `epochs`.
     on_checkpoint
@@ -108,85 +112,108 @@ def train(
     Raises
     ------
     ValueError
-        A checkpoint epoch is out of range.
+        A checkpoint epoch is out of range, `precision` is unknown, or the network or the device
+        cannot do what is asked for.
+    RuntimeError
+        The network cannot be compiled.
     FloatingPointError
         A loss is not finite.
     """
+    _check_epochs(checkpoint_epochs, epochs)
+    model.to(device).eval()
+    dataset = dataset.to(device)
+    forward = Forward(
+        model,
+        device,
+        precision=precision,
+        channels_last=channels_last,
+        compiled_size=batch_size if compiled else None,
+    )
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
+    crops = shuffling.Augmentation(dataset.padding, dataset.flip) if augment else None
+    rows = resume.load(state, model, optimiser)
+    for epoch in range(len(rows), epochs + 1):
+        rate = learning_rate_at(epoch - 1, epochs, learning_rate) if epoch else 0.0
+        start = time.perf_counter()
+        with (
+            devices.deterministic_algorithms(tf32=precision == "tf32"),
+            _seeded(seed, epoch, device) as generator,
+        ):
+            if epoch == 0:
+                on_train = evaluate(model, dataset.train, forward)
+            else:
+                optimiser.param_groups[0]["lr"] = rate
+                batches = shuffling.batches(
+                    dataset.train, batch_size, generator, crops, forward.memory_format
+                )
+                on_train = _train_epoch(forward, optimiser, batches)
+            on_test = evaluate(model, dataset.test, forward)
+        rows.append(_row(epoch, rate, on_train, on_test, time.perf_counter() - start))
+        _log(progress, rows[-1], epochs)
+        if epoch in checkpoint_epochs:
+            on_checkpoint(epoch, model)
+        if state is not None:
+            state = resume.save(state, model, optimiser, rows)
+    return rows
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, examples: Examples, forward: Callable[[Tensor], Tensor] | None = None
+) -> Metrics:
+    """Mean cross-entropy and accuracy over all examples; leaves the model in evaluation mode.
+
+    `forward` gives the model's logits; by default the model itself does.
+    """
+    model.eval()
+    total = _Total(examples.device)
+    for inputs, targets in examples.chunks(_EVALUATION_CHUNK):
+        logits = (forward or model)(inputs)
+        total.add(F.cross_entropy(logits, targets), logits, targets)
+    return total.metrics()
+
+
+def step(
+    forward: Forward, optimiser: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take a step down the gradient of the mean cross-entropy of one batch.
+
+    Returns
+    -------
+    tuple of Tensor
+        The loss and the logits before the step, float32, without their graph. Nothing waits for the
+        device.
+    """
+    logits = forward(inputs)
+    loss = F.cross_entropy(logits, targets)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), logits.detach()
+
+
+def _check_epochs(checkpoint_epochs: Collection[int], epochs: int) -> None:
     beyond = sorted(epoch for epoch in checkpoint_epochs if not 0 <= epoch <= epochs)
     if beyond:
         raise ValueError(
             f"checkpoint_epochs must lie between 0 and the {epochs} epochs of training, "
             f"got {beyond[0]}"
         )
-    model.to(device).eval()
-    dataset = dataset.to(device)
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
-    )
-    rows = _resume(state, model, optimiser)
-    for epoch in range(len(rows), epochs + 1):
-        rate = learning_rate_at(epoch - 1, epochs, learning_rate) if epoch else 0.0
-        start = time.perf_counter()
-        with _reproducible(seed, epoch, device) as generator:
-            if epoch == 0:
-                on_train = evaluate(model, dataset.train)
-            else:
-                optimiser.param_groups[0]["lr"] = rate
-                batches = _shuffled_batches(len(dataset.train), batch_size, generator)
-                crops = (generator, dataset.padding, dataset.flip) if augment else None
-                on_train = _train_epoch(model, dataset.train, optimiser, batches, crops)
-            on_test = evaluate(model, dataset.test)
-        rows.append(_row(epoch, rate, on_train, on_test, time.perf_counter() - start))
-        _log(progress, rows[-1], epochs)
-        if epoch in checkpoint_epochs:
-            on_checkpoint(epoch, model)
-        if state is not None:
-            state = _save_state(state, model, optimiser, rows)
-    return rows
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, examples: Examples) -> Metrics:
-    """Mean cross-entropy and accuracy over all examples; leaves the model in evaluation mode."""
-    model.eval()
-    total = _Total(examples.device)
-    for inputs, targets in examples.chunks(_EVALUATION_CHUNK):
-        logits = model(inputs)
-        total.add(F.cross_entropy(logits, targets), logits, targets)
-    return total.metrics()
 
 
 def _train_epoch(
-    model: nn.Module,
-    examples: Examples,
+    forward: Forward,
     optimiser: torch.optim.Optimizer,
-    batches: list[Tensor],
-    crops: tuple[torch.Generator, int, bool] | None,
+    batches: Iterable[tuple[Tensor, Tensor]],
 ) -> Metrics:
-    """Take one step per batch; `crops` are the last arguments of `random_augment`."""
-    model.train()
-    total = _Total(examples.device)
-    for indices in batches:
-        chosen = examples.subset(indices)
-        if crops is not None:
-            chosen = replace(chosen, images=random_augment(chosen.images, *crops))
-        inputs, targets = chosen.batch(slice(None))
-        logits = model(inputs)
-        loss = F.cross_entropy(logits, targets)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        total.add(loss.detach(), logits.detach(), targets)
+    forward.model.train()
+    total = _Total(forward.device)
+    for inputs, targets in batches:
+        loss, logits = step(forward, optimiser, inputs, targets)
+        total.add(loss, logits, targets)
     return total.metrics()
-
-
-def _shuffled_batches(
-    num_examples: int, batch_size: int, generator: torch.Generator
-) -> list[Tensor]:
-    batches = list(torch.randperm(num_examples, generator=generator).split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
 
 
 class _Total:
@@ -235,67 +262,16 @@ def _log(progress: logging.Logger, row: dict[str, Any], epochs: int) -> None:
 
 
 @contextlib.contextmanager
-def _reproducible(seed: int, epoch: int, device: str | torch.device) -> Iterator[torch.Generator]:
-    """Seed by epoch and force deterministic convolutions, inside the block only.
+def _seeded(seed: int, epoch: int, device: str | torch.device) -> Iterator[torch.Generator]:
+    """Seed by epoch, inside the block only.
 
     Gives a generator of the CPU for order and augmentation; dropout draws from the global ones.
     """
     ours, dropout = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64).tolist()
     cuda = torch.device(device).type == "cuda"
-    cudnn = torch.backends.cudnn
-    flags = cudnn.deterministic, cudnn.benchmark
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(dropout)
         if cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(dropout)
-        cudnn.deterministic, cudnn.benchmark = True, False
-        try:
-            yield torch.Generator().manual_seed(ours)
-        finally:
-            cudnn.deterministic, cudnn.benchmark = flags
-
-
-def _save_state(
-    path: str | os.PathLike,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    rows: list[dict[str, Any]],
-) -> str | os.PathLike | None:
-    """Write the state; gives where to write the next one, None after a failure."""
-    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        buffer = optimiser.state[parameter].get("momentum_buffer")
-        if buffer is not None:
-            tensors[_MOMENTUM + name] = buffer
-    try:
-        tensorfile.save(path, tensors, {"rows": json.dumps(rows)})
-    except OSError as error:
-        logger.warning("the state is not saved, so a kill costs all later epochs: %s", error)
-        return None
-    return path
-
-
-def _resume(
-    path: str | os.PathLike | None, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> list[dict[str, Any]]:
-    """Load a usable state in place and give the rows of its epochs, otherwise none."""
-    if path is None or not os.path.exists(path):
-        return []
-    try:
-        tensors, metadata = tensorfile.load(path)
-        rows = json.loads(metadata["rows"])
-        weights = {k.removeprefix(_MODEL): t for k, t in tensors.items() if k.startswith(_MODEL)}
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        if shapes != {name: tensor.shape for name, tensor in model.state_dict().items()}:
-            raise ValueError("it belongs to another network")
-    except (ValueError, KeyError) as error:
-        logger.warning("cannot resume from %s (%s); training starts afresh", path, error)
-        return []
-    model.load_state_dict(weights)
-    for name, parameter in model.named_parameters():
-        if _MOMENTUM + name in tensors:
-            buffer = tensors[_MOMENTUM + name].to(parameter.device)
-            optimiser.state[parameter]["momentum_buffer"] = buffer
-    logger.info("resuming after epoch %d from %s", rows[-1]["epoch"], path)
-    return rows
+        yield torch.Generator().manual_seed(ours)
