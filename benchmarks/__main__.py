@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import memory, precision, products, report, scaling, spectra
+from benchmarks import memory, precision, products, report, scaling, spectra, training
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
 from truehessian.datasets import CATALOGUE
@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "memory": memory.peak,
     "growth": scaling.growth,
     "precision": precision.ritz_values,
+    "training": training.steps,
 }
 
 

@@ -39,6 +39,8 @@ class Scale(NamedTuple):
         Examples of the product whose memory is measured.
     growing, growth_examples, growth_widths, growth_params, growth_steps
         The network whose product is timed as it grows, and the points.
+    training_batch, training_steps
+        Examples of a training step, and steps that are timed together.
     """
 
     image: tuple[int, int, int]
@@ -63,6 +65,8 @@ class Scale(NamedTuple):
     growth_widths: tuple[int, ...]
     growth_params: int
     growth_steps: tuple[int, ...]
+    training_batch: int
+    training_steps: int
 
 
 CPU = Scale(
@@ -88,6 +92,8 @@ CPU = Scale(
     growth_widths=(16, 32, 64, 128),
     growth_params=250_000,
     growth_steps=(8, 16, 32, 64),
+    training_batch=32,
+    training_steps=2,
 )
 
 CUDA = CPU._replace(
@@ -101,6 +107,8 @@ CUDA = CPU._replace(
     group_size=32,
     growth_examples=(2_500, 5_000, 10_000, 20_000),
     growth_params=4_000_000,
+    training_batch=128,
+    training_steps=100,
 )
 
 QUICK = CPU._replace(
@@ -125,6 +133,8 @@ QUICK = CPU._replace(
     growth_widths=(2, 4),
     growth_params=1_000,
     growth_steps=(4, 8),
+    training_batch=6,
+    training_steps=2,
 )
 
 

@@ -12,7 +12,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import products, report  # noqa: E402
+from benchmarks import products, report, training  # noqa: E402
 from benchmarks.__main__ import SECTIONS, _parser  # noqa: E402
 from benchmarks.peers import RUNNERS, TOOLS  # noqa: E402
 from benchmarks.report import Section, Table  # noqa: E402
@@ -78,8 +78,21 @@ def test_every_section_prints_numbers_of_truehessian():
 
     assert "error:" not in output
     assert "another result" not in output
-    assert output.count("### ") == 8
+    assert output.count("### ") == len(SECTIONS)
     assert len(rows_of(output, "truehessian")) == 6
+
+
+def test_training_steps_are_timed_in_every_mode_that_the_device_has(monkeypatch):
+    monkeypatch.delitem(training.MODES, "bf16, channels last, compiled")  # takes minutes
+    (table,) = training.steps(SETTINGS).tables.values()
+    rows = {name: values for name, *values in table.rows}
+    assert list(rows) == list(training.MODES)
+    assert rows.pop("tf32, channels last") == ["not measured: needs a GPU"]
+    for rate, seconds, speed in rows.values():
+        assert float(rate.replace(",", "")) > 0
+        assert " to " in seconds
+        assert speed.endswith("×")
+    assert rows["float32"][2] == "1.00×"
 
 
 @pytest.mark.parametrize("keep", [False, True])
