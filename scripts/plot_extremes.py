@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from truehessian import plots, stage
+from truehessian import plots, stage, tables
 from truehessian.spectrum import ENDS
 
 
@@ -15,7 +15,7 @@ def main(
     batch_sizes: list[int],
     formats: list[str],
 ) -> None:
-    frame = pd.read_csv(extremal)
+    frame = tables.first_folds(pd.read_csv(extremal))
     panels = [(size, end) for size in batch_sizes for end in ENDS]
     for number, (size, end) in enumerate(panels):
         files = boxplots_out[number * len(formats) : (number + 1) * len(formats)]

@@ -1,9 +1,7 @@
 """Rule plot_stems: all spectra of a run in, a stem plot of each out."""
 
-from truehessian import plots, spectrum, stage
+from truehessian import plots, spectrum, stage, tables
 from truehessian.spectrum import ENDS, Spectrum
-
-FOLDS = 5  # of batches to draw, as in the papers; the others go into tables
 
 
 def main(
@@ -17,7 +15,7 @@ def main(
     for number, path in enumerate(spectra):
         measured = spectrum.load(path)
         stacked = measured.indices is not None
-        shown = slice(FOLDS) if stacked else slice(None)
+        shown = slice(tables.FOLDS_DRAWN) if stacked else slice(None)
         figure = plots.stem(
             measured.ritz_values[shown],
             measured.weights[shown],

@@ -38,6 +38,15 @@ def test_there_is_one_sorted_row_per_spectrum_fold_and_end(extremal):
     )
 
 
+def test_the_first_five_folds_are_drawn_whatever_their_number(extremal):
+    batches = extremal[(extremal["batch_size"] == 10) & (extremal["operator"] == "hessian")]
+    more = [batches.assign(fold=batches["fold"] + 5 * lap) for lap in range(4)]
+    others = extremal[extremal["fold"].isna()]
+    drawn = tables.first_folds(pd.concat([*more, others]))
+    assert set(drawn["fold"].dropna()) == {0, 1, 2, 3, 4}
+    assert len(drawn) == len(batches) + len(others)
+
+
 def test_no_spectra_give_an_empty_table_with_all_columns():
     empty = tables.extremal_ritz_values([])
     assert empty.empty

@@ -17,6 +17,7 @@ from truehessian.spectrum import ENDS, Spectrum
 EXTREMAL_KEYS = (
     "epoch", "operator", "split", "num_examples", "batch_size", "factor", "fold", "end",
 )  # fmt: skip
+FOLDS_DRAWN = 5  # of batches in figures of spectra, as in the papers; all of them go into tables
 
 
 def read_epochs(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -64,6 +65,11 @@ def extremal_ritz_values(spectra: Iterable[Spectrum]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[*EXTREMAL_KEYS, "value", "residual", "steps"])
     frame = frame.astype(dict.fromkeys(("batch_size", "factor", "fold"), "Int64"))
     return frame.sort_values(list(EXTREMAL_KEYS), na_position="first", ignore_index=True)
+
+
+def first_folds(extremal: pd.DataFrame, count: int = FOLDS_DRAWN) -> pd.DataFrame:
+    """Keep the first `count` folds of every batch size, and whatever has no folds."""
+    return extremal[extremal["fold"].isna() | (extremal["fold"] < count)]
 
 
 def write(
