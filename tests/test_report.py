@@ -300,7 +300,7 @@ def test_every_section_has_captions_for_its_figures_and_tables():
         ("stem-augmented-10-30", ["10,000 examples", "−0.4500 and 1.800"]),
         ("boxplot-largest-32", ["of 2 batches", "epoch 30: 5.25 against 2.00"]),
         ("variance", ["7.50 along random", "24,000 along the top", "7.50 × 10⁻⁵"]),
-        ("variance", ["23,700 (VGG16, B = 128) and 38,000 (PreResNet110, B = 256)"]),
+        ("variance", ["25,500 (VGG16, B = 128) and 38,000 (PreResNet110, B = 256)"]),
         ("theory_vs_empirical", ["over 16 batches", "misses 10 % of the shift"]),
         ("learning_curves", ["After epoch 30", "0.0100", "100 % and 87 %"]),
         ("shrinkage", ["epoch 30"]),

@@ -8,15 +8,11 @@ import pandas as pd
 from jinja2 import Environment, TemplateNotFound
 from markupsafe import Markup
 
-from truehessian.prediction import finite_population_factor
+from truehessian import published
 from truehessian.report import findings
 from truehessian.report.run import RunReport
 from truehessian.spectrum import ENDS
-
-# Figures of the mini-batch paper: the network, its largest eigenvalue on the 50,000 examples of
-# CIFAR-100, the prediction for a batch, and the size of that batch.
-_PUBLISHED = (("VGG16", 10.35, 28.19, 128), ("PreResNet110", 13.38, 24.41, 256))
-_PUBLISHED_EXAMPLES = 50_000
+from truehessian.tables import first_folds
 
 # What the numbers in a figure's name mean, in order.
 _NUMBERS = {
@@ -120,7 +116,7 @@ def _boxplot_facts(run: RunReport, name: FigureName) -> dict[str, Any]:
     if frame is None:
         return facts
     chosen = frame.query("operator == 'hessian' and split == 'train' and end == @end")
-    batches = chosen[chosen["batch_size"] == name.numbers["batch_size"]]
+    batches = first_folds(chosen[chosen["batch_size"] == name.numbers["batch_size"]])
     full = chosen[chosen["batch_size"].isna() & chosen["factor"].isna()]
     whole = full.set_index("epoch")["value"]
     medians = batches.groupby("epoch")["value"].median()
@@ -137,17 +133,12 @@ def _boxplot_facts(run: RunReport, name: FigureName) -> dict[str, Any]:
 
 
 def _variance_facts(frame: pd.DataFrame | None) -> dict[str, Any]:
-    published = [
-        {
-            "network": network,
-            "batch_size": batch_size,
-            "variance": full
-            * (predicted - full)
-            / finite_population_factor(batch_size, _PUBLISHED_EXAMPLES),
-        }
-        for network, full, predicted, batch_size in _PUBLISHED
-    ]
-    facts: dict[str, Any] = {"published": published, "epoch": None, "along": {}, "element": None}
+    facts: dict[str, Any] = {
+        "published": _implied_variances(),
+        "epoch": None,
+        "along": {},
+        "element": None,
+    }
     if frame is None or frame.empty:
         return facts
     last = frame[frame["epoch"] == frame["epoch"].max()]
@@ -158,6 +149,16 @@ def _variance_facts(frame: pd.DataFrame | None) -> dict[str, Any]:
         random = last["direction"].str.startswith("random-")
         element = last.loc[random, "element_variance"].mean()
     return facts | {"epoch": last["epoch"].iloc[0], "along": along.to_dict(), "element": element}
+
+
+def _implied_variances() -> list[dict[str, Any]]:
+    """P σ² that published predictions imply, once for each network."""
+    frame = published.load()
+    chosen = frame[
+        (frame["quantity"] == "isotropic_variance") & (frame["status"] == published.IMPLIED)
+    ]
+    records: Any = chosen.drop_duplicates("architecture").to_dict("records")
+    return records
 
 
 def _theory_facts(frame: pd.DataFrame | None) -> dict[str, Any]:

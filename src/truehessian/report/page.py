@@ -35,16 +35,22 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         "theory",
         "Theory against measurement",
         ("theory_vs_empirical", "distributions", "overlaps", "noise"),
-        ("theory_vs_empirical", "outliers", "noise", "noise_scaling"),
+        ("theory_vs_empirical", "batch_predictions", "outliers", "noise", "noise_scaling"),
     ),
     ("truth", "True Hessian", ("true_hessian",), ("true_hessian",)),
     ("self-test", "Self-test of the estimators", ("self_test",), ("self_test",)),
-    ("shrinkage", "Dependence on the sample size", ("shrinkage",), ("shrinkage",)),
+    (
+        "shrinkage",
+        "Dependence on the sample size",
+        ("shrinkage",),
+        ("shrinkage", "augmentation"),
+    ),
+    ("papers", "Published numbers", (), ("papers",)),
 )
 # Nobody misses these figures and tables where they are absent.
 _OPTIONAL = {
     "stem-augmented", "stem-noise", "stem-ggn", "distributions", "overlaps", "noise", "self_test",
-    "outliers", "noise_scaling",
+    "outliers", "noise_scaling", "batch_predictions", "augmentation",
 }  # fmt: skip
 _ENDS = {"boxplot-largest": 0, "boxplot-smallest": 1}
 

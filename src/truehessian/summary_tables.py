@@ -1,0 +1,112 @@
+"""Tables as papers print them: extremes by the number of examples, and predictions of batches.
+
+As in `tables`, column names and their order are a contract, missing values are NaN, and every
+function accepts tables read back from CSV.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from truehessian import prediction, sampling_tables, true_hessian
+
+AUGMENTATION_COLUMNS = (
+    "epoch", "end", "factor", "num_examples", "steps", "value", "residual", "ratio",
+    "ratio_of_noise", "goe",
+)  # fmt: skip
+_OF_EPOCH = ("isotropic_variance", "isotropic_standard_error", "element_variance")
+PREDICTION_COLUMNS = (
+    "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds", "weyl",
+    "goe", "directional", "subspace", *_OF_EPOCH,
+)  # fmt: skip
+
+
+def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Follow the extremes of the training Hessian from the data set to augmented ones.
+
+    Parameters
+    ----------
+    extremal
+        From `tables.extremal_ritz_values`: the full data and augmented data.
+    variance
+        As for `sampling_tables.outliers`; without it there is no column `goe`, but NaN.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch, end and factor (1: no augmentation) with the columns of
+        `AUGMENTATION_COLUMNS`. `ratio` is to the value without augmentation, `ratio_of_noise`
+        what it would be for an eigenvalue that is pure noise, 1/√factor. `goe` takes every image
+        for an independent example: it removes from the value of factor 1 what sampling adds, and
+        adds that of so many examples; NaN where the eigenvalue lies inside the noise.
+
+    References
+    ----------
+    True-Hessian paper, Tables 1 to 3 and Eq. 18.
+    """
+    chosen = extremal[
+        (extremal["operator"] == "hessian")
+        & (extremal["split"] == "train")
+        & extremal["batch_size"].isna()
+    ]
+    chosen = chosen.assign(factor=chosen["factor"].fillna(1).astype("int64"))
+    rows: list[dict[Any, Any]] = []
+    for (epoch, _), group in chosen.groupby(["epoch", "end"]):
+        isotropic = math.nan
+        if variance is not None:
+            at_epoch = variance[variance["epoch"] == epoch]
+            isotropic = sampling_tables.isotropic_variance(at_epoch).value
+        rows += _with_predictions(group.sort_values("factor"), isotropic)
+    return pd.DataFrame(rows, columns=list(AUGMENTATION_COLUMNS))
+
+
+def _with_predictions(group: pd.DataFrame, isotropic: float) -> list[dict[Any, Any]]:
+    """Rows of one end at one epoch, the full data first."""
+    records = group.to_dict("records")
+    first = records[0]
+    true = math.nan
+    if not math.isnan(isotropic):
+        true = float(true_hessian.invert(first["value"], isotropic, first["num_examples"]))
+    for record in records:
+        record["ratio"] = record["value"] / first["value"]
+        record["ratio_of_noise"] = 1 / math.sqrt(record["factor"])
+        record["goe"] = math.nan
+        if not math.isnan(true):
+            factor = true_hessian.sampling_factor(record["num_examples"])
+            side = "largest" if true > 0 else "smallest"
+            record["goe"] = float(prediction.goe(true, factor, isotropic, side))
+    return records
+
+
+def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFrame:
+    """Put what is said of a batch's extremes beside the variance that it follows from.
+
+    Parameters
+    ----------
+    theory
+        From `sampling_tables.theory_vs_empirical`.
+    variance
+        As for `sampling_tables.outliers`.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `theory` with the columns of `PREDICTION_COLUMNS`: measurement, Weyl's bound,
+        predictions, and the epoch's P σ² with its standard error and σ².
+
+    References
+    ----------
+    Mini-batch paper, Eq. 7, 8 and 9.
+    """
+    rows = []
+    for epoch in theory["epoch"].unique():
+        at_epoch = variance[variance["epoch"] == epoch]
+        noise = sampling_tables.isotropic_variance(at_epoch)
+        order = at_epoch["num_parameters"].iloc[0] if len(at_epoch) else np.nan
+        values = (noise.value, noise.standard_error, noise.value / order)
+        rows.append({"epoch": epoch, **dict(zip(_OF_EPOCH, values, strict=True))})
+    of_epoch = pd.DataFrame(rows, columns=["epoch", *_OF_EPOCH])
+    joined = theory.merge(of_epoch.astype({"epoch": theory["epoch"].dtype}), on="epoch")
+    return joined[list(PREDICTION_COLUMNS)]
