@@ -16,11 +16,13 @@ import yaml
 
 from truehessian import (
     checkpoints,
+    comparison,
     datasets,
     estimate_tables,
     measurement,
     models,
     noise_tables,
+    plots,
     sampling_tables,
     spectrum,
     subspace,
@@ -227,6 +229,19 @@ def tabulated(folder, spectra, directions, run):
         epochs=EPOCHS,
         settings=run["theory"],
     )
+    call(
+        "tabulate_papers",
+        table(folder, "extremal_ritz_values")[0],
+        [table(folder, "theory_vs_empirical")[0]],
+        [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
+        [str(spectra[epoch] / "full.npz") for epoch in EPOCHS],
+        str(ROOT / "src/truehessian/published.csv"),
+        papers_out=table(folder, "papers"),
+        augmentation_out=table(folder, "augmentation"),
+        predictions_out=table(folder, "batch_predictions"),
+        dataset="digits",
+        model={"name": "mlp", "hidden": [6]},
+    )
     return {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
 
 
@@ -279,6 +294,47 @@ def drawn(folder, spectra, tabulated):
         "true_hessian",
     ]
     return stems + boxplots + others
+
+
+def test_published_numbers_stand_beside_those_of_the_run(tabulated):
+    frame = tabulated["papers"].set_index(["quantity", "architecture"])
+    assert (frame["network"] == comparison.OTHER).all()
+    assert frame.loc[("parameters_per_example", "PreResNet110"), "ours"] == 460 / 96
+    theory = tabulated["theory_vs_empirical"].query(
+        "epoch == 2 and batch_size == 32 and end == 'largest'"
+    )
+    ours = frame.loc[("broadening", "VGG16"), "ours"]
+    assert ours == pytest.approx((theory["batch_mean"] / theory["full"]).iloc[0], rel=1e-12)
+    assert tabulated["augmentation"]["factor"].tolist() == [1, 2] * 4
+    assert len(tabulated["batch_predictions"]) == len(tabulated["theory_vs_empirical"])
+
+
+def test_box_plots_have_five_points_however_many_folds_there_are(tmp_path, monkeypatch):
+    folds = pd.DataFrame({"fold": range(20), "value": range(20)})
+    keys = {"epoch": 0, "operator": "hessian", "split": "train", "batch_size": 16, "factor": None}
+    extremes = [folds.assign(**keys, end=end) for end in ("largest", "smallest")]
+    pd.concat(extremes).to_csv(tmp_path / "extremal.csv", index=False)
+    law = {"inherent_limit": None, "inherent_slope": None, "vanishing_coefficient": None}
+    points = {"epoch": [0, 0], "end": "largest", "num_examples": [16, 96], "value": [2, 1]}
+    pd.DataFrame({**points, **law}).to_csv(tmp_path / "shrinkage.csv", index=False)
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, paths: figures.append(figure))
+    call(
+        "plot_extremes",
+        str(tmp_path / "extremal.csv"),
+        str(tmp_path / "shrinkage.csv"),
+        boxplots_out=["largest.svg", "smallest.svg"],
+        shrinkage_out=["shrinkage.svg"],
+        batch_sizes=[16],
+        formats=["svg"],
+    )
+    for figure in figures[:2]:
+        (points,) = (
+            line.get_ydata()
+            for line in figure.axes[0].get_lines()
+            if line.get_label() == "one batch"
+        )
+        assert list(points) == [0, 1, 2, 3, 4]
 
 
 def test_the_data_set_has_the_sizes_that_were_asked_for(dataset):

@@ -13,12 +13,26 @@ import pandas as pd
 import pytest
 import yaml
 
+from truehessian import items
 from truehessian.stage.fingerprint import closure
 
 ROOT = Path(__file__).parents[1]
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 EPOCHS = (0, 2)
 EXPENSIVE = ("train_network", "measure_")
+TARGETS = ("all", *items.ITEMS, *items.AGGREGATES)
+# The items of the papers that each preset is there for.
+ITEMS_OF = {
+    "minibatch-vgg16": ["minibatch_fig_1_2", "minibatch_fig_3_4", "minibatch_eq_7_9"],
+    "minibatch-preresnet110": ["minibatch_fig_3_4", "minibatch_fig_5_6", "minibatch_eq_7_9"],
+    "truehessian-preresnet110": list(items.AGGREGATES["truehessian_figures"]),
+    "truehessian-vgg16bn": [
+        "truehessian_fig_3_6",
+        "truehessian_tables_1_3",
+        "truehessian_eq_18",
+        "truehessian_sec_6_1",
+    ],
+}
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +51,8 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 def reduced(folder: Path) -> str:
     """Run the reduced experiment, which has to succeed; returns all that Snakemake says."""
-    run = snakemake(folder, "--configfile", str(ROOT / "tests/reduced.yaml"), "--cores", "2")
+    config = str(ROOT / "tests/reduced.yaml")
+    run = snakemake(folder, *TARGETS, "--configfile", config, "--cores", "2")
     assert run.returncode == 0, run.stderr
     return run.stdout + run.stderr
 
@@ -62,7 +77,7 @@ def contract() -> list[str]:
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
     paths += ["self_test/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
-    tables += ["outliers", "noise", "noise_scaling"]
+    tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
     tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]
@@ -139,9 +154,38 @@ def test_presets_can_be_planned_without_their_data(preset, tmp_path):
             path = tmp_path / run["checkpoints"].format(epoch=epoch)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    run = snakemake(tmp_path, "--configfile", str(preset), "--dry-run")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "write_report" in run.stdout + run.stderr
+    targets = ITEMS_OF.get(preset.stem, [])
+    aggregates = ["papers"] if targets else []
+    config = ("--configfile", str(preset))
+    run = snakemake(tmp_path, "all", *targets, *aggregates, *config, "--dry-run")
+    said = run.stdout + run.stderr
+    assert run.returncode == 0, said
+    assert "write_report" in said
+    for target in [*targets, *aggregates]:
+        assert f"rule {target}:\n    input: results/" in said
+
+
+def test_an_item_that_no_run_can_be_made_into_is_refused_with_one_sentence(tmp_path):
+    config = ("--configfile", str(ROOT / "tests/tiny.yaml"))
+    run = snakemake(tmp_path, "truehessian_tables_1_3", *config, "--cores", "1")
+    assert run.returncode != 0
+    assert "Traceback" not in run.stderr
+    (sentence,) = [line for line in run.stderr.splitlines() if line.startswith("config:")]
+    assert sentence == (
+        "config: truehessian_tables_1_3: it needs runs.tiny.augmentation, which is null; give a "
+        "section, or {} for the defaults"
+    )
+    assert not list((tmp_path / ".snakemake/locks").glob("*"))
+
+
+def test_each_item_has_a_rule_that_says_which_it_is():
+    text = (ROOT / "workflow/rules/papers.smk").read_text()
+    described = dict(re.findall(r'^rule (\w+):\n    """(.*)"""', text, flags=re.MULTILINE))
+    assert sorted(described) == sorted([*items.ITEMS, *items.AGGREGATES])
+    for name in items.ITEMS:
+        paper = "Mini-batch" if name.startswith("minibatch") else "True-Hessian"
+        assert described[name].startswith(f"{paper} paper, "), name
+        assert f'item("{name}"),' in text
 
 
 BASE = {

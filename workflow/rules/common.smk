@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from truehessian import config as configuration
+from truehessian import items
 from truehessian.stage import once, presence
 from truehessian.stage.fingerprint import fingerprint, module_fingerprint
 
@@ -50,6 +51,7 @@ WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
 WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run["subsamples"]]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run["self_test"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
+WITH_PREDICTIONS = [name for name in WITH_BATCHES if name in WITH_VARIANCE]
 FORMATS = ["pdf", "svg", "png"]
 OF_BATCHES = ["theory_vs_empirical", "distributions", "overlaps", "noise"]
 
@@ -192,6 +194,11 @@ def figures_of_batches(name, run):
     return expand(figure(name), run=run) if batch_sizes(run) else []
 
 
+def table_if(wanted, name, run):
+    """The files of a table of a run if it is wanted, else none."""
+    return expand(table(name), run=run) if wanted else []
+
+
 def kinds(run):
     """Kinds of spectra that are drawn as stem plots."""
     names = ["full"] + [f"batch-{size}" for size in batch_sizes(run)]
@@ -214,13 +221,14 @@ def figures_of(run):
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
     names += ["self_test"] if run in WITH_SELF_TEST else []
-    predictions = run in WITH_VARIANCE and run in WITH_BATCHES
-    return names + (OF_BATCHES if predictions else [])
+    return names + (OF_BATCHES if run in WITH_PREDICTIONS else [])
 
 
 def tables_of(run):
     """Names of all tables of a run."""
-    names = ["extremal_ritz_values", "shrinkage"]
+    names = ["extremal_ritz_values", "shrinkage", "papers"]
+    names += ["augmentation"] if run in WITH_AUGMENTATION else []
+    names += ["batch_predictions"] if run in WITH_PREDICTIONS else []
     names += ["self_test"] if run in WITH_SELF_TEST else []
     theory = [
         "outliers",
@@ -252,3 +260,44 @@ def report_templates():
     """Templates and captions of the report, by paths that stay the same when the clone is moved."""
     folder = Path(workflow.basedir) / "workflow/report"
     return sorted(os.path.relpath(path) for path in folder.iterdir())
+
+
+def package_data(name):
+    """A data file of the package, by a path that stays the same when the clone is moved."""
+    return os.path.relpath(Path(workflow.basedir) / "src/truehessian" / name)
+
+
+def files_of_item(name):
+    """Figures and tables of a paper's item, of all runs that it can be made of."""
+    return [
+        path
+        for run in items.runs_of(name, RUNS)
+        for files, names in ((figure, figures_of(run)), (table, tables_of(run)))
+        for found in names
+        if items.has(name, found)
+        for path in expand(files(found), run=run)
+    ]
+
+
+def item(name):
+    """Files of an item, or of all items of an aggregate, as a function of wildcards.
+
+    Called only where the item is asked for: what no run can be made into is refused in one
+    sentence, and what an aggregate goes without is said.
+    """
+
+    def files(wildcards):
+        try:
+            left_out = items.check(name, RUNS)
+        except ValueError as error:
+            # Snakemake would bury any other exception in a traceback.
+            raise SystemExit(f"config: {error}") from None
+        for sentence in left_out:
+            print(sentence, file=sys.stderr)
+        parts = items.AGGREGATES.get(name, (name,))
+        found = [path for part in parts for path in files_of_item(part)]
+        if name in items.AGGREGATES:
+            found += expand(table("papers"), run=items.runs_of(name, RUNS))
+        return list(dict.fromkeys(found))
+
+    return files

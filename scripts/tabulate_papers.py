@@ -1,0 +1,46 @@
+"""Rule tabulate_papers: tables of a run in, the same as papers print them out."""
+
+from typing import Any
+
+import pandas as pd
+
+from truehessian import comparison, spectrum, stage, summary_tables, tables
+from truehessian import published as numbers
+
+
+def main(
+    extremal: str,
+    theory: list[str],
+    variance: list[str],
+    full: list[str],
+    published: str,
+    *,
+    papers_out: list[str],
+    augmentation_out: list[str],
+    predictions_out: list[str],
+    dataset: str,
+    model: dict[str, Any],
+) -> None:
+    extremes = pd.read_csv(extremal)
+    predicted = pd.read_csv(theory[0]) if theory else None
+    variances = tables.read_epochs(variance) if variance else None
+    facts = spectrum.load(full[0]).metadata
+    results = comparison.Results(
+        extremes, predicted, variances, facts["num_parameters"], facts["num_examples"]
+    )
+    frame = comparison.beside_published(results, dataset, model, numbers.load(published))
+    csv, tex, md = papers_out
+    tables.write(frame, csv, tex, md, caption="Published numbers and those of this run")
+    if augmentation_out:
+        frame = summary_tables.augmentation(extremes, variances)
+        csv, tex, md = augmentation_out
+        tables.write(frame, csv, tex, md, caption="Extremal Ritz values of augmented data")
+    if predicted is not None and variances is not None:
+        frame = summary_tables.batch_predictions(predicted, variances)
+        caption = "Extremes of batches, bound, predictions and element variance"
+        csv, tex, md = predictions_out
+        tables.write(frame, csv, tex, md, caption=caption)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)
