@@ -200,6 +200,23 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             {"self_test": {"folds": 2}, "spectrum.batchnorm": "train"},
             ["runs.tiny.self_test", "eval", "self_test: null"],
         ),
+        ({"batchnorm": {"epochs": [1]}}, ["runs.tiny.batchnorm.epochs contains 1", "epochs"]),
+        (
+            {"batchnorm": {}, "variance": None, "spectrum.batchnorm": "train"},
+            ["runs.tiny.batchnorm needs spectrum.batchnorm: eval", "batchnorm: null"],
+        ),
+        (
+            {"batchnorm": {"chunk_sizes": [97]}},
+            ["runs.tiny.batchnorm.chunk_sizes contains 97", "96 training examples"],
+        ),
+        (
+            {"batchnorm": {"chunk_sizes": [19]}},
+            ["runs.tiny.batchnorm.chunk_sizes contains 19", "a single one of 96"],
+        ),
+        (
+            {"batchnorm": {"chunk_sizes": [32]}},
+            ["runs.tiny.batchnorm", "of which the network has none"],
+        ),
         ({"checkpoints": "weights/{epoch}.safetensors"}, ["training and checkpoints exclude"]),
     ],
 )
@@ -316,6 +333,13 @@ def test_defaults_are_not_shared_between_configurations(settings):
         config.check(item, SCHEMA)
     settings["runs"]["tiny"]["augmentation"]["factors"].append("changed")
     assert other["runs"]["tiny"]["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
+
+
+def test_modes_of_normalisation_are_compared_where_there_is_one(settings):
+    change(settings, "model", {"name": "preresnet", "depth": 8, "width": 2})
+    change(settings, "batchnorm", {"epochs": [2]})
+    change(settings, "batchnorm.chunk_sizes", [32, 96])
+    accept(settings)
 
 
 @pytest.mark.parametrize("name", ["batch", "augmentation", "variance"])

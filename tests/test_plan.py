@@ -6,7 +6,7 @@ import yaml
 from truehessian import config, plan
 
 ROOT = Path(__file__).parents[1]
-OPTIONAL = ("batch", "augmentation", "subsamples", "self_test", "variance")
+OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
@@ -37,6 +37,7 @@ def run():
         "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
         "subsamples": {"parts": [4, 2], "steps": 6},
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
+        "batchnorm": {"epochs": [3], "chunk_sizes": [50, 25]},
         "variance": {
             "random_directions": 2,
             "leak_vectors": 0,
@@ -71,6 +72,13 @@ def test_a_stage_makes_so_many_products_once_per_epoch(stages, name, products, e
     assert stages[name].products == products
     assert stages[name].examples == examples
     assert stages[name].work == 2 * products * examples
+
+
+def test_batch_statistics_are_measured_at_their_own_epochs_only(stages):
+    for name in ("batchnorm-25", "batchnorm-50"):
+        stage = stages[name]
+        assert (stage.jobs, stage.products, stage.examples) == (1, 2 * 10, 100)
+        assert stage.outputs == (f"small/spectra/3/{name}.npz",)
 
 
 def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(stages):

@@ -60,6 +60,15 @@ VARIANCE = pd.DataFrame(
         "num_parameters": 100_000,
     }
 )
+BATCHNORM = pd.DataFrame(
+    {
+        "epoch": 30,
+        "chunk_size": 64,
+        "end": ["largest", "smallest"],
+        "running": [2.0, -0.5],
+        "batch": [20.0, -1.5],
+    }
+)
 SHRINKAGE = pd.DataFrame(
     {
         "epoch": 30,
@@ -259,6 +268,7 @@ def test_tables_and_figures_of_no_known_kind_come_under_further_results(tmp_path
         ("stem-full-5", "stem-full", {"epoch": 5}),
         ("stem-batch-128-30", "stem-batch", {"batch_size": 128, "epoch": 30}),
         ("stem-augmented-10-0", "stem-augmented", {"factor": 10, "epoch": 0}),
+        ("stem-batchnorm-64-5", "stem-batchnorm", {"chunk_size": 64, "epoch": 5}),
         ("boxplot-smallest-256", "boxplot-smallest", {"batch_size": 256}),
         ("theory_vs_empirical", "theory_vs_empirical", {}),
         ("stem-batch-30", "stem-batch-30", {}),
@@ -304,6 +314,10 @@ def test_every_section_has_captions_for_its_figures_and_tables():
         ("theory_vs_empirical", ["over 16 batches", "misses 10 % of the shift"]),
         ("learning_curves", ["After epoch 30", "0.0100", "100 % and 87 %"]),
         ("shrinkage", ["epoch 30"]),
+        (
+            "stem-batchnorm-64-30",
+            ["chunks of 64", "2.000 by running and 20.00 by batch", "−0.5000 and −1.500"],
+        ),
     ],
 )
 def test_captions_give_the_numbers_of_the_run(figure, fragments):
@@ -312,6 +326,7 @@ def test_captions_give_the_numbers_of_the_run(figure, fragments):
         "variance": VARIANCE,
         "theory_vs_empirical": THEORY,
         "shrinkage": SHRINKAGE,
+        "batchnorm": BATCHNORM,
     }
     text = caption(bare_run(tables=tables, training=TRAINING), figure)
     for fragment in fragments:
@@ -326,6 +341,7 @@ def test_captions_give_the_numbers_of_the_run(figure, fragments):
         "stem-augmented-2-1",
         "stem-noise-2-1",
         "stem-ggn-1",
+        "stem-batchnorm-2-1",
         "boxplot-largest-2",
         "boxplot-smallest-2",
         "variance",

@@ -79,6 +79,11 @@ def check_networks(config: Mapping[str, Any]) -> None:
                 f"runs.{name}.model: {run['model']['name']} cannot be built from its arguments "
                 f"({type(error).__name__}: {error})"
             ) from error
+        if run["batchnorm"] and not _has_batchnorm(run):
+            raise ConfigError(
+                f"runs.{name}.batchnorm compares modes of batch normalisation, of which the "
+                "network has none; set batchnorm: null"
+            )
         for key, steps in _step_counts(run):
             if steps > num_params:
                 raise ConfigError(
@@ -89,13 +94,25 @@ def check_networks(config: Mapping[str, Any]) -> None:
 
 def num_parameters(run: Mapping[str, Any]) -> int:
     """Count the parameters of a run's network, without memory for its weights."""
+    from truehessian import models
+
+    return models.count_parameters(_built(run))
+
+
+def _has_batchnorm(run: Mapping[str, Any]) -> bool:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(module, _BatchNorm) for module in _built(run).modules())
+
+
+def _built(run: Mapping[str, Any]) -> Any:
+    """Build a run's network without memory for its weights."""
     import torch
 
     from truehessian import models
 
     with torch.device("meta"):
-        network = models.build(**model_settings(run))
-    return models.count_parameters(network)
+        return models.build(**model_settings(run))
 
 
 def model_settings(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +204,8 @@ def _problems(run: Mapping[str, Any]) -> Iterator[str]:
         yield from _part_problems(name, run[name] or {}, train)
     if run["self_test"]:
         yield from _self_test_problems(run["self_test"], run, train)
+    if run["batchnorm"]:
+        yield from _batchnorm_problems(run["batchnorm"], run, train)
     if run["variance"]:
         yield from _variance_problems(run, train, test)
 
@@ -224,9 +243,7 @@ def _part_problems(name: str, section: Mapping[str, Any], train: int) -> Iterato
 def _self_test_problems(
     section: Mapping[str, Any], run: Mapping[str, Any], train: int
 ) -> Iterator[str]:
-    for epoch in section["epochs"] or []:
-        if epoch not in run["epochs"]:
-            yield f"self_test.epochs contains {epoch}, which is not among epochs; add it there"
+    yield from _unknown_epochs("self_test", run)
     if run["spectrum"]["batchnorm"] == "train":
         yield (
             "self_test needs spectrum.batchnorm: eval, because with batch statistics (train) "
@@ -238,6 +255,34 @@ def _self_test_problems(
             f"self_test.folds is {section['folds']}, but the smallest part has {smallest} "
             "examples, and each fold needs four"
         )
+
+
+def _unknown_epochs(name: str, run: Mapping[str, Any]) -> Iterator[str]:
+    for epoch in run[name]["epochs"] or []:
+        if epoch not in run["epochs"]:
+            yield f"{name}.epochs contains {epoch}, which is not among epochs; add it there"
+
+
+def _batchnorm_problems(
+    section: Mapping[str, Any], run: Mapping[str, Any], train: int
+) -> Iterator[str]:
+    yield from _unknown_epochs("batchnorm", run)
+    if run["spectrum"]["batchnorm"] == "train":
+        yield (
+            "batchnorm needs spectrum.batchnorm: eval, with whose spectra it compares; set "
+            "batchnorm: null to go without it"
+        )
+    for size in section["chunk_sizes"]:
+        if size > train:
+            yield (
+                f"batchnorm.chunk_sizes contains {size}, but the data have only {train} training "
+                "examples"
+            )
+        elif train % size == 1:
+            yield (
+                f"batchnorm.chunk_sizes contains {size}, which leaves a single one of {train} "
+                "training examples over, of which there are no statistics; take another size"
+            )
 
 
 def _variance_problems(run: Mapping[str, Any], train: int, test: int) -> Iterator[str]:

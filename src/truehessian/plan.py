@@ -16,9 +16,10 @@ class Stage(NamedTuple):
     ----------
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
-        `augmented-{factor}`, `subsample-{parts}`, `self-test`, `variance` or `held-out`.
+        `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `self-test`,
+        `variance` or `held-out`.
     jobs
-        How often the workflow runs it: once per epoch.
+        How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
         Products with a curvature matrix per job, at most (`tolerance` may stop Lanczos earlier).
     examples
@@ -81,7 +82,8 @@ def plan(name: str, run: Mapping[str, Any], num_params: int) -> RunPlan:
         Training is no part of it: an epoch of training costs about as much as one product takes
         for a third of the data.
     """
-    stages = [*_spectra(name, run), *_self_test(name, run), *_directions(name, run)]
+    stages = [*_spectra(name, run), *_batchnorm(name, run)]
+    stages += [*_self_test(name, run), *_directions(name, run)]
     itemsize = 8 if run["spectrum"]["precision"] == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
 
@@ -173,6 +175,27 @@ def _spectra(name: str, run: Mapping[str, Any]) -> list[Stage]:
             tuple(f"{name}/spectra/{epoch}/{kind}.npz" for epoch in epochs),
         )
         for kind, products, examples, vectors in kinds
+    ]
+
+
+def _batchnorm(name: str, run: Mapping[str, Any]) -> list[Stage]:
+    """Spectra by batch statistics, at some of the epochs."""
+    how = run["batchnorm"]
+    if not how:
+        return []
+    epochs, (train, _) = how["epochs"] or run["epochs"], _num_examples(run)
+    products = run["spectrum"]["probes"] * run["spectrum"]["steps"]
+    kinds = [f"batchnorm-{size}" for size in sorted(how["chunk_sizes"])]
+    return [
+        Stage(
+            kind,
+            len(epochs),
+            products,
+            train,
+            products,
+            tuple(f"{name}/spectra/{epoch}/{kind}.npz" for epoch in epochs),
+        )
+        for kind in kinds
     ]
 
 

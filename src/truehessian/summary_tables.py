@@ -1,16 +1,18 @@
-"""Tables as papers print them: extremes by the number of examples, and predictions of batches.
+"""Tables of extremes side by side: by the number of examples, of batches, of normalisations.
 
 As in `tables`, column names and their order are a contract, missing values are NaN, and every
 function accepts tables read back from CSV.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from truehessian import prediction, sampling_tables, true_hessian
+from truehessian import prediction, sampling_tables, spectrum, true_hessian
+from truehessian.spectrum import ENDS, Spectrum
 
 AUGMENTATION_COLUMNS = (
     "epoch", "end", "factor", "num_examples", "steps", "value", "residual", "ratio",
@@ -20,6 +22,10 @@ _OF_EPOCH = ("isotropic_variance", "isotropic_standard_error", "element_variance
 PREDICTION_COLUMNS = (
     "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds", "weyl",
     "goe", "directional", "subspace", *_OF_EPOCH,
+)  # fmt: skip
+BATCHNORM_COLUMNS = (
+    "epoch", "chunk_size", "end", "running", "running_residual", "batch", "batch_residual",
+    "ratio", "num_examples",
 )  # fmt: skip
 
 
@@ -110,3 +116,40 @@ def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFr
     of_epoch = pd.DataFrame(rows, columns=["epoch", *_OF_EPOCH])
     joined = theory.merge(of_epoch.astype({"epoch": theory["epoch"].dtype}), on="epoch")
     return joined[list(PREDICTION_COLUMNS)]
+
+
+def batchnorm(running: Iterable[Spectrum], batch: Iterable[Spectrum]) -> pd.DataFrame:
+    """Compare the extremes of Hessians by running statistics with those by batch statistics.
+
+    Parameters
+    ----------
+    running
+        Full spectra with batch normalisation by running statistics, one for each epoch.
+    batch
+        The same by the statistics of chunks, of any chunk sizes.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch, chunk size and end, with the columns of `BATCHNORM_COLUMNS`; `ratio` is
+        that of batch to running statistics.
+
+    Raises
+    ------
+    KeyError
+        An epoch of `batch` is not among those of `running`.
+    """
+    known = {measured.metadata["epoch"]: measured for measured in running}
+    rows = []
+    for measured in batch:
+        facts = {key: measured.metadata[key] for key in ("epoch", "chunk_size", "num_examples")}
+        for end in ENDS:
+            values = [
+                float(value)
+                for item in (known[facts["epoch"]], measured)
+                for value in spectrum.extremal(item, end)
+            ]
+            row = dict(zip(BATCHNORM_COLUMNS[3:7], values, strict=True))
+            rows.append({**facts, "end": end, **row, "ratio": row["batch"] / row["running"]})
+    frame = pd.DataFrame(rows, columns=list(BATCHNORM_COLUMNS))
+    return frame.sort_values(["epoch", "chunk_size", "end"], ignore_index=True)

@@ -49,6 +49,7 @@ if workflow.is_main_process:
 WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
 WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run["subsamples"]]
+WITH_BATCHNORM = [name for name, run in RUNS.items() if run["batchnorm"]]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run["self_test"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
 WITH_PREDICTIONS = [name for name in WITH_BATCHES if name in WITH_VARIANCE]
@@ -138,6 +139,30 @@ def parts_of(run):
     return sorted((RUNS[run]["subsamples"] or {}).get("parts", []))
 
 
+def chunk_sizes(run):
+    """Numbers of examples that a run normalises together, ascending."""
+    return sorted((RUNS[run]["batchnorm"] or {}).get("chunk_sizes", []))
+
+
+def per_batchnorm_epoch(pattern, run, **values):
+    """Paths for each epoch at which a run compares modes of batch normalisation."""
+    section = RUNS[run]["batchnorm"] or {"epochs": []}
+    epochs = RUNS[run]["epochs"] if section["epochs"] is None else section["epochs"]
+    return [
+        path
+        for epoch in sorted(epochs)
+        for path in expand(pattern, run=run, epoch=epoch, **values)
+    ]
+
+
+def batchnorm_spectra(run):
+    """Spectra by batch statistics of a run."""
+    names = [f"batchnorm-{size}" for size in chunk_sizes(run)]
+    return per_batchnorm_epoch(
+        "results/{run}/spectra/{epoch}/{name}.npz", run, name=names
+    )
+
+
 def self_test_epochs(run):
     """Epochs at which a run's estimators are tried."""
     return sorted((RUNS[run]["self_test"] or {}).get("epochs") or RUNS[run]["epochs"])
@@ -221,6 +246,9 @@ def figures_of(run):
     names += ["learning_curves"] if run in TRAINED else []
     names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
     names += ["self_test"] if run in WITH_SELF_TEST else []
+    names += per_batchnorm_epoch(
+        "stem-batchnorm-{size}-{epoch}", run, size=chunk_sizes(run)
+    )
     return names + (OF_BATCHES if run in WITH_PREDICTIONS else [])
 
 
@@ -230,6 +258,7 @@ def tables_of(run):
     names += ["augmentation"] if run in WITH_AUGMENTATION else []
     names += ["batch_predictions"] if run in WITH_PREDICTIONS else []
     names += ["self_test"] if run in WITH_SELF_TEST else []
+    names += ["batchnorm"] if run in WITH_BATCHNORM else []
     theory = [
         "outliers",
         "theory_vs_empirical",
@@ -246,6 +275,7 @@ def files_of(run):
     files += [path for name in tables_of(run) for path in table(name)]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
+    files += batchnorm_spectra(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
     return files

@@ -8,7 +8,7 @@ from truehessian.plots.curvature import shrinkage, true_hessian
 from truehessian.plots.prediction import theory_vs_empirical, variance
 from truehessian.plots.sampling import distributions, noise, overlaps
 from truehessian.plots.self_test import self_test
-from truehessian.plots.spectra import boxplot, stem
+from truehessian.plots.spectra import boxplot, stacked_stems, stem
 from truehessian.plots.style import save
 from truehessian.plots.training import learning_curves
 
@@ -21,6 +21,7 @@ __all__ = [
     "save",
     "self_test",
     "shrinkage",
+    "stacked_stems",
     "stem",
     "theory_vs_empirical",
     "true_hessian",

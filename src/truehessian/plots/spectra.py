@@ -1,6 +1,7 @@
 """Figures of measured spectra: weighted Ritz values, and extremes over mini-batches."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,7 @@ def stem(
     if not (pooled[0] > 0).any():
         raise ValueError("weights must have a positive entry, got none: there is nothing to draw")
     figure, ((axes,),) = style.new_figure()
-    shown = pooled[: None if other_folds else 1]
-    lowest = max(shown[shown > 0].min(), _LOWEST_WEIGHT)
-    floor = 10.0 ** (math.floor(math.log10(lowest)) - 0.5)
+    floor = _floor(pooled[: None if other_folds else 1])
     axes.set_yscale("log")
     axes.set_ylim(floor, 3)
     if other_folds:
@@ -77,6 +76,51 @@ def stem(
     axes.set(xlabel="Ritz value", ylabel="weight", title=title or "")
     style.legend_below(figure, axes)
     return figure
+
+
+@style.styled
+def stacked_stems(
+    spectra: Mapping[str, tuple[NDArray, NDArray]], title: str | None = None
+) -> Figure:
+    """Draw several spectra one below the other, on common axes.
+
+    Parameters
+    ----------
+    spectra
+        Ritz values and weights, both of shape (probes, m), by the heading of their panel. The
+        probes are pooled, as in `stem`.
+    title
+        Heading of the figure.
+
+    Raises
+    ------
+    ValueError
+        There is no spectrum, or no weight of one is positive.
+    """
+    if not spectra or any(not (weights > 0).any() for _, weights in spectra.values()):
+        raise ValueError("spectra must hold at least one, each with a positive weight")
+    pooled = {
+        name: (values.ravel(), (weights / len(weights)).ravel())
+        for name, (values, weights) in spectra.items()
+    }
+    size = (style.SINGLE_COLUMN, 1.9)
+    figure, panels = style.new_figure(len(spectra), panel=size, sharex=True, sharey=True)
+    floor = _floor(np.concatenate([weights for _, weights in pooled.values()]))
+    for axes, (name, (values, weights)) in zip(panels[:, 0], pooled.items(), strict=True):
+        axes.set_yscale("log")
+        axes.set_ylim(floor, 3)
+        _stems(axes, values, weights, floor)
+        axes.set(ylabel="weight", title=name)
+    panels[-1, 0].set_xlabel("Ritz value")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+def _floor(weights: NDArray) -> float:
+    """Where stems begin: half a decade below the decade of the lowest weight."""
+    lowest = max(weights[weights > 0].min(), _LOWEST_WEIGHT)
+    return 10.0 ** (math.floor(math.log10(lowest)) - 0.5)
 
 
 def _points(axes: Axes, values: NDArray, weights: NDArray, **appearance: Any) -> None:

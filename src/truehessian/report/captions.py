@@ -21,9 +21,11 @@ _NUMBERS = {
     "stem-batch": ("batch_size", "epoch"),
     "stem-noise": ("batch_size", "epoch"),
     "stem-augmented": ("factor", "epoch"),
+    "stem-batchnorm": ("chunk_size", "epoch"),
     "boxplot-largest": ("batch_size",),
     "boxplot-smallest": ("batch_size",),
 }
+SIZES = ("batch_size", "factor", "chunk_size")
 
 
 class FigureName(NamedTuple):
@@ -60,6 +62,8 @@ def render_caption(environment: Environment, template: str, facts: dict[str, Any
 def figure_facts(run: RunReport, name: FigureName) -> dict[str, Any]:
     """Compute what a caption may say of a figure; what is unknown is None or empty."""
     facts: dict[str, Any] = {"run": run, "summary": run.summary, **name.numbers}
+    if name.kind == "stem-batchnorm":
+        return facts | {"extremes": _by_normalisation(run, **name.numbers)}
     if name.kind.startswith("stem-"):
         return facts | _stem_facts(run, name)
     if name.kind.startswith("boxplot-"):
@@ -107,6 +111,15 @@ def _extremes(
     if any(frame.empty for frame in rows.values()):
         return {}
     return {end: frame.sort_values("fold").iloc[0] for end, frame in rows.items()}
+
+
+def _by_normalisation(run: RunReport, chunk_size: int, epoch: int) -> dict[str, Any]:
+    """Find the rows of both ends in the table that compares modes of normalisation."""
+    frame = run.tables.get("batchnorm")
+    if frame is None:
+        return {}
+    chosen = frame[(frame["chunk_size"] == chunk_size) & (frame["epoch"] == epoch)]
+    return {str(row["end"]): row for _, row in chosen.iterrows()}
 
 
 def _boxplot_facts(run: RunReport, name: FigureName) -> dict[str, Any]:

@@ -37,6 +37,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("theory_vs_empirical", "distributions", "overlaps", "noise"),
         ("theory_vs_empirical", "batch_predictions", "outliers", "noise", "noise_scaling"),
     ),
+    ("batchnorm", "Batch normalisation", ("stem-batchnorm",), ("batchnorm",)),
     ("truth", "True Hessian", ("true_hessian",), ("true_hessian",)),
     ("self-test", "Self-test of the estimators", ("self_test",), ("self_test",)),
     (
@@ -50,7 +51,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
 # Nobody misses these figures and tables where they are absent.
 _OPTIONAL = {
     "stem-augmented", "stem-noise", "stem-ggn", "distributions", "overlaps", "noise", "self_test",
-    "outliers", "noise_scaling", "batch_predictions", "augmentation",
+    "outliers", "noise_scaling", "batch_predictions", "augmentation", "stem-batchnorm", "batchnorm",
 }  # fmt: skip
 _ENDS = {"boxplot-largest": 0, "boxplot-smallest": 1}
 
@@ -136,7 +137,7 @@ def _run_view(engine: Environment, run: RunReport, anchor: str) -> dict[str, Any
         "sections": [
             section
             for section in sections
-            if section["key"] != "other" or any(section[part] for part in ("figures", "tables"))
+            if any(section[part] for part in ("absent", "figures", "tables"))
         ],
         "provenance": [
             {"caption": caption, **_cells(frame)}
@@ -154,7 +155,7 @@ def _place(name: captions.FigureName, kinds: tuple[str, ...]) -> tuple[Any, ...]
     """Order figures by epoch, then by kind, then by size; the ends of one size side by side."""
     numbers = name.numbers
     kind = kinds.index(name.kind) if name.kind in kinds else len(kinds)
-    size = numbers.get("batch_size", numbers.get("factor", 0))
+    size = next((numbers[key] for key in captions.SIZES if key in numbers), 0)
     if name.kind in _ENDS:
         return (size, _ENDS[name.kind])
     return (numbers.get("epoch", 0), kind, size)

@@ -1,0 +1,38 @@
+"""Rule measure_batchnorm_spectra: a checkpoint and its data in, spectra by batch statistics out."""
+
+from pathlib import Path
+from typing import Any
+
+from truehessian import measurement, operators, spectrum, stage
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    spectra_out: list[str],
+    settings: dict[str, Any],
+    chunk_sizes: list[int],
+    network: dict[str, Any] | None,
+    epoch: int,
+    state: Path,
+) -> None:
+    source = measurement.Source.load(checkpoint, dataset, settings, network)
+    train = source.dataset.train
+    for size, path in zip(sorted(chunk_sizes), spectra_out, strict=True):
+        how = {"batchnorm": "train", "chunk_size": size}
+        measured = source.spectrum(
+            source.operator(operators.Hessian, train, **how),
+            steps=settings["steps"],
+            probes=settings["probes"],
+            seed=settings["seed"],
+            tolerance=settings["tolerance"],
+            epoch=epoch,
+            split="train",
+            state=state / str(size),
+        )
+        spectrum.save(path, measured)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)

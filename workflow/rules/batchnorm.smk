@@ -1,0 +1,62 @@
+for run in WITH_BATCHNORM:
+
+    rule:
+        """Tridiagonalise the full Hessian with the batch statistics of chunks of the data."""
+        name:
+            f"measure_batchnorm_spectra_{run}"
+        input:
+            checkpoint=f"results/{run}/checkpoints/{{epoch}}.safetensors",
+            dataset=f"results/{run}/dataset.safetensors",
+        output:
+            spectra=expand(
+                f"results/{run}/spectra/{{epoch}}/batchnorm-{{size}}.npz",
+                size=chunk_sizes(run),
+                allow_missing=True,
+            ),
+        log:
+            f"results/{run}/logs/measure_batchnorm_spectra/{{epoch}}.log",
+        benchmark:
+            f"results/{run}/benchmarks/measure_batchnorm_spectra/{{epoch}}.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            mem_mb=8000,
+            runtime=24 * 60,
+        params:
+            settings=section(run, "spectrum"),
+            chunk_sizes=chunk_sizes(run),
+            network=network(run),
+            code_network=network_code(run),
+            epoch=epoch_of,
+            code=code("measure_batchnorm_spectra"),
+        script:
+            "../../scripts/measure_batchnorm_spectra.py"
+
+    rule:
+        """Compare extremes by running and by batch statistics, in a table and in figures."""
+        name:
+            f"compare_batchnorm_{run}"
+        input:
+            running=per_batchnorm_epoch("results/{run}/spectra/{epoch}/full.npz", run),
+            batch=batchnorm_spectra(run),
+        output:
+            table=expand(table("batchnorm"), run=run),
+            figures=per_batchnorm_epoch(
+                "results/{run}/figures/stem-batchnorm-{size}-{epoch}.{suffix}",
+                run,
+                size=chunk_sizes(run),
+                suffix=FORMATS,
+            ),
+        log:
+            f"results/{run}/logs/compare_batchnorm.log",
+        conda:
+            "../../envs/analysis.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            formats=FORMATS,
+            code=code("compare_batchnorm"),
+        script:
+            "../../scripts/compare_batchnorm.py"
