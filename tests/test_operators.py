@@ -11,6 +11,7 @@ from cases import Convolutional, Smooth, dense_ggn, dense_hessian, examples, net
 from torch import nn
 
 from truehessian.operators import GGN, Hessian, LinearCombination, Noise, Stream
+from truehessian.operators.memory import SavedBytes
 
 NETWORKS = {"convolutional": Convolutional, "smooth": Smooth}
 KINDS = {"hessian": (Hessian, dense_hessian), "ggn": (GGN, dense_ggn)}
@@ -176,6 +177,26 @@ def test_memory_is_released_with_the_operator(model):
     del operator
     gc.collect()
     assert alive() is None
+
+
+def test_graphs_whose_memory_was_counted_are_released(model):
+    """A hook on saved tensors that returns them makes a cycle that nothing collects."""
+    seen = []
+    add = SavedBytes.add
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SavedBytes,
+            "add",
+            lambda self, tensor: seen.append(weakref.ref(tensor)) or add(self, tensor),
+        )
+        operator = Hessian(model, examples(6), precision="float64")
+        operator @ torch.ones(operator.num_params)
+    assert seen
+    del operator
+    gc.collect()
+    parameters = {id(parameter) for parameter in model.parameters()}
+    left = [reference() for reference in seen]
+    assert not [tensor for tensor in left if tensor is not None and id(tensor) not in parameters]
 
 
 def test_nan_in_a_product_names_the_chunk(model):
@@ -347,9 +368,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         operator @ torch.ones(operator.num_params)
 
 
-@pytest.mark.parametrize("memory", [None, 0], ids=["graph kept", "graph anew"])
-def test_memory_is_flat_over_products(model, kind, memory):
-    operator = kind[0](model, examples(8), chunk_size=4, memory=memory)
+@pytest.mark.parametrize("budget", [None, 0], ids=["graph kept", "graph anew"])
+def test_memory_is_flat_over_products(model, kind, budget):
+    operator = kind[0](model, examples(8), chunk_size=4, memory=budget)
     vector = torch.ones(operator.num_params)
 
     def tensors():

@@ -21,12 +21,12 @@ class SavedBytes:
         self._seen = {tensor.untyped_storage().data_ptr() for tensor in besides}
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Count a tensor's storage the first time that it is met, and pass the tensor on."""
+        """Count a tensor's storage the first time that it is met, and give another view of it."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold its graph, which holds it
 
 
 @contextmanager
