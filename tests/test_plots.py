@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from truehessian import plots
+from truehessian import plots, rmt
 
 MAGIC = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG"}
 
@@ -475,3 +475,18 @@ def test_the_noise_is_drawn_in_units_of_its_expected_edge():
         "Smallest",
     ]
     assert labelled(right, "semicircle").get_ydata().tolist() == [0.4, 0.4]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_spectrum_of_the_noise_is_drawn_over_the_laws_of_the_same_moments(sign):
+    law = rmt.MarchenkoPastur(0.5, 2.0)
+    levels = (np.arange(400) + 0.5) / 400
+    nodes = np.sort(sign * (law.quantile(levels) - law.variance)) + 7
+    spectrum = (nodes, np.full(400, 1 / 400))
+    *_, last = plots.noise(noise_frame(), scaling_frame(), spectrum).axes
+    drawn = labelled(last, "Marchenko-Pastur")
+    order = np.argsort(drawn.get_xdata())
+    found = np.interp((nodes - 7) / 2**0.5, drawn.get_xdata()[order], drawn.get_ydata()[order])
+    assert np.abs(found - levels).max() < 0.02
+    semicircle = labelled(last, "semicircle")
+    assert (semicircle.get_xdata()[0], semicircle.get_xdata()[-1]) == (-2, 2)

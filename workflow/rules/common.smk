@@ -219,6 +219,13 @@ def figures_of_batches(name, run):
     return expand(figure(name), run=run) if batch_sizes(run) else []
 
 
+def noise_shown(run):
+    """The spectrum of noise to draw: of the smallest batches, at the last epoch."""
+    path = "results/{run}/spectra/{epoch}/noise-{size}.npz"
+    last, sizes = max(RUNS[run]["epochs"]), batch_sizes(run)[:1]
+    return expand(path, run=run, epoch=last, size=sizes)
+
+
 def table_if(wanted, name, run):
     """The files of a table of a run if it is wanted, else none."""
     return expand(table(name), run=run) if wanted else []

@@ -98,6 +98,7 @@ for run in WITH_VARIANCE:
             outliers=f"results/{run}/tables/outliers.csv",
             noise=f"results/{run}/tables/noise.csv",
             scaling=f"results/{run}/tables/noise_scaling.csv",
+            noise_spectra=noise_shown(run),
         output:
             variance=expand(figure("variance"), run=run),
             true_hessian=expand(figure("true_hessian"), run=run),

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from truehessian import noise_tables, rmt
 from truehessian.plots import style
-from truehessian.plots.style import BLACK, END_COLOURS, GREEN, LIGHT_GREY, ORANGE, PINK
+from truehessian.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY, ORANGE, PINK
 
 _QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 _BOXES = (("batch", "measured", BLACK, -0.18), ("subspace", "drawn beforehand", PINK, 0.18))
@@ -123,20 +125,30 @@ def _turned(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
 
 
 @style.styled
-def noise(frame: pd.DataFrame, scaling: pd.DataFrame, title: str | None = None) -> Figure:
+def noise(
+    frame: pd.DataFrame,
+    scaling: pd.DataFrame,
+    spectrum: tuple[NDArray, NDArray] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Draw the noise against what it would be if it were alike in all directions.
 
     Parameters
     ----------
     frame
-        From `noise_tables.noise`. Left, its extremes over the edge of the semicircle; right, the
+        From `noise_tables.noise`. First, its extremes over the edge of the semicircle; third, the
         Wasserstein distances of its spectrum from both laws; means over batches and folds.
     scaling
-        From `noise_tables.scaling`. In the middle, the exponents with their intervals.
+        From `noise_tables.scaling`. Second, the exponents with their intervals.
+    spectrum
+        Nodes and weights, shape (K,) each, of the noise of one batch. Last, its distribution
+        function beside those of the laws with the same moments.
     title
         Heading of the figure.
     """
-    figure, ((left, middle, right),) = style.new_figure(1, 3, panel=(2.4, 2.5))
+    rows = 1 if spectrum is None else 2
+    figure, panels = style.new_figure(rows, 4 - rows, panel=(2.4 if rows == 1 else 3.2, 2.3))
+    left, middle, right = panels.flat[:3]
     epochs = sorted(frame["epoch"].unique())
     places = style.epoch_axis(left, epochs)
     for end, colour in END_COLOURS.items():
@@ -153,8 +165,34 @@ def noise(frame: pd.DataFrame, scaling: pd.DataFrame, title: str | None = None) 
     right.set(ylabel="Wasserstein distance / s.d.")
     right.set_ylim(bottom=0)
     right.legend(loc="best")
+    if spectrum is not None:
+        _distribution_function(panels.flat[3], *spectrum)
     style.legend_below(figure, left)
     return figure
+
+
+def _distribution_function(axes: Axes, nodes: NDArray, weights: NDArray) -> None:
+    """Compare the measured share of eigenvalues below x with those of both laws."""
+    mean = float(weights @ nodes)
+    laws = noise_tables.laws(nodes, weights)
+    deviation, variance = laws["semicircle_scale"], laws["marchenko_pastur_variance"]
+    axes.step(
+        np.append(nodes - mean, 1e3 * deviation) / deviation,
+        np.append(np.cumsum(weights), 1.0),
+        where="post",
+        color=GREY,
+        linewidth=1.6,
+        label="measured",
+    )
+    levels = np.linspace(0.0, 1.0, 401)
+    axes.plot(rmt.Semicircle(0.0, 1.0).quantile(levels), levels, color=BLACK, label="semicircle")
+    if np.isfinite(variance):
+        law = rmt.MarchenkoPastur(laws["marchenko_pastur_ratio"], abs(variance))
+        places = np.sign(variance) * (law.quantile(levels) - law.variance) / deviation
+        shares = levels if variance > 0 else 1 - levels
+        axes.plot(places, shares, color=GREEN, label="Marchenko-Pastur")
+    axes.set(xlim=(-2.6, 2.6), xlabel="eigenvalue / s.d.", ylabel="share below")
+    axes.legend(loc="lower right")
 
 
 def _exponents(axes: Axes, scaling: pd.DataFrame) -> None:
