@@ -41,7 +41,7 @@ def self_test(frame: pd.DataFrame, title: str | None = None) -> Figure:
     ends = style.ends_of(frame)
     epochs = sorted(frame["epoch"].unique())
     figure, panels = style.new_figure(
-        len(epochs), len(ends), panel=(style.DOUBLE_COLUMN / 2, 2.1), sharex=True
+        len(epochs), len(ends), panel=(style.DOUBLE_COLUMN / 2, 1.6), sharex=True
     )
     sizes = sorted(frame["num_examples"].unique())
     for row, epoch in zip(panels, epochs, strict=True):
@@ -51,6 +51,7 @@ def self_test(frame: pd.DataFrame, title: str | None = None) -> Figure:
             _biases(axes, chosen)
             axes.set_title(f"epoch {epoch}, {end}")
             axes.label_outer()
+            axes.tick_params(labelleft=True)  # each panel has a scale of its own
         row[0].set_ylabel("bias / |truth|")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
