@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian import config, plan
+from truehessian import config, plan, quantities
 
 ROOT = Path(__file__).parents[1]
 OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
@@ -163,6 +163,33 @@ def test_a_preset_can_be_run(path):
         run = settings["runs"][name]
         group = (run["variance"] or {}).get("group_size", 1)
         assert all(size % group == 0 for size in (run["batch"] or {}).get("sizes", []))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "minibatch-vgg16",
+        "minibatch-preresnet110",
+        "truehessian-preresnet110",
+        "truehessian-vgg16bn",
+    ],
+)
+def test_a_full_preset_has_the_papers_settings_and_the_cost_that_its_header_states(name):
+    path = ROOT / f"workflow/presets/{name}.yaml"
+    text = path.read_text(encoding="utf-8")
+    runs = checked(yaml.safe_load(text)["runs"])
+    for run in runs.values():
+        assert run["dataset"]["name"] == "cifar100"
+        assert config.num_train_examples(run) == 50_000
+        assert (run["spectrum"]["steps"], run["spectrum"]["probes"]) == (100, 1)
+        if run["batch"]:
+            assert (run["batch"]["folds"], run["batch"]["steps"]) == (5, 100)
+        if run["augmentation"]:
+            factors = {item["factor"]: item["steps"] for item in run["augmentation"]["factors"]}
+            assert factors == {10: 100, 100: 10}
+    stages = [stage for key, run in runs.items() for stage in plan.plan(key, run, 1).stages]
+    work = quantities.count(sum(stage.work for stage in stages))
+    assert f"# Cost: {work} products x examples" in text
 
 
 @pytest.mark.parametrize(
