@@ -13,7 +13,7 @@ from torch import nn
 from truehessian import checkpoints, datasets, models, resume
 from truehessian.passes import Forward
 from truehessian.shuffling import Augmentation, batches
-from truehessian.training import step, train
+from truehessian.training import evaluate, step, train
 
 SETTINGS = {
     "epochs": 2,
@@ -68,7 +68,7 @@ def identical(first, second):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, {"precision": "tf32"}])
 def test_a_killed_run_resumes_to_the_same_bits_in_every_mode(digits, tmp_path, mode, device):
     settings = SETTINGS | mode | {"device": device}
     undisturbed = network("vgg")
@@ -114,6 +114,24 @@ def test_every_mode_trains_about_as_well_as_float32(mode, device):
         assert rows[-1][key] == pytest.approx(plain[-1][key], rel=0.2, abs=0.04)
     assert rows[-1]["test_accuracy"] > 0.9
     assert rows[1]["train_loss"] != plain[1]["train_loss"]
+
+
+def test_accuracy_and_loss_are_evaluated_in_the_precision_of_training(digits):
+    settings = SETTINGS | {"epochs": 0, "checkpoint_epochs": []}
+    model = network()
+    (row,) = train(model, digits, **settings, precision="bf16", on_checkpoint=ignore)
+    forward = Forward(model, "cpu", precision="bf16")
+    for key, examples in (("train_loss", digits.train), ("test_loss", digits.test)):
+        assert row[key] == evaluate(model, examples, forward).loss
+        assert row[key] != evaluate(model, examples).loss
+
+
+def test_tf32_is_float32_on_a_cpu(digits):
+    settings = SETTINGS | {"epochs": 1, "checkpoint_epochs": []}
+    both = [network(), network()]
+    for model, precision in zip(both, ("float32", "tf32"), strict=True):
+        train(model, digits, **settings, precision=precision, on_checkpoint=ignore)
+    assert identical(*both)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -231,6 +249,7 @@ def test_compiled_steps_are_those_of_plain_layers_to_rounding(digits, mode):
         optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
         feed = batches(digits.train, 32, torch.Generator().manual_seed(0))
         found.append([step(forward, optimiser, *batch)[0] for batch in feed])
+    assert not torch.stack(found[0]).equal(torch.stack(found[1]))
     tolerance = 0.05 if "precision" in mode else 1e-4
     torch.testing.assert_close(*map(torch.stack, found), rtol=tolerance, atol=tolerance)
 
