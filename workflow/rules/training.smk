@@ -21,7 +21,8 @@ for run in TRAINED:
             "../../envs/torch.yaml"
         resources:
             gpu=configuration.num_gpus(RUNS[run]["training"]["device"]),
-            mem_mb=4000,
+            # A compiler works with several processes.
+            mem_mb=8000 if RUNS[run]["training"]["compile"] else 4000,
             runtime=24 * 60,
         params:
             settings=section(run, "training"),
