@@ -29,9 +29,9 @@ class SubspacePrediction(NamedTuple):
         The outermost eigenvalues of this end from the extreme inwards, shape (draws, ranks).
     standard_errors
         Of the means over draws of `ranked`, shape (ranks,): that of having drawn so few, and that
-        of having so few groups, by bootstrap; NaN without resamples. It holds nothing of what the
-        leak leaves out. Where groups are single examples they are all that there is, and the
-        bootstrap errs on the wide side.
+        of having so few groups, by bootstrap of the shift; NaN without resamples. It holds
+        nothing of what the leak leaves out. Where groups are single examples they are all that
+        there is, and the bootstrap errs on the wide side.
     overlaps
         Squared components of the batch's extreme eigenvector along the k Ritz vectors, shape
         (draws, k).
@@ -145,14 +145,15 @@ def subspace(
 
     generator = np.random.default_rng(seed)
     noise = sign * projected.astype(np.float64)
-    batches = sign * centre + _draw(noise, per_batch, draws, generator)
-    factor = finite_population_factor(batch_size, num_examples)
     deviations = noise - noise.mean(axis=0)
+    batches = sign * centre + _draw(deviations, per_batch, draws, generator)
+    factor = finite_population_factor(batch_size, num_examples)
     screened = _screened(factor * leak, batches, deviations, group_size / batch_size)
     values, vectors = np.linalg.eigh(_coupled(batches, screened))
     ranked = values[:, : -ranks - 1 : -1]
+    own = _places(end, ranks, k)
     resampled = [
-        _resampled(noise, sign * centre, screened, per_batch, ranks, generator)
+        _resampled(deviations, sign * centre, screened, per_batch, own, generator)
         for _ in range(resamples)
     ]
     errors = _standard_errors(resampled, ranked)
@@ -184,19 +185,27 @@ def _missing(draws: int, ranks: int, k: int) -> SubspacePrediction:
     return SubspacePrediction(math.nan, math.nan, *(np.full(shape, math.nan) for shape in shapes))
 
 
-def _draw(groups: NDArray, per_batch: int, draws: int, generator: np.random.Generator) -> NDArray:
-    """Means of random groups less the mean of all, shape (draws, K, K)."""
-    if per_batch == len(groups):
-        return np.zeros((draws, *groups.shape[1:]))
+def _draw(
+    deviations: NDArray, per_batch: int, draws: int, generator: np.random.Generator
+) -> NDArray:
+    """Means over random groups of their deviations, shape (draws, K, K)."""
+    if per_batch == len(deviations):
+        return np.zeros((draws, *deviations.shape[1:]))
     chosen = np.stack(
         [
-            generator.choice(len(groups), per_batch, replace=False, shuffle=False)
+            generator.choice(len(deviations), per_batch, replace=False, shuffle=False)
             for _ in range(draws)
         ]
     )
-    weights = np.zeros((draws, len(groups)))
+    weights = np.zeros((draws, len(deviations)))
     np.put_along_axis(weights, chosen, 1 / per_batch, axis=1)
-    return np.tensordot(weights, groups - groups.mean(axis=0), axes=1)
+    return np.tensordot(weights, deviations, axes=1)
+
+
+def _places(end: str, ranks: int, k: int) -> NDArray:
+    """Numbers of the Ritz vectors of the outermost eigenvalues of an end, as far as there are."""
+    begin, stop = (0, (k + 1) // 2) if end == "largest" else ((k + 1) // 2, k)
+    return np.minimum(begin + np.arange(ranks), max(stop - 1, 0))
 
 
 def _screened(leak: NDArray, batches: NDArray, noise: NDArray, share: float) -> NDArray:
@@ -223,18 +232,23 @@ def _screened(leak: NDArray, batches: NDArray, noise: NDArray, share: float) -> 
 
 
 def _resampled(
-    groups: NDArray,
+    deviations: NDArray,
     centre: NDArray,
     leak: NDArray,
     per_batch: int,
-    ranks: int,
+    places: NDArray,
     generator: np.random.Generator,
 ) -> tuple[NDArray, NDArray]:
-    """Mean over a few draws from one bootstrap sample of the groups, and its variance."""
-    sample = groups[generator.integers(len(groups), size=len(groups))]
+    """Mean shift over a few draws from one bootstrap sample of the groups, and its variance.
+
+    The shift of second order: what an eigenvalue has beyond the batch's quotient along its own Ritz
+    vector. The mean of that quotient is known, and no resampling may pretend otherwise.
+    """
+    sample = deviations[generator.integers(len(deviations), size=len(deviations))]
     batches = centre + _draw(sample, per_batch, DRAWS_PER_RESAMPLE, generator)
-    ranked = np.linalg.eigvalsh(_coupled(batches, leak))[:, : -ranks - 1 : -1]
-    return ranked.mean(axis=0), ranked.var(axis=0, ddof=1) / DRAWS_PER_RESAMPLE
+    ranked = np.linalg.eigvalsh(_coupled(batches, leak))[:, : -len(places) - 1 : -1]
+    shifts = ranked - batches[:, places, places]
+    return shifts.mean(axis=0), shifts.var(axis=0, ddof=1) / DRAWS_PER_RESAMPLE
 
 
 def _standard_errors(resampled: list[tuple[NDArray, NDArray]], ranked: NDArray) -> NDArray:
