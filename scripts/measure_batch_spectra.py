@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, overlaps, spectrum, stage, variance
+from truehessian import (
+    extremal_vectors,
+    measurement,
+    operators,
+    overlaps,
+    spectrum,
+    stage,
+    variance,
+)
 
 
 def main(
@@ -28,7 +36,7 @@ def main(
         "epoch": epoch,
         "split": "train",
     }
-    names, ritz, _ = measurement.named_directions(measurement.load_extremal_vectors(vectors))
+    names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
     count = settings["noise_directions"]
     random = variance.random_directions(full.num_params, count, settings["seed"])
     whole = full.matmat(random)

@@ -5,7 +5,16 @@ from typing import Any
 
 import torch
 
-from truehessian import held_out, leak, measurement, operators, stage, subspace, variance
+from truehessian import (
+    extremal_vectors,
+    held_out,
+    leak,
+    measurement,
+    operators,
+    stage,
+    subspace,
+    variance,
+)
 
 
 def main(
@@ -21,7 +30,7 @@ def main(
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
-    names, ritz, values = measurement.named_directions(measurement.load_extremal_vectors(vectors))
+    names, ritz, values = extremal_vectors.named(extremal_vectors.load(vectors))
     group_size, seed = settings["group_size"], settings["seed"]
 
     train = measurement.shuffled(source.dataset.train, seed)

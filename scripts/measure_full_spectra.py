@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, spectrum, stage
+from truehessian import extremal_vectors, measurement, operators, spectrum, stage
 
 
 def main(
@@ -32,7 +32,7 @@ def main(
         hessian, steps=steps, split="train", state=state / "train", **how
     )
     spectrum.save(spectrum_out, measured)
-    measurement.save_extremal_vectors(vectors_out, runs[0], settings["vectors"])
+    extremal_vectors.save(vectors_out, runs[0], settings["vectors"])
     del runs  # and with them their bases, gigabytes of a large network
 
     test = source.operator(operators.Hessian, source.dataset.test)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import Dense
 
-from truehessian import examples, lanczos, measurement, spectrum
+from truehessian import examples, extremal_vectors, lanczos, measurement, spectrum
 from truehessian.recurrence import Journal
 
 
@@ -174,8 +174,8 @@ def test_disjoint_parts_share_nothing_and_leave_nothing_out(images):
 def test_the_file_of_vectors_holds_eigenvectors_from_the_outermost_inwards(operator, tmp_path):
     _, (run,) = measurement.measure(operator, steps=6, seed=1)
     path = str(tmp_path / "vectors.safetensors")
-    measurement.save_extremal_vectors(path, run, 2)
-    loaded = measurement.load_extremal_vectors(path)
+    extremal_vectors.save(path, run, 2)
+    loaded = extremal_vectors.load(path)
     assert loaded["top_values"].numpy() == pytest.approx([7, 2])
     assert loaded["bottom_values"].numpy() == pytest.approx([-3, -1])
     assert loaded["top"].dtype == torch.float32
@@ -188,17 +188,15 @@ def test_the_file_of_vectors_holds_eigenvectors_from_the_outermost_inwards(opera
 def test_no_more_vectors_are_kept_than_there_are_ritz_values(operator, tmp_path):
     _, (run,) = measurement.measure(operator, steps=3, seed=1)
     path = str(tmp_path / "vectors.safetensors")
-    measurement.save_extremal_vectors(path, run, 10)
-    assert len(measurement.load_extremal_vectors(path)["top"]) <= 3
+    extremal_vectors.save(path, run, 10)
+    assert len(extremal_vectors.load(path)["top"]) <= 3
 
 
 def test_directions_are_named_from_the_outermost_inwards(operator, tmp_path):
     _, (run,) = measurement.measure(operator, steps=6, seed=1)
     path = str(tmp_path / "vectors.safetensors")
-    measurement.save_extremal_vectors(path, run, 2)
-    names, directions, values = measurement.named_directions(
-        measurement.load_extremal_vectors(path)
-    )
+    extremal_vectors.save(path, run, 2)
+    names, directions, values = extremal_vectors.named(extremal_vectors.load(path))
     assert names == ["top-1", "top-2", "bottom-1", "bottom-2"]
     assert values == pytest.approx([7, 2, -3, -1])
     quotients = (directions @ operator.matrix * directions).sum(1)

@@ -19,7 +19,7 @@ from truehessian import (
     comparison,
     datasets,
     estimate_tables,
-    measurement,
+    extremal_vectors,
     models,
     noise_tables,
     plots,
@@ -461,7 +461,7 @@ def test_extremes_are_those_of_an_independent_product(
 
 def test_ritz_vectors_give_their_values_as_quotients(trained, dataset, spectra):
     hessian = reference(trained[1], dataset, "train")
-    vectors = measurement.load_extremal_vectors(str(spectra[2] / "full.vectors.safetensors"))
+    vectors = extremal_vectors.load(str(spectra[2] / "full.vectors.safetensors"))
     for end in ("top", "bottom"):
         assert vectors[end].shape == (2, 460)
         for vector, value in zip(vectors[end], vectors[f"{end}_values"], strict=True):
@@ -505,7 +505,7 @@ def test_held_out_quotients_are_those_of_an_independent_product(
 ):
     frame = pd.read_csv(folder / "held_out/2.csv")
     hessian = reference(trained[1], dataset, "test")
-    vectors = measurement.load_extremal_vectors(str(spectra[2] / "full.vectors.safetensors"))
+    vectors = extremal_vectors.load(str(spectra[2] / "full.vectors.safetensors"))
     units = torch.cat([vectors["top"], vectors["bottom"]]).double().numpy()
     expected = [unit @ hessian.matvec(unit) for unit in units]
     assert frame["held_out"].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)

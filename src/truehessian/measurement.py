@@ -20,7 +20,6 @@ from truehessian import (
     overlaps,
     placement,
     spectrum,
-    tensorfile,
 )
 from truehessian.datasets import Dataset
 from truehessian.examples import Examples
@@ -260,42 +259,6 @@ def shuffled(examples: Examples, seed: int) -> Examples:
 def disjoint_parts(examples: Examples, count: int) -> list[Examples]:
     """Cut examples into `count` parts of equal sizes, or nearly so, without changing the order."""
     return [examples.subset(part) for part in torch.arange(len(examples)).tensor_split(count)]
-
-
-def save_extremal_vectors(path: str, run: Tridiagonalisation, count: int) -> None:
-    """Write the Ritz vectors of the `count` largest and smallest Ritz values, and the values.
-
-    The file holds `top` and `bottom`, shape (count, P), float32, from the outermost inwards, and
-    `top_values` and `bottom_values`, float64.
-    """
-    values = lanczos.ritz(run).values
-    count = min(count, len(values) // 2)  # no vector belongs to both ends
-    columns = {"top": [-1 - i for i in range(count)], "bottom": list(range(count))}
-    tensors: dict[str, Tensor] = {}
-    for name, chosen in columns.items():
-        vectors = lanczos.ritz_vectors(run, [c % len(values) for c in chosen])
-        tensors[name] = vectors.float().cpu().contiguous()
-        tensors[f"{name}_values"] = torch.from_numpy(values[chosen].copy())
-    tensorfile.save(path, tensors, {})
-
-
-def load_extremal_vectors(path: str) -> dict[str, Tensor]:
-    """Read what `save_extremal_vectors` has written."""
-    return tensorfile.load(path)[0]
-
-
-def named_directions(vectors: dict[str, Tensor]) -> tuple[list[str], Tensor, NDArray]:
-    """Line up extremal Ritz vectors as `top-1`, `top-2`, .. `bottom-1`, ..
-
-    Returns
-    -------
-    names, directions, values
-        Unit vectors as rows, shape (2 count, P), float64, and their Ritz values.
-    """
-    names = [f"{end}-{rank + 1}" for end in ("top", "bottom") for rank in range(len(vectors[end]))]
-    directions = torch.cat([vectors["top"], vectors["bottom"]]).double()
-    directions = torch.nn.functional.normalize(directions, dim=1)
-    return names, directions, torch.cat([vectors["top_values"], vectors["bottom_values"]]).numpy()
 
 
 def _padded(run: Tridiagonalisation, steps: int) -> tuple[NDArray, ...]:
