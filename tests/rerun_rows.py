@@ -26,11 +26,27 @@ EXPENSIVE = {
     "measure_full_spectra",
     "measure_batch_spectra",
     "measure_augmented_spectra",
+    "measure_subsample_spectra",
+    "measure_batchnorm_spectra",
+    "measure_self_test",
     "measure_directions",
 }
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
-TABLES = {"tabulate_extremal_ritz_values", "tabulate_predictions"}
-FIGURES = {"plot_stems", "plot_extremes", "plot_learning_curves", "plot_theory"}
+AT_CHOSEN_EPOCHS = {"measure_batchnorm_spectra", "measure_self_test"}
+TABLES = {
+    "tabulate_extremal_ritz_values",
+    "tabulate_predictions",
+    "tabulate_papers",
+    "tabulate_self_test",
+}
+FIGURES = {
+    "plot_stems",
+    "plot_extremes",
+    "plot_learning_curves",
+    "plot_theory",
+    "compare_batchnorm",
+    "tabulate_self_test",  # which draws it too
+}
 REPORT = {"write_report"}
 
 
@@ -180,7 +196,9 @@ ROWS = [
     Row(
         "body of the Lanczos recurrence",
         lambda clone: clone.edit(
-            "src/truehessian/lanczos.py", "for _ in range(2):", "for _ in range(3):"
+            "src/truehessian/lanczos.py",
+            "max(recurrence.largest, image.norm().item())",
+            "max(image.norm().item(), recurrence.largest)",
         ),
         SPECTRA | CHEAP,
         "spectra and what follows from them",
