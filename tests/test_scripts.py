@@ -280,6 +280,7 @@ def drawn(folder, spectra, tabulated):
         table(folder, "outliers")[0],
         table(folder, "noise")[0],
         table(folder, "noise_scaling")[0],
+        [str(folder / f"spectra/{EPOCHS[-1]}/noise-16.npz")],
         variance_out=figure(folder, "variance"),
         theory_out=figure(folder, "theory_vs_empirical"),
         true_hessian_out=figure(folder, "true_hessian"),
