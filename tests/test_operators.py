@@ -199,11 +199,14 @@ def test_graphs_whose_memory_was_counted_are_released(model):
     assert not [tensor for tensor in left if tensor is not None and id(tensor) not in parameters]
 
 
-def test_nan_in_a_product_names_the_chunk(model):
+@pytest.mark.parametrize(
+    ("example", "words"), [(7, r"chunk 3 \(examples 6 to 8\)"), (0, r"chunk 1 \(examples 0 to 2\)")]
+)
+def test_nan_in_a_product_names_the_chunk(model, example, words):
     inputs, targets = examples(9)
-    inputs[7] = float("nan")
+    inputs[example] = float("nan")
     operator = Hessian(model, (inputs, targets), chunk_size=3)
-    with pytest.raises(FloatingPointError, match=r"chunk 3 \(examples 6 to 8\)"):
+    with pytest.raises(FloatingPointError, match=words):
         operator @ torch.ones(operator.num_params)
 
 
