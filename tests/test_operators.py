@@ -55,6 +55,32 @@ def test_operator_is_the_mean_over_examples_not_over_batches(model, kind):
     close(operator @ torch.eye(operator.num_params), dense(model, inputs, targets))
 
 
+class Unreached(nn.Module):
+    """Has parameters before, between and after the others that the loss does not depend on."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = nn.Linear(5, 4)
+        self.first = nn.Linear(16, 3)
+        self.between = nn.Linear(2, 3)
+        self.second = nn.Linear(3, 3)
+        self.after = nn.Linear(3, 4)
+
+    def forward(self, inputs):
+        return self.second(torch.tanh(self.first(inputs.flatten(1))))
+
+
+def test_parameters_that_the_loss_does_not_reach_have_zero_rows(kind):
+    operator_class, dense = kind
+    model, data = network(Unreached), examples(6)
+    operator = operator_class(model, data, precision="float64")
+    block = torch.randn(4, operator.num_params, dtype=torch.float64)  # as many as `before` has rows
+    exact = block @ dense(model, *data)
+    assert (exact == 0).all(dim=0).any()
+    close(operator.matmat(block), exact)
+    close(torch.stack([operator @ vector for vector in block]), exact)
+
+
 def test_products_leave_the_model_untouched(model, kind):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     flags = [(p.requires_grad, p.grad) for p in model.parameters()]
