@@ -6,7 +6,7 @@ stand for their graph.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,18 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 aten = torch.ops.aten
+
+
+class Rules(Protocol):
+    """What a layer has to know of the rules that it is computed by."""
+
+    weights: bool  # whether the gradient will be differentiated by the weights too
+    running: bool  # whether the network, or its loss, is still being computed
+
+
+class RulesDoNotHold(RuntimeError):  # noqa: N818 (nothing has failed)
+    """The values of gradients are looked at, which are right in their graph only."""
+
 
 _ONLY_INPUTS = (True, False, False)
 _ONLY_WEIGHT = (False, True, False)
@@ -74,21 +86,22 @@ class Bilinear(Function):
         weight: Tensor,
         bias: Tensor | None,
         how: Convolution | Product,
-        weights: bool,
+        rules: Rules,
     ) -> Tensor:
         """Compute y and keep what its derivatives need."""
         ctx.save_for_backward(inputs, weight)
-        ctx.how, ctx.weights = how, weights
+        ctx.how, ctx.rules = how, rules
         return how.forward(inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
         """Pull a cotangent back, in a way that can be differentiated where that is asked for."""
+        check_forward_is_over(ctx.rules)
         inputs, weight = ctx.saved_tensors
         call = (cotangent, inputs, weight)
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            cotangents = _BilinearBackward.apply(*call, needed, ctx.how, ctx.weights)
+            cotangents = _BilinearBackward.apply(*call, needed, ctx.how, ctx.rules.weights)
         else:
             cotangents = ctx.how.backward(*call, needed)
         return (*cotangents, None, None)
@@ -129,6 +142,18 @@ class _BilinearBackward(Function):
         if ctx.weights and ctx.needs_input_grad[2] and along_x is not None:
             by_weight = ctx.how.backward(cotangent, along_x, weight, _ONLY_WEIGHT)[1]
         return by_cotangent, by_inputs, by_weight, None, None, None
+
+
+def check_forward_is_over(rules: Rules) -> None:
+    """Refuse to stand in for gradients that the network itself, or its loss, asks for.
+
+    Raises
+    ------
+    RulesDoNotHold
+        A gradient is taken while the network or its loss is being computed.
+    """
+    if rules.running:
+        raise RulesDoNotHold("a gradient is taken in the forward pass")
 
 
 def absent(weight: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:

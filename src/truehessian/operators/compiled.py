@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from truehessian.operators.definition import ByDefinition
 from truehessian.operators.hessian import Hessian
+from truehessian.operators.network import Linearised
 
 
 class CompiledHessian(Hessian):
@@ -24,11 +26,18 @@ class CompiledHessian(Hessian):
 
     Raises
     ------
+    ValueError
+        Batch statistics are on.
     RuntimeError
         At the first product: the compiler is missing, or cannot compile the network.
     """
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
+        if settings.get("batchnorm", "eval") != "eval":
+            raise ValueError(
+                "products with batch statistics are not compiled, because these layers change "
+                "their buffers; use Hessian, or batchnorm: eval"
+            )
         super().__init__(model, data, **settings)
         self._product = torch.compile(self._forward_over_reverse, dynamic=False)
         self._compiled_size: int | None = None
@@ -41,11 +50,13 @@ class CompiledHessian(Hessian):
         del bytes_per_example
         return False
 
-    def _linearise(self, inputs: Tensor, targets: Tensor) -> Any:
+    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+        if not self._settled:
+            return super()._linearise(inputs, targets, how)
         self._compiled_size = self._compiled_size or len(inputs)
         if len(inputs) != self._compiled_size:
-            return super()._linearise(inputs, targets)
-        return inputs, targets
+            return super()._linearise(inputs, targets, how)
+        return Linearised((inputs, targets), None)
 
     def _apply(self, graph: Any, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         if not isinstance(graph, tuple):

@@ -1,7 +1,7 @@
 """The data of an operator: a fixed, ordered set of examples, met in chunks of fixed membership."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,11 +23,7 @@ class TensorData:
     """Inputs and targets as two tensors whose first axis counts examples."""
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
-        if len(inputs) != len(targets):
-            raise ValueError(
-                f"inputs and targets differ in length: {len(inputs)} and {len(targets)}"
-            )
-        self.inputs, self.targets = inputs, targets
+        self.inputs, self.targets = _pair((inputs, targets))
 
     @property
     def num_examples(self) -> int:
@@ -45,7 +41,7 @@ class BatchData:
     """A list of batches (inputs, targets), taken as they are: `chunk_size` does not apply."""
 
     def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
-        self.batches = batches
+        self.batches = [batch for batch in map(_pair, batches) if len(batch[0])]
 
     @property
     def num_examples(self) -> int:
@@ -96,7 +92,8 @@ class Stream:
         """Iterate over the batches; `size` is theirs, not the caller's."""
         del size
         number = -1
-        for number, (inputs, targets) in enumerate(self.loader):
+        for number, batch in enumerate(self.loader):
+            inputs, targets = _pair(batch)
             self._compare(number, _sums(inputs) + 1e3 * _sums(targets))
             yield _cast(inputs, dtype), _cast(targets, dtype)
         if number + 1 != len(self._sums):
@@ -139,18 +136,69 @@ def as_data(data: object) -> Data:
     result: Data
     if isinstance(data, Data):
         result = data
-    elif isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+    elif isinstance(data, tuple | list) and len(data) == 2 and not _are_batches(data):
         result = TensorData(*data)
-    elif hasattr(data, "__iter__"):
-        result = BatchData([(inputs, targets) for inputs, targets in data])
+    elif hasattr(data, "__iter__") and not isinstance(data, Tensor | Mapping | str):
+        result = BatchData(list(data))
     else:
         raise TypeError(
             "data must be examples, a pair of tensors (inputs, targets) or an iterable of such "
-            f"pairs, got {type(data).__name__}"
+            f"pairs, got {_described(data)}"
         )
     if result.num_examples == 0:
         raise ValueError("data must hold at least one example, got none")
     return result
+
+
+def _are_batches(data: Sequence[Any]) -> bool:
+    return all(isinstance(item, tuple | list | Mapping) for item in data)
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """Accept one batch of labelled examples.
+
+    Raises
+    ------
+    TypeError
+        It is not a pair of tensors.
+    ValueError
+        Inputs and targets do not go together.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise TypeError(
+            "a batch must be a pair of tensors (inputs, targets) whose first axis counts examples, "
+            f"got {_described(batch)}; pick the two beforehand"
+        )
+    for name, tensor in zip(("inputs", "targets"), batch, strict=True):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"{name} must be a tensor whose first axis counts examples, got "
+                f"{_described(tensor)}; torch.as_tensor makes one of an array or a list"
+            )
+        if tensor.ndim == 0:
+            raise ValueError(
+                f"{name} must have a first axis that counts examples, got a single number; single "
+                "examples, as data sets give them, become batches in a torch DataLoader"
+            )
+    inputs, targets = batch
+    if len(inputs) != len(targets):
+        raise ValueError(f"inputs and targets differ in length: {len(inputs)} and {len(targets)}")
+    return _usable(inputs), _usable(targets)
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    """Take off what autograd would stumble over: a graph, a subclass, inference mode."""
+    with torch.inference_mode(False):
+        tensor = tensor.detach().as_subclass(Tensor)
+        return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {', '.join(map(repr, value))}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return type(value).__name__
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

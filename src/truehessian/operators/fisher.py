@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from truehessian.operators.base import Operator
+from truehessian.operators.definition import ByDefinition
 from truehessian.operators.ggn import GaussNewton, Graph
-from truehessian.operators.network import NetworkOperator
+from truehessian.operators.network import Linearised, NetworkOperator
 from truehessian.operators.precision import arithmetic
 
 
@@ -35,6 +36,15 @@ class EmpiricalFisher(GaussNewton):
                 "batchnorm: eval"
             )
         super().__init__(model, data, **settings)
+
+    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+        made = super()._linearise(inputs, targets, how)
+        if made.outputs.ndim == 0 or len(made.outputs) != len(inputs):
+            raise ValueError(
+                f"the network gives outputs of shape {tuple(made.outputs.shape)} for {len(inputs)} "
+                "examples; the first axis must count examples, or there is no gradient of each"
+            )
+        return made
 
     def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
         # The loss is a mean: B dl/dz is the gradient of each example's own loss by its outputs.

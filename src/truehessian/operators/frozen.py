@@ -1,29 +1,40 @@
 """A copy of a network with fixed weights, as a function of some of its parameters."""
 
-import copy
 import fnmatch
+import glob
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from truehessian.operators.layers import LayerRules
+from truehessian.operators import copies, diagnosis
+from truehessian.operators.bilinear import RulesDoNotHold
+from truehessian.operators.definition import ByDefinition
+from truehessian.operators.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
+
+
+class _Buffer:
+    """A buffer of a module, and what it held at the beginning."""
+
+    def __init__(self, module: nn.Module, name: str, tensor: Tensor, pristine: Tensor) -> None:
+        self.module, self.name = module, name
+        self.tensor, self.version = tensor, tensor._version
+        self.pristine = pristine
 
 
 class FrozenNetwork:
     """A copy of a module that nothing changes any more.
 
-    Dropout is off. Attention is computed by its definition: the fused kernels have no second
-    derivatives.
+    Dropout is off. Layers are computed as `ByDefinition` says.
 
     Parameters
     ----------
     model
-        Any module.
+        Any module; the network within, where it is wrapped for several devices or compiled.
     batchnorm
         `eval` or `train`.
     parameters
@@ -37,13 +48,18 @@ class FrozenNetwork:
         Leaves that require gradients, in the order of the model.
     channels_last
         Whether activations lie with channels last; None before the first example was seen.
-    attention
-        Whether the network has attention; False before the first example was seen.
+    breaks_channels_last
+        Whether a layer has been met whose kernels are wrong with channels last on some processors.
+    met
+        What layers have been done without, in words; see `ByDefinition`.
 
     Raises
     ------
+    TypeError
+        `model` is no module, or `parameters` is not a sequence of patterns.
     ValueError
-        An unknown mode, or patterns that match no parameter.
+        An unknown mode, patterns that match no parameter, a complex parameter, or a network that
+        cannot be copied or evaluated; see `copies.prepared`.
     """
 
     def __init__(
@@ -55,10 +71,19 @@ class FrozenNetwork:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._model = _prepared(model, batchnorm).to(device=device, dtype=dtype)
+        self._model = copies.prepared(model, batchnorm, device, dtype)
         self.parameters = _select(self._model, parameters)
+        self._buffers = [
+            _Buffer(module, name, tensor, tensor.clone())
+            for module in self._model.modules()
+            for name, tensor in module._buffers.items()
+            if tensor is not None
+        ]
+        self.batchnorm = batchnorm
+        self.device, self.dtype = device, dtype
         self.channels_last: bool | None = None
-        self.attention = False
+        self.breaks_channels_last = False
+        self.met: set[str] = set()
 
     @property
     def num_params(self) -> int:
@@ -70,34 +95,74 @@ class FrozenNetwork:
         """The parameters as a list."""
         return list(self.parameters.values())
 
-    def __call__(self, inputs: Tensor, rules: LayerRules | None = None) -> Tensor:
-        """Map inputs to outputs; inside `rules` the graph serves products only."""
-        if self.channels_last:
-            inputs = _channels_last(inputs)
-        if rules is None:
-            return self._forward(inputs)
-        with rules:
-            outputs = self._forward(inputs)
-        if rules.attention and not self.attention:
-            self.attention = True
-            logger.info("attention is computed by its definition, which has second derivatives")
-        return outputs
+    @property
+    def module(self) -> nn.Module:
+        """The copied network."""
+        return self._model
 
-    def settle(self, inputs: Tensor) -> None:
-        """Look at the first examples: check that outputs repeat, and choose the memory format.
+    def __call__(self, inputs: Tensor, how: ByDefinition | None = None) -> Any:
+        """Map inputs to outputs; with rules for layers the graph serves products only.
 
         Raises
         ------
-        ValueError
-            The network does not give the same outputs twice.
+        ComputationError
+            The network fails on these inputs.
         """
-        with torch.no_grad():
-            first = self._forward(inputs)
-            again = self._channels_last_forward(inputs)
-            self.channels_last = again is not None
-            # Formats may differ by more than rounding, in TF32: then one alone has to repeat.
-            if again is None or not _close(first, again):
-                self._check_repeats(inputs)
+        if self.channels_last:
+            inputs = channels_last(inputs)
+        how = how or self.by_definition()
+        try:
+            with how:
+                outputs = self._model(inputs)
+        except Exception as error:
+            if isinstance(error, RulesDoNotHold) or is_out_of_memory(error):
+                raise
+            raise diagnosis.ComputationError(
+                f"the network fails on inputs of shape {tuple(inputs.shape)} and type "
+                f"{inputs.dtype}{diagnosis.place_of(error, self._model)}: {diagnosis.words(error)}"
+            ) from error
+        finally:
+            self._put_buffers_back()
+        for words in sorted(how.met - self.met):
+            logger.info("the network has %s; products are made without it", words)
+        self.met |= how.met
+        self.breaks_channels_last |= how.breaks_channels_last
+        return outputs
+
+    def by_definition(self) -> ByDefinition:
+        """Make a context for a pass without any rules."""
+        return ByDefinition(self.dtype, self.device)
+
+    def double(self) -> "FrozenNetwork":
+        """Copy the network in float64, channels first."""
+        twin = FrozenNetwork(
+            self._model,
+            batchnorm=self.batchnorm,
+            parameters=[glob.escape(name) for name in self.parameters],
+            device=self.device,
+            dtype=torch.float64,
+        )
+        twin.put_channels_first()
+        return twin
+
+    def put_channels_last(self) -> bool:
+        """Put channels last, which is faster for 2d convolutions in float32, if this may help."""
+        if (
+            self.dtype == torch.float64
+            or self.breaks_channels_last
+            or not any(isinstance(module, nn.Conv2d) for module in self._model.modules())
+        ):
+            return False
+        for parameter in self._model.parameters():
+            parameter.data = channels_last(parameter.data)
+        self.channels_last = True
+        return True
+
+    def put_channels_first(self) -> None:
+        """Take `put_channels_last` back."""
+        for parameter in self._model.parameters():
+            parameter.data = parameter.data.contiguous()
+        self.channels_last = False
 
     def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> None:
         """Write tensors of the parameters' shapes into one vector `out` of shape (P,)."""
@@ -107,17 +172,20 @@ class FrozenNetwork:
     def unflatten(self, vector: Tensor) -> list[Tensor]:
         """Cut a vector of shape (P,) into tensors of the parameters' shapes and memory format."""
         parts = self._parts(vector)
-        return [_channels_last(part) for part in parts] if self.channels_last else parts
+        return [channels_last(part) for part in parts] if self.channels_last else parts
 
     def _parts(self, vector: Tensor) -> list[Tensor]:
         parts = vector.split([p.numel() for p in self.leaves])
         return [part.view(p.shape) for part, p in zip(parts, self.leaves, strict=True)]
 
-    def _forward(self, inputs: Tensor) -> Tensor:
-        # Batch statistics update the running ones in place: let them do it to copies.
-        buffers = self.buffers()
-        with sdpa_kernel(SDPBackend.MATH):
-            return self.evaluate(self.parameters, buffers, inputs)
+    def _put_buffers_back(self) -> None:
+        """Undo what a forward pass has changed; the graph keeps the tensors that it has seen."""
+        for buffer in self._buffers:
+            now = buffer.module._buffers.get(buffer.name)
+            if now is not buffer.tensor or now._version != buffer.version:
+                buffer.tensor = buffer.pristine.clone()
+                buffer.version = buffer.tensor._version
+                buffer.module._buffers[buffer.name] = buffer.tensor
 
     def evaluate(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor
@@ -131,79 +199,46 @@ class FrozenNetwork:
         """Copy the network's buffers, by name."""
         return {name: buffer.clone() for name, buffer in self._model.named_buffers()}
 
-    def _check_repeats(self, inputs: Tensor) -> None:
-        if _close(self(inputs), self(inputs)):
-            return
-        seeded = []
-        for _ in range(2):
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                seeded.append(self(inputs))
-        if _close(*seeded):
-            raise ValueError(
-                "the network draws random numbers in its forward pass, so that its curvature is "
-                "no fixed matrix; dropout modules are off here, but something else is not, such "
-                "as F.dropout without training=self.training, or noise"
-            )
-        raise ValueError(
-            "the network gives other outputs for the same inputs at every call, so that its "
-            "curvature is no fixed matrix; it may change a state of its own that is no buffer"
-        )
 
-    def _channels_last_forward(self, inputs: Tensor) -> Tensor | None:
-        """Put channels last, which is faster for 2d convolutions in float32, if all layers can.
-
-        Gives the outputs in this format, or None where channels stay first.
-        """
-        if inputs.ndim != 4 or inputs.dtype == torch.float64:
-            return None
-        if not any(isinstance(module, nn.Conv2d) for module in self._model.modules()):
-            return None
-        before = [parameter.data for parameter in self.leaves]
-        for parameter in self.leaves:
-            parameter.data = _channels_last(parameter.data)
-        try:
-            return self._forward(_channels_last(inputs))
-        except RuntimeError:  # such as a `view` that merges channels with pixels
-            for parameter, data in zip(self.leaves, before, strict=True):
-                parameter.data = data
-            return None
-
-
-def _prepared(model: nn.Module, batchnorm: str) -> nn.Module:
-    if batchnorm not in ("eval", "train"):
-        raise ValueError(f"batchnorm must be 'eval' or 'train', got {batchnorm!r}")
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(batchnorm == "train")
-    return model
-
-
-def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tensor]:
-    """Leaves that require gradients, in the order of the model, for the parameters wanted."""
-    names = [
-        name
-        for name, _ in model.named_parameters()
-        if patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    ]
-    if not names:
-        raise ValueError(
-            f"no parameter matches {list(patterns or [])}; the model has "
-            f"{', '.join(name for name, _ in model.named_parameters()) or 'no parameters'}"
-        )
-    return {name: model.get_parameter(name).detach().requires_grad_(True) for name in names}
-
-
-def _close(outputs: Tensor, others: Tensor) -> bool:
-    """Whether two outputs are equal but for the order of summation on a GPU."""
-    # Outputs that are not finite are for the product to complain about.
-    scale = outputs.abs().nan_to_num(0.0, posinf=0.0).max().item()
-    tolerance = 1e3 * torch.finfo(outputs.dtype).eps * scale
-    return torch.allclose(outputs, others, rtol=0.0, atol=tolerance, equal_nan=True)
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
+def channels_last(tensor: Tensor) -> Tensor:
+    """Lay the channels of images, or of a weight for them, last in memory; others as they are."""
     if tensor.ndim != 4:
         return tensor
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tensor]:
+    """Make leaves of the parameters wanted, in the order of the model.
+
+    A parameter with several names is known by its first one, and found by any of them.
+    """
+    if isinstance(patterns, str):
+        raise TypeError(
+            f"parameters must be a sequence of patterns, got the text {patterns!r}, whose "
+            f"characters would be patterns; write [{patterns!r}]"
+        )
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, nn.Parameter] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        tensors[id(parameter)] = parameter
+    chosen = {
+        own[0]: tensors[key]
+        for key, own in names.items()
+        if (tensors[key].is_floating_point() or tensors[key].is_complex())
+        and (patterns is None or any(fnmatch.fnmatchcase(n, p) for p in patterns for n in own))
+    }
+    if not chosen:
+        raise ValueError(
+            f"no parameter matches {list(patterns or [])}; the model has "
+            f"{', '.join(name for own in names.values() for name in own) or 'no parameters'}"
+        )
+    for name, leaf in chosen.items():
+        if leaf.is_complex():
+            raise ValueError(
+                f"the parameter {name!r} is complex, and curvature by complex numbers is not "
+                "defined here; keep real and imaginary parts as real parameters, or leave it out "
+                "by `parameters`"
+            )
+        leaf.requires_grad_(True)
+    return dict(chosen)

@@ -1,5 +1,6 @@
 """The generalised Gauss-Newton matrix, and what all matrices JᵀWJ have in common."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,8 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from truehessian.operators.definition import ByDefinition
 from truehessian.operators.layers import LayerRules
-from truehessian.operators.network import NetworkOperator
+from truehessian.operators.network import Linearised, NetworkOperator
+
+logger = logging.getLogger(__name__)
 
 
 class Graph(NamedTuple):
@@ -28,8 +32,27 @@ class GaussNewton(NetworkOperator):
     def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
         """Multiply J v, shape (B, ..), with the weight of the mean over the examples."""
 
-    def _linearise(self, inputs: Tensor, targets: Tensor) -> Graph:
-        outputs = self.network(inputs, LayerRules(weights=False))
+    def _rules(self) -> LayerRules:
+        return LayerRules(self.dtype, self.device, weights=False)
+
+    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+        outputs = self.network(inputs, how)
+        if not isinstance(outputs, Tensor):
+            raise ValueError(
+                f"the {self.name} needs a network whose output is one tensor, and this one gives a "
+                f"{type(outputs).__name__}; wrap it in a module that gives what the loss needs"
+            )
+        detached = outputs.detach().requires_grad_(True)
+        loss = self.loss(detached, targets)
+        # A loss that is linear in the outputs has a gradient that does not depend on them.
+        loss_gradient = torch.zeros_like(detached)
+        if loss.requires_grad:
+            (loss_gradient,) = torch.autograd.grad(
+                loss, detached, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+        if not outputs.requires_grad:  # none of these examples reaches the parameters
+            nothing = [torch.zeros_like(leaf) for leaf in self.network.leaves]
+            return Linearised(Graph(outputs, detached, loss_gradient, detached, nothing), outputs)
         # Jᵀ d is linear in d, so its derivative by d along v is J v: forward mode out of two
         # reverse passes, which every layer supports that has second derivatives at all.
         dummy = torch.zeros_like(outputs, requires_grad=True)
@@ -41,11 +64,8 @@ class GaussNewton(NetworkOperator):
             allow_unused=True,
             materialize_grads=True,
         )
-        detached = outputs.detach().requires_grad_(True)
-        (loss_gradient,) = torch.autograd.grad(
-            self.loss(detached, targets), detached, create_graph=True
-        )
-        return Graph(outputs, detached, loss_gradient, dummy, list(pulled_back))
+        graph = Graph(outputs, detached, loss_gradient, dummy, list(pulled_back))
+        return Linearised(graph, outputs)
 
     def _apply(self, graph: Graph, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph.pulled_back, vector, strict=True) if g.requires_grad]
@@ -80,7 +100,23 @@ class GGN(GaussNewton):
     name = "ggn"
 
     def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
+        if not graph.loss_gradient.requires_grad:
+            return torch.zeros_like(pushed)
         (weighted,) = torch.autograd.grad(
-            graph.loss_gradient, graph.detached, grad_outputs=pushed, retain_graph=True
+            graph.loss_gradient,
+            graph.detached,
+            grad_outputs=pushed,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
         return weighted
+
+    def check_first(self, products: Sequence[Tensor]) -> None:
+        """Say where the matrix is zero because the loss is linear in the outputs."""
+        if not any(bool(product.any()) for product in products):
+            logger.warning(
+                "the Gauss-Newton matrix of the first examples is zero, since the loss is linear "
+                "in the network's outputs there; a network that ends in log_softmax should give "
+                "its logits, with cross_entropy as the loss"
+            )

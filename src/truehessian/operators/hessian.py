@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truehessian.operators.layers import LayerRules
+from truehessian.operators.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
-from truehessian.operators.network import NetworkOperator
+from truehessian.operators.network import Linearised, NetworkOperator
 
 logger = logging.getLogger(__name__)
 
@@ -25,19 +25,18 @@ class Hessian(NetworkOperator):
     name = "hessian"
     _vectorised = True  # whether all layers can take several vectors at once
 
-    def _linearise(self, inputs: Tensor, targets: Tensor) -> list[Tensor]:
-        """Build the graph of the gradient; only the graph is right, not all of the values."""
-        loss = self.loss(self.network(inputs, LayerRules()), targets)
+    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+        """Build the graph of the gradient; by rules only the graph is right, not all values."""
+        outputs = self.network(inputs, how)
+        loss = self.loss(outputs, targets, how)
+        leaves = self.network.leaves
+        if not loss.requires_grad:  # none of these examples reaches the parameters
+            return Linearised([torch.zeros_like(leaf) for leaf in leaves], outputs)
         # Parameters that the loss does not reach have a zero gradient and zero rows.
-        return list(
-            torch.autograd.grad(
-                loss,
-                self.network.leaves,
-                create_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
+        gradient = torch.autograd.grad(
+            loss, leaves, create_graph=True, allow_unused=True, materialize_grads=True
         )
+        return Linearised(list(gradient), outputs)
 
     def _apply(self, graph: list[Tensor], vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph, vector, strict=True) if g.requires_grad]
@@ -54,7 +53,9 @@ class Hessian(NetworkOperator):
 
     def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
         """Pass several vectors through at once, which spares small kernels their start."""
-        if len(vectors) > 1 and self._vectorised and isinstance(graph, list):
+        # On a GPU PyTorch would go through convolutions one by one all the same, and copy.
+        at_once = self._vectorised and self.device.type == "cpu" and isinstance(graph, list)
+        if len(vectors) > 1 and at_once:
             try:
                 self._apply_at_once(graph, vectors, out)
             except RuntimeError as error:

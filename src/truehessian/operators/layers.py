@@ -6,58 +6,67 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from truehessian.operators.bilinear import Bilinear, Convolution, Product
-from truehessian.operators.normalisation import Normalisation, Statistics
+from truehessian.operators.definition import ByDefinition
+from truehessian.operators.normalisation import Statistics, normalise, normalised_from
 
-_ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 _RELUS = {F.relu, torch.relu, Tensor.relu}
-_NORMALISED_FROM = "_normalised_from"
 
 
-class LayerRules(TorchFunctionMode):
+class LayerRules(ByDefinition):
     """Inside this context a network's layers build a graph for products with curvature matrices.
 
-    Gradients of weights are right in their graph and wrong in their values.
+    Gradients of weights are right in their graph and wrong in their values. Rules go by the
+    tensors' own graph, and step aside where weights are anything but plain leaves of it.
 
     Parameters
     ----------
+    dtype, device
+        As of `ByDefinition`.
     weights
         Whether the gradient will be differentiated by the weights too, as for the Hessian, or only
         by the cotangent of the outputs that it is linear in, as for Gauss-Newton matrices.
 
     Attributes
     ----------
-    attention
-        Whether an attention has been met.
+    running
+        Whether the context is entered: a gradient that is taken meanwhile would be wrong.
     """
 
-    def __init__(self, *, weights: bool = True) -> None:
-        super().__init__()
+    def __init__(self, dtype: torch.dtype, device: torch.device, *, weights: bool = True) -> None:
+        super().__init__(dtype, device)
         self.weights = weights
-        self.attention = False
+        self.running = False
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __enter__(self) -> "LayerRules":
+        """Begin with a network, or with its loss."""
+        super().__enter__()
+        self.running = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End with it: from now on gradients are taken for a product."""
+        self.running = False
+        super().__exit__(*error)
+
+    def _compute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         """Replace the layers that there is a rule for."""
-        kwargs = kwargs or {}
+        output = None
         if func in _CONVOLUTIONS:
-            return self._convolve(func, *args, **kwargs)
-        if func is F.linear:
-            return self._transform(*args, **kwargs)
-        if func is F.batch_norm:
-            return self._normalise(*args, **kwargs)
-        if func in _RELUS and hasattr(args[0], _NORMALISED_FROM) and not _in_place(args, kwargs):
-            return self._rectify(args[0])
-        self.attention = self.attention or func in _ATTENTION
-        return func(*args, **kwargs)
+            output = self._convolve(_CONVOLUTIONS[func], *args, **kwargs)
+        elif func is F.linear:
+            output = self._transform(*args, **kwargs)
+        elif func is F.batch_norm:
+            output = self._normalise(*args, **kwargs)
+        elif func in _RELUS:
+            output = self._rectify(*args, **kwargs)
+        return super()._compute(func, args, kwargs) if output is None else output
 
     def _convolve(
         self,
-        func: Callable[..., Tensor],
+        rank: int,
         input: Tensor,  # noqa: A002 (PyTorch's name)
         weight: Tensor,
         bias: Tensor | None = None,
@@ -65,22 +74,28 @@ class LayerRules(TorchFunctionMode):
         padding: Any = 0,
         dilation: Any = 1,
         groups: int = 1,
-    ) -> Tensor:
-        rank = _CONVOLUTIONS[func]
-        if isinstance(padding, str) or input.ndim != rank + 2 or not _leaves(weight, bias):
-            return func(input, weight, bias, stride, padding, dilation, groups)
+    ) -> Tensor | None:
+        if isinstance(padding, str) or input.ndim != rank + 2 or weight.ndim != rank + 2:
+            return None
+        if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
+            return None
+        self._note_layout(input, weight, bias, stride)
         how = Convolution(_each(stride, rank), _each(padding, rank), _each(dilation, rank), groups)
-        return Bilinear.apply(input, weight, bias, how, self.weights)
+        output: Tensor = Bilinear.apply(input, weight, bias, how, self)
+        return output
 
     def _transform(
         self,
         input: Tensor,  # noqa: A002
         weight: Tensor,
         bias: Tensor | None = None,
-    ) -> Tensor:
-        if input.ndim < 2 or not _leaves(weight, bias):
-            return F.linear(input, weight, bias)
-        return Bilinear.apply(input, weight, bias, Product(), self.weights)
+    ) -> Tensor | None:
+        if input.ndim < 2 or weight.ndim != 2:
+            return None
+        if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
+            return None
+        output: Tensor = Bilinear.apply(input, weight, bias, Product(), self)
+        return output
 
     def _normalise(
         self,
@@ -92,29 +107,43 @@ class LayerRules(TorchFunctionMode):
         training: bool = False,
         momentum: float = 0.1,
         eps: float = 1e-5,
-    ) -> Tensor:
-        statistics = (running_mean, running_var)
-        if training or running_mean is None or running_var is None or not _leaves(weight, bias):
-            return F.batch_norm(input, *statistics, weight, bias, training, momentum, eps)
-        call = (input, weight, bias, Statistics(running_mean, running_var, eps))
-        output = Normalisation.apply(*call, None, self.weights)
-        setattr(output, _NORMALISED_FROM, call)
-        return output
+    ) -> Tensor | None:
+        if training or running_mean is None or running_var is None or input.ndim < 2:
+            return None
+        if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
+            return None
+        if running_mean.dtype != input.dtype or running_mean.requires_grad:
+            return None
+        statistics = Statistics(running_mean, running_var, eps)
+        return normalise(input, weight, bias, statistics, rules=self)
 
-    def _rectify(self, normalised: Tensor) -> Tensor:
+    def _rectify(self, input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002
+        call = None if inplace else normalised_from(input)
+        if call is None:
+            return None
         # The normalisation in front of it stays in the graph only if something else uses it.
-        call = getattr(normalised, _NORMALISED_FROM)
-        return Normalisation.apply(*call, normalised.detach(), self.weights)
+        return normalise(*call, normalised=input.detach(), rules=self)
 
 
-def _leaves(*tensors: Tensor | None) -> bool:
-    """Whether nobody sees the values of these tensors' gradients: no function is in front."""
-    return all(tensor is None or tensor.is_leaf for tensor in tensors)
+def _are_leaves(weight: Tensor | None, bias: Tensor | None) -> bool:
+    """Whether nobody sees the values of their gradients: no function is in front."""
+    if bias is not None and (weight is None or bias.shape != weight.shape[:1]):
+        return False
+    return all(tensor is None or tensor.is_leaf for tensor in (weight, bias))
+
+
+def _are_plain(inputs: Tensor, *others: Tensor | None) -> bool:
+    """Whether all are dense real tensors of one type, and none means something else by itself."""
+    return inputs.is_floating_point() and all(
+        tensor is None
+        or (
+            type(tensor) in (Tensor, torch.nn.Parameter)
+            and tensor.dtype == inputs.dtype
+            and tensor.layout == torch.strided
+        )
+        for tensor in (inputs, *others)
+    )
 
 
 def _each(value: int | Sequence[int], rank: int) -> list[int]:
     return [value] * rank if isinstance(value, int) else list(value) * (rank // len(value))
-
-
-def _in_place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return bool(args[1] if len(args) > 1 else kwargs.get("inplace", False))

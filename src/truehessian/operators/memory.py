@@ -56,6 +56,22 @@ def graphs_fit(
     return needed <= budget
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch could not allocate memory; on the CPU it says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+# What is said where memory is short, by PyTorch and the libraries below, most of it in words only.
+_SHORT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, and the like
+    "unable to find a valid cudnn algorithm",
+    "unable to find an engine to execute this computation",
+    "memory allocation failure",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch, or a library that it calls, could not allocate memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in said for words in _SHORT_OF_MEMORY)

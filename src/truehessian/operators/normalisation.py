@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from truehessian.operators.bilinear import absent
+from truehessian.operators.bilinear import Rules, absent, check_forward_is_over
 
 aten = torch.ops.aten
 
@@ -35,17 +35,11 @@ class Statistics(NamedTuple):
         self, cotangent: Tensor, inputs: Tensor, weight: Tensor | None, needed: Sequence[bool]
     ) -> Sequence[Tensor | None]:
         """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+        # CUDA's kernels insist on statistics of the batch, and take empty ones where none are used.
+        unused = self.mean.new_empty(0)
+        statistics = (self.mean, self.var, unused, unused)
         return aten.native_batch_norm_backward(
-            cotangent,
-            inputs,
-            weight,
-            self.mean,
-            self.var,
-            None,
-            None,
-            False,
-            self.eps,
-            list(needed),
+            cotangent, inputs, weight, *statistics, False, self.eps, list(needed)
         )
 
     def scale(self, weight: Tensor | None, rank: int) -> Tensor:
@@ -66,7 +60,7 @@ class Normalisation(Function):
         bias: Tensor | None,
         how: Statistics,
         normalised: Tensor | None,
-        weights: bool,
+        rules: Rules,
     ) -> Tensor:
         """Compute y and keep what its derivatives need."""
         if normalised is None:
@@ -74,21 +68,47 @@ class Normalisation(Function):
         else:
             output = rectified = F.relu(normalised)
         ctx.save_for_backward(inputs, weight, rectified)
-        ctx.how, ctx.weights = how, weights
+        ctx.how, ctx.rules, ctx.bias = how, rules, bias
         return output
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
         """Pull a cotangent back, in a way that can be differentiated where that is asked for."""
+        check_forward_is_over(ctx.rules)
         inputs, weight, rectified = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             call = (cotangent, inputs, weight, rectified, needed)
-            cotangents = _NormalisationBackward.apply(*call, ctx.how, ctx.weights)
+            cotangents = _NormalisationBackward.apply(*call, ctx.how, ctx.rules.weights)
         else:
             cotangent = _where_positive(cotangent, rectified)
             cotangents = ctx.how.backward(cotangent, inputs, weight, needed)
         return (*cotangents, None, None, None)
+
+
+def normalised_from(tensor: Tensor) -> tuple[Any, ...] | None:
+    """Give the arguments of the normalisation whose result a tensor is, as the graph knows it.
+
+    A tensor that anything has changed in place since has another node or another version.
+
+    Returns
+    -------
+    tuple or None
+        Inputs, weight, bias and `Statistics`; None for any other tensor.
+    """
+    node: Any = tensor.grad_fn
+    if type(node) is not Normalisation._backward_cls or node.version != tensor._version:
+        return None
+    inputs, weight, rectified = node.saved_tensors
+    return (inputs, weight, node.bias, node.how) if rectified is None else None
+
+
+def normalise(*call: Any, normalised: Tensor | None = None, rules: Rules) -> Tensor:
+    """Apply `Normalisation`, and note the version of the result for `normalised_from`."""
+    output: Tensor = Normalisation.apply(*call, normalised, rules)
+    if output.grad_fn is not None:
+        output.grad_fn.version = output._version  # type: ignore[attr-defined]
+    return output
 
 
 class _NormalisationBackward(Function):

@@ -1,6 +1,7 @@
 """Precision of the products: float32, TF32 or float64, set for the time of a product only."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -24,6 +25,15 @@ def dtype_of(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def arithmetic(precision: str) -> AbstractContextManager[None]:
-    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time."""
-    return devices.deterministic_algorithms(tf32=precision == "tf32")
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time.
+
+    Gradients are on inside, whatever the caller has switched off.
+    """
+    with (
+        devices.deterministic_algorithms(tf32=precision == "tf32"),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        yield

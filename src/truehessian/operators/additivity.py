@@ -1,0 +1,145 @@
+"""Whether a loss is a mean over examples, which all operators here take it for."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truehessian.operators import diagnosis
+from truehessian.operators.losses import FrozenLoss, name_of
+
+_TOLERANCE = 1e-6  # relative; the losses are computed in float64
+
+
+class LossAudit:
+    """Compares the loss of each chunk of a first pass with the losses of its parts.
+
+    With l(A) the loss of the examples A, a mean has |A + B| l(A + B) = |A| l(A) + |B| l(B). A sum,
+    weights of classes, targets that are ignored, and losses that compare examples have not, and
+    the matrix would depend on the chunks, or on the memory at hand.
+
+    Parameters
+    ----------
+    loss
+        The operator's.
+    network
+        Its network, for outputs that cannot be divided among examples.
+    """
+
+    def __init__(self, loss: FrozenLoss, network: Callable[[Tensor], Any]) -> None:
+        self._loss = loss.double()
+        self._network = network
+        self._before: tuple[Any, Tensor] | None = None
+
+    def add(self, inputs: Tensor, outputs: Any, targets: Tensor) -> None:
+        """Take in one chunk; its parts are tried together with an example of the one before.
+
+        Raises
+        ------
+        ValueError
+            The loss is no mean over examples, or depends on parameters other than the network's.
+        """
+        count = len(targets)
+        targets = _double(targets.detach())
+        if all(t.ndim and len(t) == count for t in diagnosis.tensors_of(outputs)):
+            outputs = _each(outputs, lambda t: _double(t.detach()))
+            last = (_rows(outputs, slice(count - 1, count)), targets[-1:])
+            if self._before is None:
+                self._check_leaves(outputs, targets)
+            elif _shapes(self._before[0]) == _shapes(outputs):
+                outputs, targets = _joined(self._before[0], outputs), _cat(self._before[1], targets)
+            self._before = last
+            self._check(targets, lambda part: _rows(outputs, part))
+        elif self._before is None and count > 1:  # such as a number for all examples together
+            self._before = (outputs, targets)
+            self._check_leaves(_each(outputs, lambda t: _double(t.detach())), targets)
+            self._check(targets[:2], lambda part: _each(self._network(inputs[:2][part]), _double))
+
+    def _check_leaves(self, outputs: Any, targets: Tensor) -> None:
+        with torch.enable_grad():
+            value = self._value(outputs, targets)
+        if value is not None and value.requires_grad:
+            raise ValueError(
+                f"the loss {name_of(self._loss.own)} depends on parameters other than the "
+                "operator's copy of the network's, such as a penalty on the weights of the network "
+                "outside; a penalty would have to be added to the matrix by hand, and what is "
+                "meant as a constant computed under torch.no_grad()"
+            )
+
+    def _check(self, targets: Tensor, outputs: Callable[[Any], Any]) -> None:
+        count = len(targets)
+        if count < 2:
+            return
+        order = torch.arange(count, device=targets.device)
+        third, odd = order < (count + 2) // 3, order % 2 == 1
+        for chosen in [third, odd] if count > 2 else [odd]:
+            parts = [order[chosen], order[~chosen]]
+            with torch.no_grad():
+                values = [self._value(outputs(p), targets[p]) for p in [order, *parts]]
+            if any(value is None for value in values):
+                continue
+            whole, *own = (value.item() for value in values if value is not None)
+            mean = sum(len(p) * v for p, v in zip(parts, own, strict=True)) / count
+            scale = max(map(abs, [whole, *own]))
+            if math.isnan(whole) or abs(whole - mean) <= _TOLERANCE * scale:
+                continue
+            is_sum = abs(whole - sum(own)) <= _TOLERANCE * scale
+            raise ValueError(self._sentence(count, whole, mean, is_sum))
+
+    def _value(self, outputs: Any, targets: Tensor) -> Tensor | None:
+        """Give the loss, or None where it cannot be had of so many examples."""
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return self._loss(outputs, targets)
+        except diagnosis.ComputationError:
+            return None
+
+    def _sentence(self, count: int, whole: float, mean: float, is_sum: bool) -> str:
+        cause = (
+            "it is a sum; take the mean, reduction='mean'"
+            if is_sum
+            else "it weighs examples or classes, ignores some targets, or compares examples with "
+            "each other, so that every chunk would have a denominator of its own; give a loss that "
+            "divides a sum over examples by their number, whatever the chunk"
+        )
+        return (
+            f"the loss {name_of(self._loss.own)} is no mean over examples (of {count} examples it "
+            f"is {whole:.6g}, and the mean of its parts' values is {mean:.6g}), and the matrix "
+            f"would depend on the chunks: {cause}"
+        )
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _each(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Apply a function to the tensors of nested tuples, lists and mappings."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {name: _each(value, function) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        branches = [_each(value, function) for value in tree]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)
+    return tree
+
+
+def _rows(tree: Any, index: Any) -> Any:
+    return _each(tree, lambda tensor: tensor[index])
+
+
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape[1:]) for tensor in diagnosis.tensors_of(tree)]
+
+
+def _joined(first: Any, second: Any) -> Any:
+    others = iter(diagnosis.tensors_of(second))
+    return _each(first, lambda tensor: _cat(tensor, next(others)))
+
+
+def _cat(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cat([first, second])

@@ -1,0 +1,150 @@
+"""How a network is computed whose outputs are to be differentiated twice.
+
+Kernels that have no second derivative or a wrong one, and arithmetic in less than the operator's
+precision, are replaced by what defines them, whatever the network asks for.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+_ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
+_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_CASTS = {
+    Tensor.to,
+    Tensor.type,
+    Tensor.type_as,
+    Tensor.half,
+    Tensor.bfloat16,
+    Tensor.float,
+}
+_CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+# With fewer input channels than this, weight gradients of strided 1x1 convolutions are wrong with
+# channels last on processors without AVX-512 (oneDNN issue 6035; seen for up to 7).
+_NARROW = 16
+
+
+class ByDefinition(TorchFunctionMode):
+    """Inside this context layers are computed by definitions that have second derivatives.
+
+    - Attention is computed by its definition; recurrent layers do without cuDNN.
+    - Weight normalisation is written out: the second derivative of PyTorch's kernel for it is
+      wrong (its backward pass takes the norm for a constant).
+    - Autocast is off, and casts of the network to a lower precision than the operator's are left
+      out, since what is rounded there would be a part of the matrix.
+    - Embeddings have dense gradients.
+
+    Parameters
+    ----------
+    dtype
+        Precision of the operator.
+    device
+        Where it computes.
+
+    Attributes
+    ----------
+    met
+        What has been met and done without, in words.
+    breaks_channels_last
+        Whether a layer has been met whose kernels are wrong with channels last on some processors.
+    """
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.device = device
+        self.met: set[str] = set()
+        self.breaks_channels_last = False
+        self._contexts: list[contextlib.ExitStack] = []
+
+    def __enter__(self) -> "ByDefinition":
+        """Choose attention by definition, and factories that give the operator's precision."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(_default_dtype(self.dtype))
+        self._contexts.append(stack)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Put back what was there before."""
+        super().__exit__(*error)
+        self._contexts.pop().close()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Compute one function, by its definition where that is not what PyTorch does."""
+        del types
+        kwargs = kwargs or {}
+        if torch.is_autocast_enabled(self.device.type):
+            self.met.add("autocast")
+            with torch.autocast(self.device.type, enabled=False):
+                return self._compute(func, args, kwargs)
+        return self._compute(func, args, kwargs)
+
+    def _compute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        if func in _ATTENTION:
+            self.met.add("attention")
+        elif func is torch._weight_norm:
+            return weight_norm(*args, **kwargs)
+        elif func in _CONVOLUTIONS:
+            self._note_layout(*args, **kwargs)
+        elif func is F.embedding and kwargs.get("sparse"):
+            kwargs = {**kwargs, "sparse": False}
+        elif func in _RECURRENT and self.device.type == "cuda":
+            with torch.backends.cudnn.flags(enabled=False):
+                return func(*args, **kwargs)
+        elif func in _CASTS:
+            return self._cast(func, args, kwargs)
+        if self._is_lower(kwargs.get("dtype")) and func is not Tensor.view:
+            kwargs = {**kwargs, "dtype": self.dtype}
+        return func(*args, **kwargs)
+
+    def _cast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        result = func(*args, **kwargs)
+        if args[0].dtype == self.dtype and self._is_lower(result.dtype):
+            self.met.add("casts to a lower precision")
+            return args[0].to(result.device)
+        return result
+
+    def _is_lower(self, dtype: Any) -> bool:
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            return False
+        return dtype.itemsize < self.dtype.itemsize
+
+    def _note_layout(
+        self,
+        input: Tensor,  # noqa: A002 (PyTorch's name)
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        strided = any(step > 1 for step in ([stride] if isinstance(stride, int) else stride))
+        point = all(size == 1 for size in weight.shape[2:])
+        if strided and point and weight.shape[1] < _NARROW:
+            self.breaks_channels_last = True
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """Compute g v / ||v||, with norms over all axes but `dim`, or over all for -1."""
+    axes = [axis for axis in range(v.ndim) if dim == -1 or axis != dim % v.ndim]
+    return v * (g / v.square().sum(axes, keepdim=True).sqrt())
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,277 @@
+"""The twin of an operator: plain double differentiation of its first examples.
+
+Whatever replaces plain differentiation (rules for layers, channels last) is compared with it before
+the first product; so is what an operator takes for granted: outputs that repeat, examples that do
+not influence each other, a symmetric product.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from truehessian.operators import diagnosis
+from truehessian.operators.memory import is_out_of_memory
+
+if TYPE_CHECKING:
+    from truehessian.operators.network import NetworkOperator
+
+logger = logging.getLogger(__name__)
+
+# Relative deviations that rounding may cause. In a deep network single precision switches ReLUs
+# whose input is nearly zero; what is above is looked at again in double precision.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+_SEED = 20_231  # of the vectors of the comparison, which have no part in any result
+
+
+class Sample(NamedTuple):
+    """The first examples, and two directions in parameter space."""
+
+    inputs: Tensor
+    targets: Tensor
+    directions: list[Tensor]  # two of shape (P,), standard normal
+
+    @classmethod
+    def of(cls, operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> "Sample":
+        """Take two examples, or the one that there is."""
+        generator = torch.Generator().manual_seed(_SEED)
+        directions = [
+            torch.randn(operator.num_params, generator=generator, dtype=operator.dtype)
+            for _ in range(2)
+        ]
+        return cls(inputs[:2], targets[:2], [d.to(operator.device) for d in directions])
+
+    def double(self) -> "Sample":
+        """Give the same in float64."""
+        targets = self.targets.double() if self.targets.is_floating_point() else self.targets
+        inputs = self.inputs.double() if self.inputs.is_floating_point() else self.inputs
+        return Sample(inputs, targets, [direction.double() for direction in self.directions])
+
+
+def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+    """Look at the first examples before the first product, and choose how products are made.
+
+    Parameters
+    ----------
+    operator
+        Its network is left in the memory format that is chosen.
+    inputs, targets
+        Of the first chunk, on the operator's device.
+
+    Returns
+    -------
+    str
+        Why there are no rules for layers; empty where there are.
+
+    Raises
+    ------
+    ValueError
+        There is no fixed symmetric matrix that is a mean over examples; the sentence says why.
+    """
+    sample = Sample.of(operator, inputs, targets)
+    network = operator.network
+    network.channels_last = False
+    outputs, plain = _plainly(operator, sample)
+    operator.check_first(plain)
+    if operator.batchnorm == "eval":
+        _check_that_examples_are_apart(operator, sample, outputs)
+    if not all(bool(torch.isfinite(product).all()) for product in plain):
+        return ""  # for the product to complain about
+    reason = _compare(operator, sample, outputs, plain)
+    _check_symmetry(operator, sample, plain)
+    if reason:
+        network.put_channels_first()
+        logger.warning("products are made by plain differentiation, since %s", reason)
+    return reason
+
+
+def _plainly(operator: "NetworkOperator", sample: Sample) -> tuple[Any, list[Tensor]]:
+    """Multiply the examples' matrix with both directions by plain differentiation."""
+    try:
+        return operator.try_out(sample.inputs, sample.targets, sample.directions, plain=True)
+    except Exception as error:
+        if is_out_of_memory(error) or isinstance(error, ValueError | diagnosis.ComputationError):
+            raise
+        fault = _culprit(operator, sample, diagnosis.has_none)
+        raise NotImplementedError(
+            f"the {operator.name} needs second derivatives, which "
+            f"{fault or 'a layer of the network, or the loss,'} does not have: "
+            f"{diagnosis.words(error)}"
+        ) from error
+
+
+def _check_that_examples_are_apart(
+    operator: "NetworkOperator", sample: Sample, outputs: Any
+) -> None:
+    """Refuse networks whose outputs for an example depend on the others of its chunk."""
+    together = diagnosis.tensors_of(outputs)
+    if len(sample.inputs) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
+        return
+    with torch.no_grad():
+        alone = diagnosis.tensors_of(operator.network(sample.inputs[:1]))
+    if len(alone) == len(together) and all(
+        one.shape == both[:1].shape and _close(one, both[:1])
+        for one, both in zip(alone, together, strict=True)
+    ):
+        return
+    _check_repeats(operator, sample)
+    raise ValueError(
+        "the network's outputs for an example depend on the other examples of its chunk, as with "
+        "a normalisation by the statistics of the batch, so that the matrix is no mean over "
+        "examples; give the layer running statistics, or use batchnorm: train for BatchNorm"
+    )
+
+
+def _compare(
+    operator: "NetworkOperator", sample: Sample, outputs: Any, plain: Sequence[Tensor]
+) -> str:
+    """Set the rules beside plain differentiation; give what speaks against them."""
+    network = operator.network
+    last = sample.inputs.ndim == 4 and network.put_channels_last()
+    reason = ""
+    for layout in [True, False] if last else [False]:
+        if last and not layout:
+            network.put_channels_first()
+        try:
+            others, (ruled,) = operator.try_out(
+                sample.inputs, sample.targets, sample.directions[:1], plain=False
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reason = f"the rules for layers do not hold ({diagnosis.words(error)})"
+            continue
+        if not _agree(outputs, others):
+            _check_repeats(operator, sample)
+        reason = _deviation(operator, sample, ruled, plain[0])
+        if not reason:
+            return ""
+    return reason
+
+
+def _deviation(operator: "NetworkOperator", sample: Sample, ruled: Tensor, plain: Tensor) -> str:
+    """Tell whether a product by the rules is another than the plain one by more than rounding."""
+    gap = _gap(operator, ruled, plain)
+    if gap <= _TOLERANCE[operator.dtype]:
+        return ""
+    if operator.dtype == torch.float64:
+        return f"those of the rules for layers deviate by {gap:.1e}"
+    twin, exact = operator.double(), sample.double()
+    layers = [twin.try_out(*exact[:2], exact.directions[:1], plain=p)[1][0] for p in (True, False)]
+    gap = _gap(twin, layers[1], layers[0])
+    if gap > _TOLERANCE[torch.float64]:
+        return f"those of the rules for layers deviate by {gap:.1e}"
+    errors = [(product.double() - layers[0]).norm().item() for product in (ruled, plain)]
+    if errors[0] > 10 * errors[1] + _TOLERANCE[operator.dtype] * layers[0].norm().item():
+        share = errors[0] / layers[0].norm().item()
+        return f"the kernels of the faster ones deviate by {share:.1e} from double precision"
+    return ""
+
+
+def _check_symmetry(operator: "NetworkOperator", sample: Sample, plain: Sequence[Tensor]) -> None:
+    gap, tolerance = _asymmetry(sample, plain), _TOLERANCE[operator.dtype]
+    if gap > tolerance and operator.dtype != torch.float64:
+        exact, tolerance = sample.double(), _TOLERANCE[torch.float64]
+        _, products = operator.double().try_out(*exact, plain=True)
+        gap = _asymmetry(exact, products)
+    if gap > tolerance:
+        fault = _culprit(operator, sample, diagnosis.is_not_symmetric)
+        raise ValueError(
+            f"the {operator.name} product of the first examples is not symmetric (by {gap:.1e} of "
+            f"its size): the derivative of {fault or 'a layer, or of the loss,'} is not the one of "
+            "what it computes, or the second derivative is not that of the first"
+        )
+
+
+def _asymmetry(sample: Sample, products: Sequence[Tensor]) -> float:
+    one, other = sample.directions
+    sides = [(one.double() @ products[1].double()), (other.double() @ products[0].double())]
+    scale = max(product.double().norm().item() for product in products)
+    return abs((sides[0] - sides[1]).item()) / scale if scale else 0.0
+
+
+def _gap(operator: "NetworkOperator", product: Tensor, exact: Tensor) -> float:
+    """Largest relative deviation of a parameter's part; small parts count by the largest."""
+    sizes = [leaf.numel() for leaf in operator.network.leaves]
+    parts = exact.double().split(sizes)
+    errors = (product.double() - exact.double()).split(sizes)
+    norms = torch.stack([part.norm() for part in parts])
+    floor = 1e-3 * norms.max()
+    gaps = torch.stack([error.norm() for error in errors]) / norms.clamp(min=floor)
+    return gaps.nan_to_num(nan=0.0 if not floor else float("inf")).max().item()
+
+
+def _check_repeats(operator: "NetworkOperator", sample: Sample) -> None:
+    network, inputs = operator.network, sample.inputs
+    with torch.no_grad():
+        if _agree(network(inputs), network(inputs)):
+            return
+        seeded = []
+        for _ in range(2):
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                seeded.append(network(inputs))
+    if _agree(*seeded):
+        raise ValueError(
+            "the network draws random numbers in its forward pass, so that its curvature is "
+            "no fixed matrix; dropout modules are off here, but something else is not, such "
+            "as F.dropout without training=self.training, or noise"
+        )
+    raise ValueError(
+        "the network gives other outputs for the same inputs at every call, so that its "
+        "curvature is no fixed matrix; it may change a state of its own that is no buffer"
+    )
+
+
+def _culprit(
+    operator: "NetworkOperator", sample: Sample, test: Callable[[diagnosis.Call], bool]
+) -> str:
+    network = operator.network
+    return diagnosis.culprit(network.module, lambda: network(sample.inputs), test)
+
+
+def _agree(outputs: Any, others: Any) -> bool:
+    """Whether all tensors of two outputs are close."""
+    mine, theirs = diagnosis.tensors_of(outputs), diagnosis.tensors_of(others)
+    return len(mine) == len(theirs) and all(map(_close, mine, theirs))
+
+
+def _close(outputs: Tensor, others: Tensor) -> bool:
+    """Whether two outputs are equal but for the order of summation."""
+    if not outputs.is_floating_point():
+        return torch.equal(outputs, others)
+    # Outputs that are not finite are for the product to complain about.
+    scale = outputs.abs().nan_to_num(0.0, posinf=0.0).max().item() if outputs.numel() else 0.0
+    tolerance = 1e3 * torch.finfo(outputs.dtype).eps * scale
+    return torch.allclose(outputs, others, rtol=0.0, atol=tolerance, equal_nan=True)
+
+
+def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+    """Tell why the product of a chunk is not finite, as the end of a sentence."""
+    network = operator.network
+    for what, tensors in {
+        "inputs": {"": inputs},
+        "parameters": network.parameters,
+        "buffers": network.buffers(),
+    }.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                return f": the {what} {name and repr(name) + ' '}do, before any computation"
+    outputs = network(inputs)
+    if not all(bool(torch.isfinite(t).all()) for t in diagnosis.tensors_of(outputs)):
+        return ", and so do the network's outputs: the weights may have diverged"
+    loss = operator.loss(outputs, targets)
+    if not bool(torch.isfinite(loss)):
+        return ", and so does the loss, such as a mean over targets that are all ignored"
+    gradient = torch.autograd.grad(loss, network.leaves, allow_unused=True, materialize_grads=True)
+    if not all(bool(torch.isfinite(part).all()) for part in gradient):
+        return ", and so does the gradient, at finite outputs"
+    sample = Sample(inputs, targets, [])
+    fault = _culprit(operator, sample, diagnosis.is_not_finite)
+    return (
+        f", at a finite gradient: {fault or 'a layer of the network, or the loss,'} has no second "
+        "derivative there, such as a norm or a square root at zero; or numbers overflow, then try "
+        "precision: float64"
+    )
