@@ -92,6 +92,29 @@ def dense_ggn(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @sdpa_kernel(SDPBackend.MATH)
+def dense_by_two_passes(
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Any = F.cross_entropy
+) -> Tensor:
+    """The Hessian in float64 and eval mode, row by row, with nothing but autograd."""
+    model = copy.deepcopy(model).double().eval()
+    leaves = [p.requires_grad_() for p in model.parameters()]
+    options = {"allow_unused": True, "materialize_grads": True}
+    torch.set_default_dtype(torch.float64)  # of what the network makes on the way
+    try:
+        value = loss(model(inputs), targets)
+        gradient = torch.autograd.grad(value, leaves, create_graph=True, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    rows = [
+        torch.autograd.grad(entry, leaves, retain_graph=True, **options)
+        if entry.requires_grad
+        else [torch.zeros_like(leaf) for leaf in leaves]
+        for entry in torch.cat([part.reshape(-1) for part in gradient])
+    ]
+    return torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
+
+
+@sdpa_kernel(SDPBackend.MATH)
 def dense_fisher(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """The mean of g gᵀ over examples, with each example's gradient by torch.func."""
     model = copy.deepcopy(model).eval()

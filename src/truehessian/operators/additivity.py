@@ -79,6 +79,7 @@ class LossAudit:
             parts = [order[chosen], order[~chosen]]
             with torch.no_grad():
                 values = [self._value(outputs(p), targets[p]) for p in [order, *parts]]
+                again = self._value(outputs(order), targets)
             if any(value is None for value in values):
                 continue
             whole, *own = (value.item() for value in values if value is not None)
@@ -86,6 +87,12 @@ class LossAudit:
             scale = max(map(abs, [whole, *own]))
             if math.isnan(whole) or abs(whole - mean) <= _TOLERANCE * scale:
                 continue
+            if again is None or again.item() != whole:
+                raise ValueError(
+                    f"the loss {name_of(self._loss.own)} gives other values for the same outputs "
+                    "at every call, so that its curvature is no fixed matrix; it may draw random "
+                    "numbers, or keep a state"
+                )
             is_sum = abs(whole - sum(own)) <= _TOLERANCE * scale
             raise ValueError(self._sentence(count, whole, mean, is_sum))
 

@@ -52,9 +52,17 @@ class Operator(ABC):
 
         Raises
         ------
+        TypeError
+            `other` is not a tensor of real numbers.
         ValueError
             The first axis of `other` is not P long, or it has more than two axes.
         """
+        if not isinstance(other, Tensor) or other.is_complex():
+            kind = f"complex tensor ({other.dtype})" if isinstance(other, Tensor) else type(other)
+            raise TypeError(
+                f"expected a real torch.Tensor, got {getattr(kind, '__name__', kind)}; "
+                "torch.as_tensor makes one of an array, and to_scipy() an operator for arrays"
+            )
         if other.ndim not in (1, 2) or other.shape[0] != self.num_params:
             raise ValueError(
                 f"expected a vector ({self.num_params},) or a matrix ({self.num_params}, k), "

@@ -29,7 +29,8 @@ class CompiledHessian(Hessian):
     ValueError
         Batch statistics are on.
     RuntimeError
-        At the first product: the compiler is missing, or cannot compile the network.
+        At the first product: the compiler is missing, cannot compile the network, or gives
+        another product than plain differentiation.
     """
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
@@ -41,6 +42,7 @@ class CompiledHessian(Hessian):
         super().__init__(model, data, **settings)
         self._product = torch.compile(self._forward_over_reverse, dynamic=False)
         self._compiled_size: int | None = None
+        self._checked = False  # whether a compiled product has been compared with a plain one
 
     def describe(self) -> dict[str, Any]:
         """As the Hessian, and that it is compiled."""
@@ -65,8 +67,27 @@ class CompiledHessian(Hessian):
         parameters = {name: p.detach() for name, p in network.parameters.items()}
         tangents = dict(zip(parameters, vector, strict=True))
         with sdpa_kernel(SDPBackend.MATH):
-            products = self._product(parameters, tangents, network.buffers(), *graph)
-        return list(products.values())
+            products = list(self._product(parameters, tangents, network.buffers(), *graph).values())
+        if not self._checked:
+            self._check(graph, vector, products)
+        return products
+
+    def _check(self, graph: Any, vector: list[Tensor], products: list[Tensor]) -> None:
+        """Compare the first compiled product with one that is not."""
+        inputs, targets = graph
+        how = self.network.by_definition()
+        plain, _ = super()._linearise(inputs, targets, how)
+        exact = super()._apply(plain, vector, False)
+        error = sum((a - b).square().sum().item() for a, b in zip(products, exact, strict=True))
+        size = sum(part.square().sum().item() for part in exact)
+        # Deep networks in single precision deviate by thousandths: ReLUs near zero switch.
+        limit = 1e-6 if self.dtype == torch.float64 else 2e-2
+        if error > limit**2 * size:
+            raise RuntimeError(
+                f"the compiled product deviates by {(error / size) ** 0.5:.1e} from plain "
+                "differentiation; use Hessian, and report this network to PyTorch"
+            )
+        self._checked = True
 
     def _forward_over_reverse(
         self,

@@ -41,7 +41,9 @@ def prepared(
         raise ValueError(f"batchnorm must be 'eval' or 'train', got {batchnorm!r}")
     model = unwrapped(model)
     _check_memory(model)
-    model = copied(model).eval().requires_grad_(False)
+    model = copied(model).eval()
+    for parameter in model.parameters():  # `requires_grad_` of scripted modules refuses
+        parameter.requires_grad_(False)
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train(batchnorm == "train")
@@ -63,7 +65,7 @@ def copied(module: nn.Module) -> nn.Module:
         Something in it cannot be copied.
     """
     try:
-        with _Detaching(), torch.inference_mode(False):
+        with _Detaching(), torch.inference_mode(False), torch.no_grad():
             return copy.deepcopy(module)
     except Exception as error:
         raise ValueError(
@@ -120,6 +122,9 @@ def _cast(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Modu
     kinds = {True: dtype.to_complex(), False: dtype}
     done: dict[int, Tensor] = {}
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            module.to(device=device, dtype=dtype)
+            continue
         if hasattr(module, "sparse") and isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.sparse = False
         kept: list[dict[str, Any]] = [module._parameters, module._buffers]

@@ -143,7 +143,7 @@ def as_data(data: object) -> Data:
     else:
         raise TypeError(
             "data must be examples, a pair of tensors (inputs, targets) or an iterable of such "
-            f"pairs, got {_described(data)}"
+            f"pairs, such as a torch DataLoader of a data set; got {_described(data)}"
         )
     if result.num_examples == 0:
         raise ValueError("data must hold at least one example, got none")

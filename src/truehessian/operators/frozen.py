@@ -46,6 +46,8 @@ class FrozenNetwork:
     ----------
     parameters
         Leaves that require gradients, in the order of the model.
+    is_restricted
+        Whether parameters were chosen by patterns.
     channels_last
         Whether activations lie with channels last; None before the first example was seen.
     breaks_channels_last
@@ -76,9 +78,11 @@ class FrozenNetwork:
         self._buffers = [
             _Buffer(module, name, tensor, tensor.clone())
             for module in self._model.modules()
+            if not isinstance(module, torch.jit.ScriptModule)
             for name, tensor in module._buffers.items()
             if tensor is not None
         ]
+        self.is_restricted = parameters is not None
         self.batchnorm = batchnorm
         self.device, self.dtype = device, dtype
         self.channels_last: bool | None = None
@@ -216,6 +220,10 @@ def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tenso
         raise TypeError(
             f"parameters must be a sequence of patterns, got the text {patterns!r}, whose "
             f"characters would be patterns; write [{patterns!r}]"
+        )
+    if patterns is not None and not all(isinstance(pattern, str) for pattern in patterns):
+        raise TypeError(
+            f"parameters must be patterns of names, such as ['head.*'], got {list(patterns)!r}"
         )
     names: dict[int, list[str]] = {}
     tensors: dict[int, nn.Parameter] = {}

@@ -44,12 +44,11 @@ class GaussNewton(NetworkOperator):
             )
         detached = outputs.detach().requires_grad_(True)
         loss = self.loss(detached, targets)
+        self.loss.check_graph(loss, detached)
         # A loss that is linear in the outputs has a gradient that does not depend on them.
-        loss_gradient = torch.zeros_like(detached)
-        if loss.requires_grad:
-            (loss_gradient,) = torch.autograd.grad(
-                loss, detached, create_graph=True, allow_unused=True, materialize_grads=True
-            )
+        (loss_gradient,) = torch.autograd.grad(
+            loss, detached, create_graph=True, allow_unused=True, materialize_grads=True
+        )
         if not outputs.requires_grad:  # none of these examples reaches the parameters
             nothing = [torch.zeros_like(leaf) for leaf in self.network.leaves]
             return Linearised(Graph(outputs, detached, loss_gradient, detached, nothing), outputs)

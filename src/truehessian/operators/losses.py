@@ -48,6 +48,21 @@ class FrozenLoss:
         """Give the same loss in float64."""
         return FrozenLoss(self.own, self.device, torch.float64)
 
+    def check_graph(self, value: Tensor, outputs: Any) -> None:
+        """Refuse a loss that has left the graph of outputs that have one.
+
+        Raises
+        ------
+        ValueError
+            The loss does not depend on the outputs in a way that can be differentiated.
+        """
+        if value.requires_grad or not any(t.requires_grad for t in diagnosis.tensors_of(outputs)):
+            return
+        raise ValueError(
+            f"the loss {name_of(self.own)} does not depend on the network's outputs by a graph; "
+            "detach, .item(), argmax or NumPy may be in its way"
+        )
+
     def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
         """Compute the loss.
 

@@ -19,6 +19,7 @@ from truehessian.operators.base import Operator
 from truehessian.operators.bilinear import RulesDoNotHold
 from truehessian.operators.data import as_data
 from truehessian.operators.definition import ByDefinition
+from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.layers import LayerRules
 from truehessian.operators.losses import FrozenLoss, Loss
@@ -111,8 +112,10 @@ class NetworkOperator(Operator):
         device: torch.device | str | None = None,
         memory: int | None = None,
     ) -> None:
-        if not isinstance(chunk_size, int) or chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, a whole number, got {chunk_size}")
+        if memory is not None and (not isinstance(memory, int | float) or memory < 0):
+            raise ValueError(f"memory must be a number of bytes from 0 on, or None, got {memory!r}")
         dtype = dtype_of(precision)
         device = _device_of(copies.unwrapped(model), device)
         self.network = FrozenNetwork(
@@ -396,8 +399,12 @@ class NetworkOperator(Operator):
         """Make a graph; from the first one decide whether those of all examples may be kept."""
         if self._keep is not None:
             return self._graph(inputs, targets)
-        with saved_bytes(besides=self.network.leaves) as saved:
-            graph = self._graph(inputs, targets)
+        try:
+            with saved_bytes(besides=self.network.leaves) as saved:
+                graph = self._graph(inputs, targets)
+        except ComputationError:  # `torch.func` within the network takes no hooks that count
+            self._keep = False
+            return self._graph(inputs, targets)
         self._keep = self._fits(saved.bytes / len(inputs))
         return graph
 
@@ -436,7 +443,12 @@ def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.dev
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
         return first.device
     if isinstance(device, str):
-        device = devices.resolve(device)
+        try:
+            device = devices.resolve(device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device must be auto, cpu, cuda or the like, got {device!r}"
+            ) from error
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device

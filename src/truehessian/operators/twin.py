@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from truehessian.operators import diagnosis
+from truehessian.operators.losses import name_of
 from truehessian.operators.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str
     network = operator.network
     network.channels_last = False
     outputs, plain = _plainly(operator, sample)
+    _check_dependence(operator, outputs)
     operator.check_first(plain)
     if operator.batchnorm == "eval":
         _check_that_examples_are_apart(operator, sample, outputs)
@@ -94,7 +96,7 @@ def _plainly(operator: "NetworkOperator", sample: Sample) -> tuple[Any, list[Ten
     except Exception as error:
         if is_out_of_memory(error) or isinstance(error, ValueError | diagnosis.ComputationError):
             raise
-        fault = _culprit(operator, sample, diagnosis.has_none)
+        fault = _culprit(operator, sample, diagnosis.has_none) or _loss_at_fault(operator, sample)
         raise NotImplementedError(
             f"the {operator.name} needs second derivatives, which "
             f"{fault or 'a layer of the network, or the loss,'} does not have: "
@@ -109,8 +111,14 @@ def _check_that_examples_are_apart(
     together = diagnosis.tensors_of(outputs)
     if len(sample.inputs) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
         return
-    with torch.no_grad():
-        alone = diagnosis.tensors_of(operator.network(sample.inputs[:1]))
+    try:
+        with torch.no_grad():
+            alone = diagnosis.tensors_of(operator.network(sample.inputs[:1]))
+    except diagnosis.ComputationError as error:
+        raise ValueError(
+            "the network takes two examples and not one alone, as if it normalised by the "
+            f"statistics of the batch, so that the matrix is no mean over examples ({error})"
+        ) from error
     if len(alone) == len(together) and all(
         one.shape == both[:1].shape and _close(one, both[:1])
         for one, both in zip(alone, together, strict=True)
@@ -122,6 +130,21 @@ def _check_that_examples_are_apart(
         "a normalisation by the statistics of the batch, so that the matrix is no mean over "
         "examples; give the layer running statistics, or use batchnorm: train for BatchNorm"
     )
+
+
+def _check_dependence(operator: "NetworkOperator", outputs: Any) -> None:
+    """Refuse a network that cuts its graph: all its derivatives would be zero."""
+    if any(tensor.requires_grad for tensor in diagnosis.tensors_of(outputs)):
+        return
+    names = list(operator.network.parameters)
+    sentence = (
+        f"the network's outputs do not depend on {names[0]}{' ..' * (len(names) > 1)} by a graph, "
+        "so that the matrix is zero"
+    )
+    if operator.network.is_restricted:  # as of a layer that is not used
+        logger.warning("%s for the first examples", sentence)
+        return
+    raise ValueError(f"{sentence}; torch.no_grad, inference_mode or detach may be in the forward")
 
 
 def _compare(
@@ -230,6 +253,23 @@ def _culprit(
 ) -> str:
     network = operator.network
     return diagnosis.culprit(network.module, lambda: network(sample.inputs), test)
+
+
+def _loss_at_fault(operator: "NetworkOperator", sample: Sample) -> str:
+    """Name the loss if it cannot be differentiated twice by the outputs."""
+    with torch.no_grad():
+        outputs = operator.network(sample.inputs)
+    if not isinstance(outputs, Tensor):
+        return ""
+    outputs = outputs.detach().requires_grad_(True)
+    try:
+        loss = operator.loss(outputs, sample.targets)
+        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
+        if slope.requires_grad:
+            torch.autograd.grad(slope.sum(), outputs, allow_unused=True)
+    except RuntimeError:
+        return f"the loss {name_of(operator.loss.own)}"
+    return ""
 
 
 def _agree(outputs: Any, others: Any) -> bool:
