@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 DEVICE = torch.device("cuda:0")
@@ -30,6 +31,8 @@ _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 _INDEXING |= {aten._index_put_impl_.default}
 # Operations that do not even take numbers from the other device.
 _STRICT = {aten.cat.default, aten.stack.default}
+# The engine's own C++ code runs below these, everything else that they call is Python.
+_ENGINE = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
 
@@ -100,20 +103,28 @@ class CudaTensor(Tensor):
 class Memory:
     """What lies on the device: counted by storages, as an allocator without gaps would."""
 
-    def __init__(self) -> None:
-        self.capacity = CAPACITY
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.peak = 0
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._at_most = 0  # bytes of these, of which some may be gone
 
     @property
     def allocated(self) -> int:
         """Bytes of all storages that something still holds."""
         self._storages = {k: v for k, v in self._storages.items() if not v[0].expired()}
-        return sum(size for _, size in self._storages.values())
+        self._at_most = sum(size for _, size in self._storages.values())
+        return self._at_most
 
     def add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
+        known = self._storages.get(storage._cdata)
+        if known is not None and not known[0].expired():
+            return
         self._storages[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self._at_most += storage.nbytes()
+        if self._at_most <= min(self.peak, self.capacity):
+            return
         allocated = self.allocated
         if allocated > self.capacity:
             del self._storages[storage._cdata]
@@ -121,7 +132,7 @@ class Memory:
         self.peak = max(self.peak, allocated)
 
 
-_memory = Memory()
+_memory = Memory(CAPACITY)
 
 
 @contextlib.contextmanager
@@ -131,8 +142,7 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
     Parameters
     ----------
     capacity
-        Bytes beyond which allocations raise `torch.OutOfMemoryError`. With less than `CAPACITY`
-        every operation is a little slower.
+        Bytes beyond which allocations raise `torch.OutOfMemoryError`.
 
     Yields
     ------
@@ -140,8 +150,7 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
         What is allocated, the peak, and the capacity, which may be changed.
     """
     global _memory
-    before, _memory = _memory, Memory()
-    _memory.capacity = capacity
+    before, _memory = _memory, Memory(capacity)
     try:
         with contextlib.ExitStack() as stack:
             for name, value in _CUDA.items():
@@ -150,6 +159,7 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
             stack.enter_context(
                 mock.patch.object(torch.backends.cudnn, "is_acceptable", return_value=False)
             )
+            stack.enter_context(_Zeros())
             stack.enter_context(_Mode())
             yield _memory
     finally:
@@ -163,6 +173,10 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        with _calling(func):
+            return self._call(func, args, kwargs)
+
+    def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is Tensor.to:
             return _to(*args, **kwargs)
         if func is Tensor.cpu:
@@ -171,6 +185,8 @@ class _Mode(TorchFunctionMode):
             return _placed(args[0], _known(kwargs.get("device", "cuda")))
         if func in _RECURRENT:
             return _recur(func, *args, **kwargs)
+        if func is torch.autograd.grad:
+            return tree_map_only(Tensor, _settled, func(*args, **kwargs))
         device = kwargs.get("device")
         elsewhere = device is None or torch.device(device).type not in ("cpu", "cuda")
         if elsewhere or func is torch._C._nn._parse_to:
@@ -181,6 +197,23 @@ class _Mode(TorchFunctionMode):
             return _to(args[0], device, kwargs.get("dtype") or args[0].dtype)
         made = func(*args, **{**kwargs, "device": "cpu"})
         return _placed(made, device)
+
+
+class _Zeros(TorchDispatchMode):
+    """Marks zeros that the engine makes itself: it takes them for the device of a variable.
+
+    To C++ all our tensors are on the CPU, and so are zeros that are made like them.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [v for v in tree_flatten((args, kwargs))[0] if isinstance(v, Tensor)]
+        own = _in_engine and not given and torch._C._current_graph_task_id() != -1
+        if isinstance(result, Tensor) and (own or (given and all(map(_is_unplaced, given)))):
+            result._unplaced = True
+        return result
 
 
 class _Transfer(Function):
@@ -209,6 +242,28 @@ class _WithoutSecondDerivative(Function):
             refused = torch._C._functions.DelayedError("double backward is not supported", 1)
             cotangent = refused(cotangent + 0 * sum(weight.sum() for weight in ctx.saved_tensors))
         return cotangent, *[None for _ in ctx.saved_tensors]
+
+
+_in_engine = False
+
+
+@contextlib.contextmanager
+def _calling(func: Any) -> Iterator[None]:
+    """Know whether what runs was called by Python or by the engine."""
+    global _in_engine
+    before, _in_engine = _in_engine, func in _ENGINE
+    try:
+        yield
+    finally:
+        _in_engine = before
+
+
+def _is_unplaced(tensor: Tensor) -> bool:
+    return getattr(tensor, "_unplaced", False) and not isinstance(tensor, CudaTensor)
+
+
+def _settled(tensor: Tensor) -> Tensor:
+    return _raised(tensor) if _is_unplaced(tensor) else tensor
 
 
 def _raised(tensor: Tensor) -> Tensor:
@@ -285,7 +340,7 @@ def _check_devices(func: Any, args: Any, kwargs: Any) -> None:
     for value in tree_flatten((args, kwargs))[0]:
         if not isinstance(value, Tensor) or isinstance(value, CudaTensor):
             continue
-        if value.ndim or func in _STRICT:
+        if not _is_unplaced(value) and (value.ndim or func in _STRICT):
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
                 f"cuda:0 and cpu! (in {func})"

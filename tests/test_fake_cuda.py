@@ -164,3 +164,25 @@ def test_batch_normalisation_has_no_second_derivative_without_saved_statistics()
     with pytest.raises(RuntimeError, match="save_mean"):
         backward(*call, None, None, False, 1e-5, [True, True, True])
     assert backward(*call, nothing, nothing, False, 1e-5, [True, True, True])[0].is_cuda
+
+
+def test_zeros_that_the_engine_makes_itself_fit_to_either_device():
+    """The second derivative of pooling by its inputs is such a zero; one's own zeros are not."""
+    images = vectors(1, 1, 4, 4)[1].requires_grad_(True)
+    pooled = F.max_pool2d(images**2, 2)
+    (gradient,) = torch.autograd.grad(pooled.sum(), images, create_graph=True)
+    (again,) = torch.autograd.grad(gradient.sum(), images)
+    assert again.is_cuda
+    assert again.sum().item() == 8  # twice the number of maxima
+
+    class Misplaced(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, tensor):
+            return tensor.clone()
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            return cotangent + torch.zeros(4, 4)
+
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.autograd.grad(Misplaced.apply(images).sum(), images)
