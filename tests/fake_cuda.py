@@ -31,8 +31,6 @@ _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 _INDEXING |= {aten._index_put_impl_.default}
 # Operations that do not even take numbers from the other device.
 _STRICT = {aten.cat.default, aten.stack.default}
-# The engine's own C++ code runs below these, everything else that they call is Python.
-_ENGINE = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
 
@@ -159,6 +157,9 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
             stack.enter_context(
                 mock.patch.object(torch.backends.cudnn, "is_acceptable", return_value=False)
             )
+            stack.enter_context(
+                mock.patch.object(torch.autograd, "_engine_run_backward", _differentiate)
+            )
             stack.enter_context(_Zeros())
             stack.enter_context(_Mode())
             yield _memory
@@ -173,7 +174,7 @@ class _Mode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        with _calling(func):
+        with _called_by(engine=False):
             return self._call(func, args, kwargs)
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -185,8 +186,6 @@ class _Mode(TorchFunctionMode):
             return _placed(args[0], _known(kwargs.get("device", "cuda")))
         if func in _RECURRENT:
             return _recur(func, *args, **kwargs)
-        if func is torch.autograd.grad:
-            return tree_map_only(Tensor, _settled, func(*args, **kwargs))
         device = kwargs.get("device")
         elsewhere = device is None or torch.device(device).type not in ("cpu", "cuda")
         if elsewhere or func is torch._C._nn._parse_to:
@@ -248,14 +247,20 @@ _in_engine = False
 
 
 @contextlib.contextmanager
-def _calling(func: Any) -> Iterator[None]:
-    """Know whether what runs was called by Python or by the engine."""
+def _called_by(*, engine: bool) -> Iterator[None]:
+    """Know whether what runs was called by the engine, in C++, or by Python."""
     global _in_engine
-    before, _in_engine = _in_engine, func in _ENGINE
+    before, _in_engine = _in_engine, engine
     try:
         yield
     finally:
         _in_engine = before
+
+
+def _differentiate(*args: Any, **kwargs: Any) -> Any:
+    """Run the engine; PyTorch has put our mode aside, which backward passes in Python need."""
+    with _Mode(), _called_by(engine=True):
+        return tree_map_only(Tensor, _settled, _RUN_ENGINE(*args, **kwargs))
 
 
 def _is_unplaced(tensor: Tensor) -> bool:
@@ -359,6 +364,7 @@ def _apply(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
         return _MODULE_APPLY(self, fn, recurse)
 
 
+_RUN_ENGINE = torch.autograd._engine_run_backward
 _MODULE_APPLY = nn.Module._apply
 _CUDA: dict[str, Any] = {
     "is_available": lambda: True,
