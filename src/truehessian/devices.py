@@ -1,11 +1,13 @@
 """Names of devices, how they compute, and how much memory they have left."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 # Files of a control group that hold its limit, what it uses, and the line of memory.stat with the
 # part that can be taken back; of version 2 and version 1.
@@ -13,39 +15,118 @@ _CONTROL = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
+_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
 
 def resolve(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:1` into a device; `auto` is a GPU if there is one.
 
+    Returns
+    -------
+    torch.device
+        A GPU with its index, as tensors name theirs: `cuda` and `cuda:0` are not equal.
+
     Raises
     ------
     ValueError
-        A GPU is asked for and there is none.
+        Not the name of a device, or a GPU is asked for that PyTorch does not see.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:1, got {name!r}") from error
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise ValueError(f"device {name!r} needs a GPU and PyTorch sees none; use device: auto")
-    return device
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r} is not there: PyTorch sees {torch.cuda.device_count()} GPU(s), "
+            "counted from cuda:0; use device: auto"
+        )
+    return torch.device("cuda", index)
 
 
 @contextmanager
 def deterministic_algorithms(*, tf32: bool) -> Iterator[None]:
-    """Let CUDA use TF32 only if asked to, and only algorithms that give the same bits each time.
+    """Compute in float32 or, if asked to, in TF32, and by algorithms that repeat to the bit.
 
-    PyTorch allows TF32 in convolutions by default, which moves outliers by about 1e-3.
+    PyTorch allows TF32 in convolutions by default, which moves outliers by about 1e-3, and whoever
+    calls may have allowed it, or bfloat16 on a CPU, in matrix products. Their switches are as they
+    were afterwards; whether cuDNN is used at all is left to them.
     """
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
+    cudnn = torch.backends.cudnn
+    flags = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-        ):
+        with _float32_precision("tf32" if tf32 else "ieee"):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
+        cudnn.deterministic, cudnn.benchmark = flags
+
+
+@contextmanager
+def _float32_precision(on_gpu: str) -> Iterator[None]:
+    """Set the precision of float32 kernels; that of the CPU is always full.
+
+    By `fp32_precision` only: to mix it with the older `allow_tf32` makes PyTorch raise.
+    """
+    backends: Any = torch.backends
+    above = [backends, backends.cudnn]  # a kernel follows these if it says "none"
+    gpu = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    cpu = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+    before = _own_precisions(above, [*gpu, *cpu])
+    _set_precisions(gpu, [on_gpu] * len(gpu))
+    _set_precisions(cpu, ["ieee"] * len(cpu))
+    try:
+        yield
+    finally:
+        _set_precisions([*gpu, *cpu], before)
+
+
+def _own_precisions(above: Sequence[Any], kernels: Sequence[Any]) -> list[str]:
+    """Read what kernels say themselves, where reading gives what they follow."""
+    if all(module.fp32_precision == "none" for module in above):
+        return [kernel.fp32_precision for kernel in kernels]
+    said = []
+    for module in above:
+        said.append(module.fp32_precision)
+        module.fp32_precision = "none"
+    own = [kernel.fp32_precision for kernel in kernels]
+    _set_precisions(above, said)
+    return own
+
+
+def _set_precisions(modules: Sequence[Any], precisions: Sequence[str]) -> None:
+    for module, precision in zip(modules, precisions, strict=True):
+        module.fp32_precision = precision
+
+
+def twice_differentiable(device: torch.device) -> AbstractContextManager[Any]:
+    """Run recurrent layers without cuDNN: its kernels have no second derivatives.
+
+    In evaluation mode they have not even first ones. Convolutions go on using cuDNN.
+    """
+    return _WithoutCudnn() if device.type == "cuda" else nullcontext()
+
+
+class _WithoutCudnn(TorchFunctionMode):
+    """Switches cuDNN off for the time of a recurrent layer."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func not in _RECURRENT:
+            return func(*args, **(kwargs or {}))
+        enabled = torch.backends.cudnn.enabled
+        torch.backends.cudnn.enabled = False
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            torch.backends.cudnn.enabled = enabled
 
 
 def available_bytes(device: torch.device) -> int:
