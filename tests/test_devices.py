@@ -1,6 +1,11 @@
-"""Devices: their names, their arithmetic, and what memory they have left."""
+"""Devices: their names, their arithmetic, who uses them, and what memory they have left."""
 
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,6 +77,7 @@ def test_unknown_gpu_is_refused():
     with pytest.raises(ValueError, match="use device: auto"):
         devices.resolve("cuda")
     assert devices.resolve("auto").type == "cpu"
+    assert devices.claim("auto").type == "cpu"
 
 
 def test_gpus_are_named_with_their_index_as_tensors_name_them(cuda):
@@ -173,6 +179,111 @@ def test_arithmetic_is_as_asked_inside_the_block_only(callers, tf32):
     assert (flags(), precisions()) == before
     if "legacy" in callers:
         assert torch.backends.cuda.matmul.allow_tf32 is cudnn.allow_tf32 is callers["legacy"]
+
+
+class Pretended:
+    """GPUs that can be counted and named, and nothing else."""
+
+    def __init__(self, monkeypatch, count, uuids=True):
+        self.current = 0
+        kind = SimpleNamespace
+        for name, value in {
+            "is_available": lambda: True,
+            "device_count": lambda: count,
+            "current_device": lambda: self.current,
+            "set_device": self.choose,
+            "get_device_properties": lambda d: kind(uuid=f"U{d.index}") if uuids else kind(),
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(devices, "_claimed", {})
+        monkeypatch.setattr(devices, "_POLL", 0.02)
+
+    def choose(self, device):
+        self.current = device.index
+
+
+OTHER_JOB = """
+import sys, pytest, pathlib
+sys.path.insert(0, sys.argv[1])
+from test_devices import Pretended, devices
+with pytest.MonkeyPatch.context() as patch:
+    Pretended(patch, 2)
+    print(devices.claim(sys.argv[2], pathlib.Path(sys.argv[3])), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other_job(tmp_path):
+    """Start another process that claims a GPU, and holds it until its input ends."""
+    started = []
+
+    def start(name):
+        here = str(Path(__file__).parent)
+        process = subprocess.Popen(
+            [sys.executable, "-c", OTHER_JOB, here, name, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+def test_jobs_of_one_machine_take_different_gpus_and_wait_for_one(
+    monkeypatch, tmp_path, caplog, other_job
+):
+    caplog.set_level("INFO")
+    pretended = Pretended(monkeypatch, 2)
+    process, theirs = other_job("auto")
+    assert theirs == "cuda:0"
+    assert devices.claim("cuda", tmp_path) == torch.device("cuda:1")
+    assert pretended.current == 1
+    assert devices.claim("auto", tmp_path) == torch.device("cuda:1")  # ours already
+    assert not caplog.records
+
+    monkeypatch.setattr(devices, "_claimed", {"gpu-U7": devices._claimed.pop("gpu-U1")})
+    threading.Timer(0.3, process.stdin.close).start()
+    assert devices.claim("auto", tmp_path) == torch.device("cuda:0")
+    assert "waiting for a GPU" in caplog.text
+    assert process.wait() == 0
+
+
+def test_a_gpu_that_is_named_is_taken_even_if_it_is_used(monkeypatch, tmp_path, caplog, other_job):
+    caplog.set_level("INFO")
+    Pretended(monkeypatch, 2)
+    assert other_job("cuda:1")[1] == "cuda:1"
+    assert devices.claim("cuda:1", tmp_path) == torch.device("cuda:1")
+    assert "used by another job" in caplog.text
+    assert devices.claim("auto", tmp_path) == torch.device("cuda:0")
+
+
+def test_a_job_keeps_the_gpu_that_it_has(monkeypatch, tmp_path):
+    Pretended(monkeypatch, 2)
+    assert devices.claim("cuda:1", tmp_path) == torch.device("cuda:1")
+    assert devices.claim("auto", tmp_path) == torch.device("cuda:1")  # though the first is free
+
+
+def test_gpus_without_identity_are_told_apart_by_what_is_visible(monkeypatch, tmp_path):
+    Pretended(monkeypatch, 2, uuids=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,MIG-GPU-5/1/0")
+    for index, name in enumerate(["gpu-3", "gpu-MIG-GPU-5-1-0"]):
+        assert devices._identity(torch.device("cuda", index)) == name
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert devices._identity(torch.device("cuda:1")) == "gpu-1"
+
+
+def test_where_nothing_can_be_locked_a_gpu_is_taken_and_that_is_said(monkeypatch, tmp_path, caplog):
+    Pretended(monkeypatch, 2)
+    (tmp_path / "file").touch()
+    assert devices.claim("auto", tmp_path / "file") == torch.device("cuda:0")
+    assert "cannot be kept from other jobs" in caplog.text
 
 
 def test_recurrent_layers_alone_do_without_cudnn(cuda):

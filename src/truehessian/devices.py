@@ -1,13 +1,19 @@
-"""Names of devices, how they compute, and how much memory they have left."""
+"""Names of devices, how they compute, who uses them, and how much memory they have left."""
 
+import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import filelock
+import platformdirs
 import torch
 from torch.overrides import TorchFunctionMode
+
+logger = logging.getLogger(__name__)
 
 # Files of a control group that hold its limit, what it uses, and the line of memory.stat with the
 # part that can be taken back; of version 2 and version 1.
@@ -16,6 +22,8 @@ _CONTROL = {
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_POLL = 1.0  # seconds between two looks for a free GPU
+_claimed: dict[str, filelock.BaseFileLock] = {}  # by GPU, until the process ends
 
 
 def resolve(name: str) -> torch.device:
@@ -48,6 +56,80 @@ def resolve(name: str) -> torch.device:
             "counted from cuda:0; use device: auto"
         )
     return torch.device("cuda", index)
+
+
+def claim(name: str, folder: Path | None = None) -> torch.device:
+    """Turn a name into a device as `resolve` does, and keep a GPU from other jobs of this machine.
+
+    With `auto` or `cuda` it is a GPU that no other job of the same user has claimed; while there is
+    none, this waits. One that is named with its index, such as `cuda:1`, is shared if need be. The
+    claim ends with the process; a second one in the same process gives the same device.
+
+    Parameters
+    ----------
+    name
+        As of `resolve`.
+    folder
+        Where the locks lie, one per physical GPU; the user's folder for the time that the machine
+        runs by default.
+
+    Raises
+    ------
+    ValueError
+        As `resolve`.
+    """
+    device = resolve(name)
+    if device.type != "cuda":
+        return device
+    folder = folder or platformdirs.user_runtime_path("truehessian")
+    if torch.device("cuda" if name == "auto" else name).index is None:
+        device = _free_gpu(folder)
+    elif not _claim(device, folder):
+        logger.info("%s is used by another job of this machine, too", device)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _free_gpu(folder: Path) -> torch.device:
+    devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    devices.sort(key=lambda device: _identity(device) not in _claimed)  # our own first
+    waiting = False
+    while True:
+        for device in devices:
+            if _claim(device, folder):
+                return device
+        if not waiting:
+            logger.info("waiting for a GPU: other jobs of this machine use all %d", len(devices))
+            waiting = True
+        time.sleep(_POLL)
+
+
+def _claim(device: torch.device, folder: Path) -> bool:
+    """Try to be the only process with this GPU; where nothing can be locked, take it for free."""
+    identity = _identity(device)
+    if identity in _claimed:
+        return True
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{identity}.lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        logger.warning("%s cannot be kept from other jobs of this machine: %s", device, error)
+        return True
+    _claimed[identity] = lock
+    return True
+
+
+def _identity(device: torch.device) -> str:
+    """Name of a physical GPU, whatever number it has in this process."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    if uuid is not None:
+        return f"gpu-{uuid}"
+    visible = [entry for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry]
+    entry = visible[device.index] if device.index < len(visible) else device.index
+    return f"gpu-{entry}".replace("/", "-")
 
 
 @contextmanager
