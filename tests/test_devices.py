@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from truehessian import devices
+from truehessian.operators.definition import ByDefinition
 
 
 def machine(root, cgroup: str, files: dict[str, str]):
@@ -297,7 +298,7 @@ def test_recurrent_layers_alone_do_without_cudnn(cuda):
 
     inputs = torch.randn(2, 3, 4, device=cuda)
     layers = [nn.LSTM(4, 2), nn.GRU(4, 2), nn.RNN(4, 2), nn.Conv1d(3, 2, 1)]
-    with Witness(), devices.twice_differentiable(cuda):
+    with Witness(), ByDefinition(torch.float32, cuda):
         for layer in layers:
             layer.to(cuda)(inputs)
     expected = [("lstm", False), ("gru", False), ("rnn_tanh", False), ("conv1d", True)]

@@ -4,14 +4,13 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import filelock
 import platformdirs
 import torch
-from torch.overrides import TorchFunctionMode
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,6 @@ _CONTROL = {
     "": ("memory.max", "memory.current", "inactive_file"),
     "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 _POLL = 1.0  # seconds between two looks for a free GPU
 _claimed: dict[str, filelock.BaseFileLock] = {}  # by GPU, until the process ends
 
@@ -187,28 +185,18 @@ def _set_precisions(modules: Sequence[Any], precisions: Sequence[str]) -> None:
         module.fp32_precision = precision
 
 
-def twice_differentiable(device: torch.device) -> AbstractContextManager[Any]:
-    """Run recurrent layers without cuDNN: its kernels have no second derivatives.
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Do without cuDNN, whose recurrent layers have no second derivatives.
 
-    In evaluation mode they have not even first ones. Convolutions go on using cuDNN.
+    In evaluation mode they have not even first ones.
     """
-    return _WithoutCudnn() if device.type == "cuda" else nullcontext()
-
-
-class _WithoutCudnn(TorchFunctionMode):
-    """Switches cuDNN off for the time of a recurrent layer."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func not in _RECURRENT:
-            return func(*args, **(kwargs or {}))
-        enabled = torch.backends.cudnn.enabled
-        torch.backends.cudnn.enabled = False
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            torch.backends.cudnn.enabled = enabled
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
 
 
 def available_bytes(device: torch.device) -> int:

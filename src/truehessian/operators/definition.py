@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from truehessian import devices
+
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 _CASTS = {
@@ -99,7 +101,7 @@ class ByDefinition(TorchFunctionMode):
         elif func is F.embedding and kwargs.get("sparse"):
             kwargs = {**kwargs, "sparse": False}
         elif func in _RECURRENT and self.device.type == "cuda":
-            with torch.backends.cudnn.flags(enabled=False):
+            with devices.without_cudnn():
                 return func(*args, **kwargs)
         elif func in _CASTS:
             return self._cast(func, args, kwargs)

@@ -12,6 +12,8 @@ from truehessian.operators.definition import ByDefinition
 from truehessian.operators.normalisation import Statistics, normalise, normalised_from
 
 _CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
+# Of tensors and parameters, and of subclasses that leave functions as they are.
+_ORDINARY = {Tensor.__torch_function__, torch._C._disabled_torch_function_impl}
 _RELUS = {F.relu, torch.relu, Tensor.relu}
 
 
@@ -137,7 +139,7 @@ def _are_plain(inputs: Tensor, *others: Tensor | None) -> bool:
     return inputs.is_floating_point() and all(
         tensor is None
         or (
-            type(tensor) in (Tensor, torch.nn.Parameter)
+            type(tensor).__torch_function__ in _ORDINARY
             and tensor.dtype == inputs.dtype
             and tensor.layout == torch.strided
         )

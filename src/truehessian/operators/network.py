@@ -442,13 +442,4 @@ def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.dev
     if device is None:
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
         return first.device
-    if isinstance(device, str):
-        try:
-            device = devices.resolve(device)
-        except RuntimeError as error:
-            raise ValueError(
-                f"device must be auto, cpu, cuda or the like, got {device!r}"
-            ) from error
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    return devices.resolve(str(device))
