@@ -91,8 +91,7 @@ class TestCompiledHessian(OperatorConformance):
     def dense(self, model, inputs, targets):
         return dense_hessian(model, inputs, targets)
 
-    def test_on_a_device_it_is_the_same(self):
-        """A compiler does not take a device that is none."""
+    test_on_a_device_it_is_the_same = None  # the compiler does not take a device that is none
 
 
 def mean_gradient(model, inputs, targets):
