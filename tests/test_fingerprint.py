@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.stage.fingerprint import (
-    closure,
-    fingerprint,
-    module_digests,
-    module_fingerprint,
-)
+from truehessian.stage.fingerprint import closure, fingerprint, module_digests
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -191,19 +186,3 @@ def test_every_module_imported_when_a_script_is_loaded_is_in_its_closure():
 def test_modules_import_by_absolute_names_which_the_fingerprint_follows(path):
     tree = ast.parse(path.read_text())
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level]
-
-
-def test_a_module_of_ones_own_counts_without_being_run(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = tmp_path / "own_network_for_fingerprints.py"
-    module.write_text("raise RuntimeError\nWIDTH = 1\n")
-    before = module_fingerprint(module.stem)
-    module.write_text("# wide\nraise RuntimeError\nWIDTH = 1\n")
-    assert module_fingerprint(module.stem) == before
-    module.write_text("raise RuntimeError\nWIDTH = 2\n")
-    assert module_fingerprint(module.stem) != before
-
-
-def test_a_module_that_cannot_be_found_is_an_error():
-    with pytest.raises(ModuleNotFoundError, match="no Python file for module 'no_such_module'"):
-        module_fingerprint("no_such_module")

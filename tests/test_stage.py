@@ -1,13 +1,14 @@
 """What happens around a script's `main`: outputs, errors, the store, logs and resume state."""
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from truehessian import stage
-from truehessian.stage import store
+from truehessian.stage import network_code, store
 from truehessian.stage.fingerprint import fingerprint
 from truehessian.stage.log import logging_to
 
@@ -52,7 +53,7 @@ class Main:
     def __init__(self):
         self.calls = 0
 
-    def __call__(self, source, *, copy_out, parts_out, factor):
+    def __call__(self, source, *, copy_out, parts_out, factor, network=None):
         self.calls += 1
         Path(copy_out).write_text(Path(source).read_text() * factor)
         for number, path in enumerate(parts_out):
@@ -184,17 +185,52 @@ def change_code(job, tmp_path):
     job.params["code"] = fingerprint(script)
 
 
-def change_network(job, tmp_path):
-    job.params["code_network"] = "other"
-
-
-@pytest.mark.parametrize("change", [change_input, change_setting, change_code, change_network])
+@pytest.mark.parametrize("change", [change_input, change_setting, change_code])
 def test_other_inputs_settings_or_code_are_computed(job, tmp_path, change):
     main = Main()
     stage.run(main, job)
     change(job, tmp_path)
     stage.run(main, job)
     assert main.calls == 2
+
+
+@pytest.fixture
+def with_network(job, tmp_path, monkeypatch):
+    """A job with a network of the user's own, which gets its width from another module."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/stage_net.py").write_text("import stage_layers\n")
+    (tmp_path / "own/stage_layers.py").write_text("WIDTH = 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "own"))
+    job.params["network"] = {"name": "stage_net:make"}
+
+    def read_the_workflow():
+        job.params["code_network"] = network_code.of_factory("stage_net:make").summary()
+
+    read_the_workflow()
+    return read_the_workflow
+
+
+def test_a_changed_helper_of_a_network_is_computed_and_named(job, tmp_path, with_network):
+    main = Main()
+    stage.run(main, job)
+    stage.run(main, job)
+    assert main.calls == 1
+    (tmp_path / "own/stage_layers.py").write_text("WIDTH = 8\n")
+    with_network()
+    stage.run(main, job)
+    assert main.calls == 2
+    assert re.search(r"nearest stored result, \w+, in code of stage_layers \(key", log_of(tmp_path))
+
+
+def test_a_helper_that_changes_while_the_workflow_runs_is_refused(
+    job, tmp_path, with_network, capsys
+):
+    (tmp_path / "own/stage_layers.py").write_text("WIDTH = 8\n")
+    main = Main()
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert main.calls == 0
+    assert "the code was edited after the workflow had started" in capsys.readouterr().err
 
 
 def test_a_comment_in_the_script_computes_nothing_again(job, tmp_path):

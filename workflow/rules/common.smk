@@ -1,27 +1,49 @@
 """What all included files need, the checked configuration first."""
 
+import functools
 import os
 import re
 import sys
 from pathlib import Path
 
 # The package that lies beside the workflow, whatever else is installed: its code is what
-# fingerprints are taken of.
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+# fingerprints are taken of. Before anything is imported, the folders in which a file random.py of
+# the user's would stand before the standard library's leave the path.
+SOURCE = Path(workflow.basedir) / "src"
+BEHIND = [Path.cwd(), Path(workflow.basedir), Path(workflow.basedir) / "workflow/rules"]
+sys.path[:] = [
+    str(SOURCE),
+    *(p for p in sys.path if p and Path(p).absolute() not in BEHIND),
+]
 
 from truehessian import config as configuration
 from truehessian import items
+from truehessian.stage import network_code as own_code
 from truehessian.stage import once, presence
-from truehessian.stage.fingerprint import fingerprint, module_fingerprint
+from truehessian.stage.fingerprint import fingerprint
 
 # Scripts find the package there too when they run in a conda environment, which holds the
 # dependencies only. A network of one's own may lie in the working directory.
-once.make_importable(Path(workflow.basedir) / "src", Path.cwd())
+once.make_importable(SOURCE, *BEHIND)
 
 
 def as_the_run_began(name, make):
     """What `make` gave when the main process read the workflow, in the jobs as well."""
     return once.inherited(name, make, fresh=workflow.is_main_process)
+
+
+@functools.cache
+def network_code(run):
+    """What sums up the code of a network that has to be imported, as the run began; else None."""
+    name = config["runs"][run]["model"]["name"]
+    if ":" not in name:
+        return None
+    try:
+        return as_the_run_began(
+            f"NETWORK_{run}", lambda: own_code.of_factory(name).summary()
+        )
+    except ImportError as error:
+        raise configuration.ConfigError(f"runs.{run}.model: {error}") from error
 
 
 frozen = as_the_run_began("CONFIG", lambda: dict(config))
@@ -33,6 +55,8 @@ try:
         config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
     )
     if workflow.is_main_process:
+        for run in config["analyse"]:
+            network_code(run)  # says better than an import what is not found or hidden
         configuration.check_networks(config)
 except configuration.ConfigError as error:
     # A traceback would bury the one sentence that matters.
@@ -93,14 +117,6 @@ def section(run, name):
 def settings(name):
     """`section` as a function of wildcards."""
     return lambda wildcards: section(wildcards.run, name)
-
-
-def network_code(run):
-    """Fingerprint of the module of a network that has to be imported, else None."""
-    source, colon, _ = RUNS[run]["model"]["name"].partition(":")
-    if not colon:
-        return None
-    return as_the_run_began(f"NETWORK_{run}", lambda: module_fingerprint(source))
 
 
 def network(run):

@@ -5,13 +5,11 @@ fingerprint covers the script and every project module that it reaches by import
 docstrings and formatting taken away.
 """
 
-import ast
 import hashlib
-import importlib.util
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+
+from truehessian.stage.reading import read
 
 PACKAGE = "truehessian"
 # The code around a stage (logs, locks, the store) moves files and has no part in the numbers.
@@ -48,36 +46,20 @@ def module_digests(script: Path, source: Path | None = None) -> dict[str, str]:
     }
 
 
-def module_fingerprint(name: str) -> str:
-    """Hash the meaning of one importable module, without importing it (but for its parents).
-
-    Raises
-    ------
-    ModuleNotFoundError
-        There is no such module, or it is not a Python file.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise ModuleNotFoundError(
-            f"no Python file for module {name!r}; put it into the working directory or install it"
-        )
-    return hashlib.sha256(meaning(Path(spec.origin)).encode()).hexdigest()
-
-
 def closure(script: Path, source: Path) -> dict[str, Path]:
     """Find all modules of the package that a script imports, directly or not.
 
     Imports inside functions count; imports by computed names are not seen.
     """
     found: dict[str, Path] = {}
-    waiting = list(_read(script).imports)
+    waiting = list(_imported(script))
     while waiting:
         name = waiting.pop()
-        path = _path(name, source)
-        if name in found or path is None or name == _NO_PART or name.startswith(f"{_NO_PART}."):
+        path = module_path(name, source)
+        if name in found or path is None:
             continue
         found[name] = path
-        waiting.extend(_read(path).imports)
+        waiting.extend(_imported(path))
         if "." in name:  # importing a module runs its parents
             waiting.append(name.rpartition(".")[0])
     return found
@@ -85,50 +67,23 @@ def closure(script: Path, source: Path) -> dict[str, Path]:
 
 def meaning(path: Path) -> str:
     """Source of a file without comments, docstrings and formatting."""
-    return _read(path).meaning
+    return read(path).meaning
 
 
-class _Reading(NamedTuple):
-    """What is wanted of one version of a file."""
-
-    meaning: str
-    imports: tuple[str, ...]
-
-
-def _read(path: Path) -> _Reading:
-    return _parse(path, path.stat().st_mtime_ns)
-
-
-@cache  # most modules are reached by many scripts
-def _parse(path: Path, _version: int) -> _Reading:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    imports = tuple(_imports(tree))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
-            node.body = node.body or [ast.Pass()]
-    # The unparsed source is the same on all Python versions, a dump of the tree is not.
-    return _Reading(ast.unparse(tree), imports)
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _path(name: str, source: Path) -> Path | None:
-    if name.split(".")[0] != PACKAGE:
+def module_path(name: str, source: Path | None = None) -> Path | None:
+    """File of a module of the package that has a part in the numbers, None for any other name."""
+    if name.split(".")[0] != PACKAGE or name == _NO_PART or name.startswith(f"{_NO_PART}."):
         return None
-    base = source.joinpath(*name.split("."))
+    base = (source or _source()).joinpath(*name.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
             return candidate
     return None
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Names of what a file imports; the package itself has no relative imports."""
+    return (name for item in read(path).imports for name in item.candidates(""))
 
 
 def _source() -> Path:

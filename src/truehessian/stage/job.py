@@ -22,7 +22,7 @@ class Job(NamedTuple):
     settings
         Parameters by name, but for the fingerprints.
     code_network
-        Fingerprint of the module of a user's own network.
+        Summary of the code of a user's own network when the workflow was read, else None.
     """
 
     script: Path
@@ -32,7 +32,7 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     threads: int
     log: Path | None
-    code_network: str | None = None
+    code_network: dict[str, Any] | None = None
 
     @classmethod
     def from_snakemake(cls, snakemake: Any) -> "Job":

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from truehessian.stage.network_code import Code
+
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
 _WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device"})
@@ -23,6 +25,8 @@ def make(
     settings: dict[str, Any],
     inputs: dict[str, Any],
     environment: dict[str, str],
+    *,
+    network: Code | None = None,
 ) -> Key:
     """Combine the parts of a stage's key.
 
@@ -37,17 +41,26 @@ def make(
     inputs
         Digests of the input files by name; lists where a name has several files.
     environment
-        What else decides the numbers: device class, version of PyTorch.
+        What else decides the numbers: version of PyTorch, device class.
+    network
+        Code of a user's own network, where the stage has one.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "stage": name,
         "code": modules,
         "settings": normalised({**settings, **_effective(settings.get("settings"))}),
         "inputs": inputs,
         "environment": environment,
     }
+    if network is not None:
+        parts |= {"network": network.modules, "packages": network.packages}
+    return Key(digest(parts), parts)
+
+
+def digest(parts: dict[str, Any]) -> str:
+    """Digest of a key's parts, which is the name of an entry in the store."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return Key(hashlib.sha256(text.encode()).hexdigest(), parts)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def normalised(value: Any) -> Any:

@@ -152,6 +152,8 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Name what differs between the parts of two keys, in words."""
     labels = {
         "code": "code of {}",
+        "network": "code of {}",
+        "packages": "package {}",
         "settings": "setting {}",
         "inputs": "input {}",
         "environment": "environment: {}",
@@ -162,7 +164,7 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in sorted(mine.keys() | theirs.keys()):
             if mine.get(name) != theirs.get(name):
                 text = label.format(name)
-                if section in ("settings", "environment"):
+                if section in ("packages", "settings", "environment"):
                     text += f" ({theirs.get(name)} -> {mine.get(name)})"
                 changes.append(text)
     return changes

@@ -33,9 +33,24 @@ def inherited(name: str, make: Callable[[], Value], *, fresh: bool) -> Value:
     return value
 
 
-def make_importable(*folders: Path) -> None:
-    """Let this process and those that it starts import from folders, the first one first."""
-    known = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    wanted = [str(folder) for folder in folders]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*wanted, *known]))
-    sys.path[:] = dict.fromkeys([*wanted, *sys.path])
+def make_importable(package: Path, *own: Path) -> None:
+    """Let this process and those that it starts import our package first and a user's modules last.
+
+    A file `random.py` of the user's then hides neither the standard library nor anything that is
+    installed. Python would put the folder that it is started in before both, and so would
+    ``PYTHONPATH``; jobs get what is last from Snakemake, which extends their path by this one.
+
+    Parameters
+    ----------
+    package
+        Folder that holds our package and nothing else.
+    own
+        Folders that may hold modules of the user's, the first one first.
+    """
+    first, last = str(package), [str(folder) for folder in own]
+    known = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    kept = [entry for entry in known if str(Path(entry).absolute()) not in last]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([first, *kept]))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    middle = [entry for entry in sys.path if entry and str(Path(entry).absolute()) not in last]
+    sys.path[:] = dict.fromkeys([first, *middle, *last])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.stage import key as keys
-from truehessian.stage import maintenance, presence, store
-from truehessian.stage.fingerprint import fingerprint, module_digests, module_fingerprint
+from truehessian.stage import maintenance, network_code, presence, store
+from truehessian.stage.fingerprint import fingerprint, module_digests
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
@@ -55,7 +55,8 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
 
 
 def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
-    if fingerprint(job.script) != job.code or _network_has_changed(job):
+    network = _code_of_network(job)
+    if fingerprint(job.script) != job.code or _has_changed(network, job):
         raise RuntimeError(
             "the code was edited after the workflow had started, so this job would not be what "
             "it is recorded as; start snakemake again"
@@ -64,7 +65,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
     if not stored:
         _compute(main, job, job.files(), Path(os.devnull))
         return
-    key = _key(job)
+    key = _key(job, network)
     with store.exclusive(key) as writable:
         drafts = {name: _draft(path) for name, path in job.files().items()}
         if _restore(key, drafts):
@@ -85,11 +86,17 @@ def _sentence(error: Exception) -> str:
     return reason + presence.remedy(error) if isinstance(error, OSError) else reason
 
 
-def _network_has_changed(job: Job) -> bool:
+def _code_of_network(job: Job) -> network_code.Code | None:
+    """Code of a network that has to be imported, else None."""
     name = (job.settings.get("network") or {}).get("name")
-    if job.code_network is None or name is None:
+    return None if job.code_network is None or name is None else network_code.of_factory(name)
+
+
+def _has_changed(network: network_code.Code | None, job: Job) -> bool:
+    """Whether modules differ from those of the workflow; its packages may be in another place."""
+    if network is None or job.code_network is None:
         return False
-    return module_fingerprint(name.partition(":")[0]) != job.code_network
+    return bool(network.summary()["modules"] != job.code_network["modules"])
 
 
 def _compute(main: Callable[..., None], job: Job, files: dict[str, Path], state: Path) -> None:
@@ -200,7 +207,7 @@ def _reason(key: keys.Key) -> str:
     return f"it differs from the nearest stored result, {entry.key[:12]}, in {'; '.join(changes)}"
 
 
-def _key(job: Job) -> keys.Key:
+def _key(job: Job, network: network_code.Code | None = None) -> keys.Key:
     inputs = {
         name: [keys.file_digest(path) for path in value]
         if isinstance(value, list)
@@ -208,7 +215,12 @@ def _key(job: Job) -> keys.Key:
         for name, value in job.inputs.items()
     }
     return keys.make(
-        job.script.stem, module_digests(job.script), job.settings, inputs, _environment(job)
+        job.script.stem,
+        module_digests(job.script),
+        job.settings,
+        inputs,
+        _environment(job),
+        network=network,
     )
 
 
@@ -217,8 +229,7 @@ def _environment(job: Job) -> dict[str, str]:
 
     wanted = job.settings.get("settings", {}).get("device", "auto")
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    network = {} if job.code_network is None else {"network": job.code_network}
-    return network | {
+    return {
         "device": automatic if wanted == "auto" else wanted.partition(":")[0],
         "torch": torch.__version__.partition("+")[0],
     }

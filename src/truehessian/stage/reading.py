@@ -1,0 +1,161 @@
+"""What one Python file means, and what it imports, read off its syntax tree."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+# Calls that import or run files. Where their argument is computed, the tree does not say which.
+_BY_NAME = frozenset({"import_module", "__import__"})
+_BY_PATH = frozenset(
+    {"exec", "run_path", "run_module", "spec_from_file_location", "SourceFileLoader"}
+    | {"iter_modules", "walk_packages"}
+)
+
+
+class Import(NamedTuple):
+    """One import as it is written.
+
+    Attributes
+    ----------
+    level
+        Number of leading dots; 0 for an absolute import.
+    module
+        The dotted name behind the dots, empty in ``from . import layers``.
+    names
+        What is taken from the module, modules or not; ``*`` for everything.
+    """
+
+    level: int
+    module: str
+    names: tuple[str, ...] = ()
+
+    def absolute(self, package: str) -> str:
+        """Name of the module, in a module of this package; empty where there is none."""
+        if self.level == 0:
+            return self.module
+        parts = package.split(".")
+        above = parts[: len(parts) - self.level + 1]
+        return ".".join([*above, self.module]).strip(".") if any(above) else ""
+
+    def candidates(self, package: str) -> Iterator[str]:
+        """Names of all modules that it imports, and of what it takes that may be a module."""
+        module = self.absolute(package)
+        if module:
+            yield module
+            yield from (f"{module}.{name}" for name in self.names if name != "*")
+
+
+class Reading(NamedTuple):
+    """What is wanted of one version of a file.
+
+    Attributes
+    ----------
+    meaning
+        The source without comments, docstrings and formatting.
+    imports
+        All imports, those inside functions too.
+    exports
+        The names in ``__all__`` where they are written out; empty without one, None where they are
+        computed.
+    computed
+        Whether something is imported or run by a name that the program works out.
+    """
+
+    meaning: str
+    imports: tuple[Import, ...]
+    exports: tuple[str, ...] | None
+    computed: bool
+
+
+def read(path: Path) -> Reading:
+    """Read a file of Python source.
+
+    Raises
+    ------
+    SyntaxError
+        It is not Python, or not of this version.
+    """
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@cache  # most modules are reached by many scripts
+def _parse(path: Path, _version: int) -> Reading:
+    # Bytes, because a file may declare an encoding of its own.
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    imports, computed = _imports(tree)
+    exports = _exports(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+            node.body = node.body or [ast.Pass()]
+    # The unparsed source is the same on all Python versions, a dump of the tree is not.
+    return Reading(ast.unparse(tree), tuple(imports), exports, computed)
+
+
+def _imports(tree: ast.Module) -> tuple[list[Import], bool]:
+    """All imports of a file, and whether there are computed ones beside them."""
+    imports, computed = [], False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [Import(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            imports.append(Import(node.level, node.module or "", names))
+        elif isinstance(node, ast.Call):
+            called = _called(node)
+            written = _written(node) if called in _BY_NAME else None
+            if written is not None:
+                imports.append(written)
+            computed |= written is None and called in _BY_NAME | _BY_PATH
+    return imports, computed
+
+
+def _called(call: ast.Call) -> str | None:
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr
+    return call.func.id if isinstance(call.func, ast.Name) else None
+
+
+def _written(call: ast.Call) -> Import | None:
+    """Find the import of ``import_module("name")``, None where the name is computed."""
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if not arguments or not isinstance(arguments[0], ast.Constant):
+        return None
+    name = arguments[0].value
+    if not isinstance(name, str):
+        return None
+    dots = len(name) - len(name.lstrip("."))
+    if not dots:
+        return Import(0, name)
+    package = arguments[1] if len(arguments) > 1 else None
+    if isinstance(package, ast.Name) and package.id in ("__package__", "__name__"):
+        return Import(dots, name[dots:])
+    if isinstance(package, ast.Constant) and isinstance(package.value, str):
+        return Import(0, Import(dots, name[dots:]).absolute(package.value))
+    return None
+
+
+def _exports(tree: ast.Module) -> tuple[str, ...] | None:
+    exports: list[str] = []
+    for value in _assigned(tree, "__all__"):
+        try:
+            exports += map(str, ast.literal_eval(value))
+        except (ValueError, TypeError):
+            return None
+    return tuple(exports)
+
+
+def _assigned(tree: ast.Module, name: str) -> Iterator[ast.expr]:
+    """All values that a name gets or is extended by, on the level of the module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AugAssign | ast.AnnAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
+            continue
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            yield value
