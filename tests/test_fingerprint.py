@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.stage.fingerprint import closure, fingerprint, module_digests
+from truehessian.stage.fingerprint import closure, fingerprint, module_digests, reaches
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -176,6 +176,29 @@ def test_every_module_imported_when_a_script_is_loaded_is_in_its_closure():
     loaded = {name for name in run.stdout.split() if not name.startswith("truehessian.stage")}
     assert "truehessian.operators.hessian" in loaded
     assert loaded <= set(closure(script, ROOT / "src"))
+
+
+def test_a_package_is_reached_through_any_module_that_imports_it(project):
+    def reached():
+        return reaches(project / "measure.py", "torch", project / "src")
+
+    (project / "src/truehessian/stage/runner.py").write_text("import torch\n")
+    assert not reached()
+    (project / "src/truehessian/deep.py").write_text("def twice():\n    from torch import nn\n")
+    assert reached()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_device_is_chosen_by_a_stages_settings_and_by_nothing_else(script):
+    """By which the key of a stage knows whether it uses one."""
+    calls = [
+        node
+        for path in [script, *closure(script, ROOT / "src").values()]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "devices.resolve"
+    ]
+    assert {ast.unparse(call) for call in calls} <= {"devices.resolve(settings['device'])"}
+    assert bool(calls) == ("devices" in reached(script))
 
 
 @pytest.mark.parametrize(

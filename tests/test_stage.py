@@ -53,7 +53,7 @@ class Main:
     def __init__(self):
         self.calls = 0
 
-    def __call__(self, source, *, copy_out, parts_out, factor, network=None):
+    def __call__(self, source, *, copy_out, parts_out, factor, network=None, settings=None):
         self.calls += 1
         Path(copy_out).write_text(Path(source).read_text() * factor)
         for number, path in enumerate(parts_out):
@@ -192,6 +192,30 @@ def test_other_inputs_settings_or_code_are_computed(job, tmp_path, change):
     change(job, tmp_path)
     stage.run(main, job)
     assert main.calls == 2
+
+
+def environment(job):
+    stage.run(Main(), job)
+    (found,) = store.entries()
+    return found.manifest["parts"]["environment"]
+
+
+def test_the_key_of_a_stage_without_pytorch_holds_neither_device_nor_version(job):
+    assert environment(job) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "device"), [(None, {}), ({}, {}), ({"device": "cuda:1"}, {"device": "cuda"})]
+)
+def test_the_class_of_device_counts_where_the_settings_name_a_device(
+    job, tmp_path, settings, device
+):
+    import torch
+
+    script = tmp_path / "scripts/measure.py"
+    script.write_text(f"import torch\n{TEXT}")
+    job.params |= {"code": fingerprint(script), "settings": settings}
+    assert environment(job) == {"torch": torch.__version__.partition("+")[0], **device}
 
 
 @pytest.fixture

@@ -70,6 +70,12 @@ def meaning(path: Path) -> str:
     return read(path).meaning
 
 
+def reaches(script: Path, package: str, source: Path | None = None) -> bool:
+    """Whether a script, or a module of the package that it reaches, imports another package."""
+    paths = [script, *closure(script, source or _source()).values()]
+    return any(name.split(".")[0] == package for path in paths for name in _imported(path))
+
+
 def module_path(name: str, source: Path | None = None) -> Path | None:
     """File of a module of the package that has a part in the numbers, None for any other name."""
     if name.split(".")[0] != PACKAGE or name == _NO_PART or name.startswith(f"{_NO_PART}."):

@@ -13,7 +13,7 @@ from typing import Any
 
 from truehessian.stage import key as keys
 from truehessian.stage import maintenance, network_code, presence, store
-from truehessian.stage.fingerprint import fingerprint, module_digests
+from truehessian.stage.fingerprint import fingerprint, module_digests, reaches
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
@@ -225,14 +225,21 @@ def _key(job: Job, network: network_code.Code | None = None) -> keys.Key:
 
 
 def _environment(job: Job) -> dict[str, str]:
+    """Find what else decides a stage's numbers: PyTorch, and the device where it has one.
+
+    A stage has a device if its settings name one: there is no other way to choose it. What uses
+    none has the same key on a laptop and on a cluster.
+    """
+    if not reaches(job.script, "torch"):
+        return {}
     import torch
 
-    wanted = job.settings.get("settings", {}).get("device", "auto")
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        "device": automatic if wanted == "auto" else wanted.partition(":")[0],
-        "torch": torch.__version__.partition("+")[0],
-    }
+    environment = {"torch": torch.__version__.partition("+")[0]}
+    wanted = (job.settings.get("settings") or {}).get("device")
+    if wanted is not None:
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        environment["device"] = automatic if wanted == "auto" else wanted.partition(":")[0]
+    return environment
 
 
 def _set_threads(threads: int) -> None:
