@@ -2,13 +2,14 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from truehessian import stage
-from truehessian.stage import network_code, store
+from truehessian.stage import origins, own_code, store
 from truehessian.stage.fingerprint import fingerprint
 from truehessian.stage.log import logging_to
 
@@ -228,7 +229,7 @@ def with_network(job, tmp_path, monkeypatch):
     job.params["network"] = {"name": "stage_net:make"}
 
     def read_the_workflow():
-        job.params["code_network"] = network_code.of_factory("stage_net:make").summary()
+        job.params["code_network"] = own_code.of_factory("stage_net:make").summary()
 
     read_the_workflow()
     return read_the_workflow
@@ -246,6 +247,59 @@ def test_a_changed_helper_of_a_network_is_computed_and_named(job, tmp_path, with
     assert re.search(r"nearest stored result, \w+, in code of stage_layers \(key", log_of(tmp_path))
 
 
+def test_packages_of_network_and_data_are_in_the_key_once(job, tmp_path, with_network):
+    (tmp_path / "own/stage_layers.py").write_text("import numpy\nimport numpy.linalg, torch\n")
+    with_network()
+    job.params["settings"] = {"name": "digits"}
+    job.params["data_sources"] = origins.of_data(job.params["settings"])
+    stage.run(Main(), job)
+    (found,) = store.entries()
+    assert set(found.manifest["parts"]["packages"]) == {"numpy", "scikit-learn"}
+
+
+@pytest.fixture
+def with_data(job, tmp_path):
+    """A job that reads data files of which nobody knows what should be in them."""
+    raw = tmp_path / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{part}-ubyte").write_text("old")
+    job.params["settings"] = {"name": "mnist", "root": str(tmp_path / "data")}
+
+    def read_the_workflow():
+        job.params["data_sources"] = origins.of_data(job.params["settings"])
+
+    read_the_workflow()
+    return read_the_workflow
+
+
+def test_replaced_data_are_computed_and_named(job, tmp_path, with_data):
+    main = Main()
+    stage.run(main, job)
+    stage.run(main, job)
+    assert main.calls == 1
+    (tmp_path / "data/MNIST/raw/t10k-labels-idx1-ubyte").write_text("new")
+    with_data()
+    stage.run(main, job)
+    assert main.calls == 2
+    assert "in data file t10k-labels-idx1-ubyte (key" in log_of(tmp_path)
+    shutil.move(tmp_path / "data", tmp_path / "moved")
+    job.params["settings"]["root"] = str(tmp_path / "moved")
+    stage.run(main, job)
+    assert main.calls == 2, "what is in the files counts, not where they lie"
+
+
+def test_data_that_are_replaced_while_the_workflow_runs_are_refused(
+    job, tmp_path, with_data, capsys
+):
+    (tmp_path / "data/MNIST/raw/t10k-labels-idx1-ubyte").write_text("new")
+    main = Main()
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert main.calls == 0
+    assert "code or data were edited" in capsys.readouterr().err
+
+
 def test_a_helper_that_changes_while_the_workflow_runs_is_refused(
     job, tmp_path, with_network, capsys
 ):
@@ -254,7 +308,7 @@ def test_a_helper_that_changes_while_the_workflow_runs_is_refused(
     with pytest.raises(SystemExit):
         stage.run(main, job)
     assert main.calls == 0
-    assert "the code was edited after the workflow had started" in capsys.readouterr().err
+    assert "code or data were edited after the workflow had started" in capsys.readouterr().err
 
 
 def test_a_comment_in_the_script_computes_nothing_again(job, tmp_path):

@@ -18,7 +18,7 @@ sys.path[:] = [
 
 from truehessian import config as configuration
 from truehessian import items
-from truehessian.stage import network_code as own_code
+from truehessian.stage import origins, own_code
 from truehessian.stage import once, presence
 from truehessian.stage.fingerprint import fingerprint
 
@@ -117,6 +117,22 @@ def section(run, name):
 def settings(name):
     """`section` as a function of wildcards."""
     return lambda wildcards: section(wildcards.run, name)
+
+
+@functools.cache
+def data_sources(run):
+    """What a run's data are read from beside their settings, as the run began."""
+    try:
+        return as_the_run_began(
+            f"DATA_{run}", lambda: origins.of_data(section(run, "dataset"))
+        )
+    except OSError as error:
+        raise SystemExit(f"config: runs.{run}.dataset: {error}") from None
+
+
+def data_sources_of(wildcards):
+    """`data_sources` as a function of wildcards."""
+    return data_sources(wildcards.run)
 
 
 def network(run):

@@ -13,6 +13,7 @@ rule prepare_dataset:
         runtime=30,
     params:
         settings=settings("dataset"),
+        data_sources=data_sources_of,
         code=code("prepare_dataset"),
     script:
         "../../scripts/prepare_dataset.py"

@@ -23,6 +23,8 @@ class Job(NamedTuple):
         Parameters by name, but for the fingerprints.
     code_network
         Summary of the code of a user's own network when the workflow was read, else None.
+    data_sources
+        What the data set was to be read from at that time, where the stage reads one.
     """
 
     script: Path
@@ -33,6 +35,7 @@ class Job(NamedTuple):
     threads: int
     log: Path | None
     code_network: dict[str, Any] | None = None
+    data_sources: dict[str, Any] | None = None
 
     @classmethod
     def from_snakemake(cls, snakemake: Any) -> "Job":
@@ -40,6 +43,7 @@ class Job(NamedTuple):
         settings = dict(snakemake.params.items())
         code = settings.pop("code")
         code_network = settings.pop("code_network", None)
+        data_sources = settings.pop("data_sources", None)
         return cls(
             Path(snakemake.scriptdir) / f"{code.partition(':')[0]}.py",
             code,
@@ -49,6 +53,7 @@ class Job(NamedTuple):
             snakemake.threads,
             Path(snakemake.log[0]) if snakemake.log else None,
             code_network,
+            data_sources,
         )
 
     def files(self) -> dict[str, Path]:

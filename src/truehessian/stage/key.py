@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from truehessian.stage.network_code import Code
-
+EMPTY: Mapping[str, str] = MappingProxyType({})
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
 _WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device"})
@@ -26,7 +27,9 @@ def make(
     inputs: dict[str, Any],
     environment: dict[str, str],
     *,
-    network: Code | None = None,
+    network: Mapping[str, str] = EMPTY,
+    data: Mapping[str, str] = EMPTY,
+    packages: Mapping[str, str] = EMPTY,
 ) -> Key:
     """Combine the parts of a stage's key.
 
@@ -42,8 +45,10 @@ def make(
         Digests of the input files by name; lists where a name has several files.
     environment
         What else decides the numbers: version of PyTorch, device class.
-    network
-        Code of a user's own network, where the stage has one.
+    network, data
+        Digests of the modules of a user's own network, and of the files that data are read from.
+    packages
+        Versions of what is installed and has a part in either.
     """
     parts: dict[str, Any] = {
         "stage": name,
@@ -52,8 +57,8 @@ def make(
         "inputs": inputs,
         "environment": environment,
     }
-    if network is not None:
-        parts |= {"network": network.modules, "packages": network.packages}
+    more = {"network": network, "data": data, "packages": packages}
+    parts |= {section: dict(values) for section, values in more.items() if values}
     return Key(digest(parts), parts)
 
 

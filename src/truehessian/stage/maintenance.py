@@ -153,6 +153,7 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
     labels = {
         "code": "code of {}",
         "network": "code of {}",
+        "data": "data file {}",
         "packages": "package {}",
         "settings": "setting {}",
         "inputs": "input {}",

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.stage import key as keys
-from truehessian.stage import maintenance, network_code, presence, store
-from truehessian.stage.fingerprint import fingerprint, module_digests, reaches
+from truehessian.stage import maintenance, origins, presence, store
+from truehessian.stage.fingerprint import fingerprint, module_digests
 from truehessian.stage.job import Job
 from truehessian.stage.log import logging_to
 
@@ -55,17 +55,17 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
 
 
 def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
-    network = _code_of_network(job)
-    if fingerprint(job.script) != job.code or _has_changed(network, job):
+    found = origins.of_job(job)
+    if fingerprint(job.script) != job.code or origins.have_changed(found, job):
         raise RuntimeError(
-            "the code was edited after the workflow had started, so this job would not be what "
-            "it is recorded as; start snakemake again"
+            "code or data were edited after the workflow had started, so this job would not be "
+            "what it is recorded as; start snakemake again"
         )
     _set_threads(job.threads)
     if not stored:
         _compute(main, job, job.files(), Path(os.devnull))
         return
-    key = _key(job, network)
+    key = _key(job, found)
     with store.exclusive(key) as writable:
         drafts = {name: _draft(path) for name, path in job.files().items()}
         if _restore(key, drafts):
@@ -84,19 +84,6 @@ def _sentence(error: Exception) -> str:
     """Say what went wrong, and what to do where the error does not know it."""
     reason = str(error) or type(error).__name__
     return reason + presence.remedy(error) if isinstance(error, OSError) else reason
-
-
-def _code_of_network(job: Job) -> network_code.Code | None:
-    """Code of a network that has to be imported, else None."""
-    name = (job.settings.get("network") or {}).get("name")
-    return None if job.code_network is None or name is None else network_code.of_factory(name)
-
-
-def _has_changed(network: network_code.Code | None, job: Job) -> bool:
-    """Whether modules differ from those of the workflow; its packages may be in another place."""
-    if network is None or job.code_network is None:
-        return False
-    return bool(network.summary()["modules"] != job.code_network["modules"])
 
 
 def _compute(main: Callable[..., None], job: Job, files: dict[str, Path], state: Path) -> None:
@@ -207,7 +194,7 @@ def _reason(key: keys.Key) -> str:
     return f"it differs from the nearest stored result, {entry.key[:12]}, in {'; '.join(changes)}"
 
 
-def _key(job: Job, network: network_code.Code | None = None) -> keys.Key:
+def _key(job: Job, found: origins.Origins) -> keys.Key:
     inputs = {
         name: [keys.file_digest(path) for path in value]
         if isinstance(value, list)
@@ -219,27 +206,8 @@ def _key(job: Job, network: network_code.Code | None = None) -> keys.Key:
         module_digests(job.script),
         job.settings,
         inputs,
-        _environment(job),
-        network=network,
+        **found._asdict(),
     )
-
-
-def _environment(job: Job) -> dict[str, str]:
-    """Find what else decides a stage's numbers: PyTorch, and the device where it has one.
-
-    A stage has a device if its settings name one: there is no other way to choose it. What uses
-    none has the same key on a laptop and on a cluster.
-    """
-    if not reaches(job.script, "torch"):
-        return {}
-    import torch
-
-    environment = {"torch": torch.__version__.partition("+")[0]}
-    wanted = (job.settings.get("settings") or {}).get("device")
-    if wanted is not None:
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        environment["device"] = automatic if wanted == "auto" else wanted.partition(":")[0]
-    return environment
 
 
 def _set_threads(threads: int) -> None:

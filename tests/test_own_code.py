@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.stage import installed, network_code
+from truehessian.stage import installed, own_code
 
 FACTORY = "ownnet.build:make"
 FILES = {
@@ -74,8 +74,8 @@ def install(
         write(info / "direct_url.json", json.dumps({"url": url}))
 
 
-def code(name: str = FACTORY) -> network_code.Code:
-    return network_code.of_factory(name)
+def code(name: str = FACTORY) -> own_code.Code:
+    return own_code.of_factory(name)
 
 
 def test_every_module_that_is_reached_counts_and_no_other(own):
@@ -171,7 +171,7 @@ def test_of_a_namespace_the_distribution_that_holds_the_module_counts(own, site)
 
 
 def test_an_installed_factory_counts_by_its_version_alone(site):
-    assert code("ownlayers:make") == network_code.Code({}, {"Own-Layers": "1.0"})
+    assert code("ownlayers:make") == own_code.Code({}, {"Own-Layers": "1.0"})
 
 
 def test_a_module_that_no_distribution_has_installed_counts_by_its_code(own, site):
@@ -234,7 +234,7 @@ def test_files_in_the_working_directory_hide_nothing(tmp_path):
     for name in ("random", "queue", "platform", "statistics"):
         write(tmp_path / f"{name}.py", "raise SystemError('hidden')\n")
     write(tmp_path / "own_only.py", "")
-    source = Path(network_code.__file__).parents[2]
+    source = Path(own_code.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-P", "-c", PROBE, str(source), str(tmp_path)],
         cwd=tmp_path,
