@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from truehessian.stage import maintenance, store
+from truehessian.stage import archive, maintenance, store
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -141,10 +141,12 @@ def _explain(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    print(f"exported {maintenance.export(arguments.archive)} results to {arguments.archive}")
+    print(f"exported {archive.export(arguments.archive)} results to {arguments.archive}")
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    taken, refused = maintenance.import_archive(arguments.archive)
-    print(f"imported {taken} results, {refused} damaged ones refused")
+    taken, refused = archive.import_archive(arguments.archive)
+    for sentence in refused:
+        print(sentence, file=sys.stderr)
+    print(f"imported {taken} results, {len(refused)} damaged ones refused")
     return 1 if refused else 0

@@ -1,9 +1,7 @@
-"""Looking after the store: what is in it, is it whole, make room, carry results elsewhere."""
+"""Looking after the store: what is in it, is it whole, make room, what differs."""
 
 import contextlib
 import shutil
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +9,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from truehessian.stage import store
-from truehessian.stage.key import file_digest
+from truehessian.stage.key import digest, file_digest
 from truehessian.stage.store import Entry
 
 
@@ -85,67 +83,16 @@ def verify(*, drop: bool = False) -> list[tuple[Entry, str]]:
 
 
 def damage(entry: Entry) -> str | None:
-    """Say what is wrong with an entry, None if it is whole."""
+    """Say what is wrong with an entry, None if it is whole and made of what it says."""
+    if digest(entry.manifest["parts"]) != entry.key:
+        return "its key is not that of what it says that it was made of"
     for name, item in entry.manifest["outputs"].items():
         path = entry.path / name
         if not path.is_file():
             return f"{name} is missing"
-        if file_digest(path) != item["sha256"]:
+        if path.stat().st_size != item["size"] or file_digest(path) != item["sha256"]:
             return f"{name} has changed since it was stored"
     return None
-
-
-def export(archive: Path) -> int:
-    """Write all whole entries into one tar file, to be imported into another store.
-
-    Returns
-    -------
-    int
-        Number of entries written.
-    """
-    count = 0
-    draft = archive.with_name(f".{archive.name}.part")
-    try:
-        with tarfile.open(draft, "w") as file:
-            for entry in store.entries():
-                if damage(entry) is None:
-                    file.add(entry.path, arcname=entry.key)
-                    count += 1
-        draft.replace(archive)
-    finally:
-        draft.unlink(missing_ok=True)
-    return count
-
-
-def import_archive(archive: Path) -> tuple[int, int]:
-    """Take over the entries of a tar file that `export` has written, digests checked.
-
-    Returns
-    -------
-    taken, refused
-        Entries that are new here, and damaged ones.
-
-    Raises
-    ------
-    ValueError
-        The file is no whole tar file.
-    """
-    taken = refused = 0
-    objects = store.root() / "objects"
-    objects.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=objects.parent) as folder:
-        try:
-            with tarfile.open(archive) as file:
-                file.extractall(folder, filter="data")
-        except tarfile.TarError as error:
-            raise ValueError(f"{archive} is not a whole archive ({error}); export again") from error
-        for path in sorted(Path(folder).iterdir()):
-            entry = store.read_entry(path)
-            if entry is None or damage(entry) is not None:
-                refused += 1
-            elif store.adopt(entry):
-                taken += 1
-    return taken, refused
 
 
 def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -183,9 +130,9 @@ def nearest(parts: dict[str, Any], *, besides: str | None = None) -> tuple[Entry
 
 def made_by(path: Path) -> Entry | None:
     """Find the stored result that a file is an output of, by its content."""
-    digest = file_digest(path)
+    content = file_digest(path)
     for entry in store.entries():
-        if any(item["sha256"] == digest for item in entry.manifest["outputs"].values()):
+        if any(item["sha256"] == content for item in entry.manifest["outputs"].values()):
             return entry
     return None
 

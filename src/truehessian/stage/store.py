@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 
 VARIABLE = "TRUEHESSIAN_CACHE"
 _MANIFEST = "manifest.json"
-_ABANDONED = 24 * 3600.0  # seconds without a sign of life; copying an entry takes minutes at most
+_DEEPEST = 40  # levels of settings within settings
+_LARGEST_MANIFEST = 2**24  # bytes; a manifest has some kilobytes
+ABANDONED = 24 * 3600.0  # seconds without a sign of life; copying an entry takes minutes at most
 
 
 class Entry(NamedTuple):
@@ -126,10 +128,32 @@ def entries() -> Iterator[Entry]:
 def read_entry(folder: Path) -> Entry | None:
     """Read the entry in a folder; None where its manifest is missing or damaged."""
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        return Entry(folder.name, folder, manifest) if manifest["key"] == folder.name else None
-    except (OSError, ValueError, KeyError, TypeError):
+        if (folder / _MANIFEST).stat().st_size > _LARGEST_MANIFEST:
+            return None
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    whole = _is_manifest(manifest) and manifest["key"] == folder.name
+    return Entry(folder.name, folder, manifest) if whole else None
+
+
+def holds(digest: str) -> bool:
+    """Whether there is an entry under a key, whole or not."""
+    return _folder(digest).exists()
+
+
+def files_of(entry: Entry) -> set[str]:
+    """Names of the files that belong to an entry."""
+    return {_MANIFEST, *entry.manifest["outputs"]}
+
+
+def is_output_name(name: str, *, manifest: bool = False) -> bool:
+    """Whether a file of an entry may be called so; the manifest too, if asked for."""
+    return (
+        name[:1] not in ("", ".")
+        and not {"/", "\\", "\0"} & set(name)
+        and (manifest or name != _MANIFEST)
+    )
 
 
 def adopt(entry: Entry) -> bool:
@@ -193,6 +217,35 @@ def exclusive(key: Key) -> Iterator[bool]:
         lock.release()
 
 
+def _is_manifest(manifest: Any) -> bool:
+    """Whether what was read has the form of a manifest, whatever it says."""
+    if not isinstance(manifest, dict) or set(manifest) != {"key", "parts", "outputs"}:
+        return False
+    parts, outputs = manifest["parts"], manifest["outputs"]
+    return (
+        isinstance(parts, dict)
+        and isinstance(parts.get("stage"), str)
+        and _is_flat(parts, _DEEPEST)
+        and isinstance(outputs, dict)
+        and all(is_output_name(name) for name in outputs)
+        and all(
+            isinstance(item, dict)
+            and isinstance(item.get("sha256"), str)
+            and type(item.get("size")) is int
+            and item["size"] >= 0
+            for item in outputs.values()
+        )
+    )
+
+
+def _is_flat(value: Any, levels: int) -> bool:
+    """Whether nothing is nested deeper than some levels."""
+    if not isinstance(value, dict | list):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_flat(item, levels - 1) for item in items)
+
+
 def _folder(digest: str) -> Path:
     return root() / "objects" / digest[:2] / digest
 
@@ -210,7 +263,7 @@ def _clear_drafts(target: Path) -> None:
     """Remove what killed processes have left of an entry."""
     for draft in target.parent.glob(f".{target.name}-*"):
         with contextlib.suppress(OSError):
-            if time.time() - draft.stat().st_mtime > _ABANDONED:
+            if time.time() - draft.stat().st_mtime > ABANDONED:
                 shutil.rmtree(draft, ignore_errors=True)
 
 
