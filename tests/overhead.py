@@ -31,8 +31,7 @@ def median_of(act: Callable[[], object]) -> float:
 
 
 def of_restoring(folder: Path) -> tuple[float, float]:
-    """Seconds for an entry of 60 MB out of the store in a folder, and for a mere copy."""
-    os.environ[store.VARIABLE] = str(folder / "cache")
+    """Seconds for an entry of 60 MB out of the store, and for a mere copy in a folder."""
     source, target = folder / "source.bin", folder / "target.bin"
     source.write_bytes(os.urandom(SIZE))
     key = keys.Key("ab" + "0" * 62, {"stage": "measure"})
@@ -71,6 +70,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ[store.VARIABLE] = str(folder / "cache")
         restoring, copying = of_restoring(folder)
         first, more = of_a_key(folder)
         empty = of_an_empty_run(folder)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import os
 import random
 import shutil
 import subprocess
@@ -178,18 +177,32 @@ def test_a_lock_of_which_nothing_is_known_is_left_to_snakemake(tmp_path, lock):
 
 
 def test_a_job_whose_run_was_succeeded_publishes_nothing(tmp_path, cache, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    presence.begin()
-    mine = os.environ[presence.VARIABLE]
+    mine = presence.begin(tmp_path / "state")
     presence._held.pop().close()  # as if killed
-    presence.begin()
-    presence._held.pop().close()
     monkeypatch.setenv(presence.VARIABLE, mine)
+    stage.run(work, job(tmp_path, tmp_path / "before"))
+    assert whole(tmp_path / "before") == WHOLE
+    shutil.rmtree(tmp_path / "cache")
+    presence.begin(tmp_path / "state")
+    presence._held.pop().close()
     with pytest.raises(SystemExit):
         stage.run(work, job(tmp_path))
     assert "another one has begun" in capsys.readouterr().err
     assert list((tmp_path / "results").iterdir()) == []
     assert len(list(store.entries())) == 1, "the work is not lost"
+
+
+def test_a_job_that_no_run_has_started_asks_nobody(tmp_path, cache, monkeypatch):
+    """Whatever lies in the folder that it is started in."""
+    (tmp_path / ".snakemake").mkdir()
+    presence.begin(tmp_path / ".snakemake")
+    presence._held.pop().close()
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    monkeypatch.setattr(presence, "_read", lambda file: opened.append(file) or {"generation": "1"})
+    stage.run(work, job(tmp_path))
+    assert whole(tmp_path / "results") == WHOLE
+    assert opened == []
 
 
 @pytest.fixture

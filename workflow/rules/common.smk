@@ -68,7 +68,7 @@ IMPORTED = {name: run for name, run in RUNS.items() if "checkpoints" in run}
 if workflow.is_main_process:
     folders = [".", ".snakemake", "results", *(f"results/{run}" for run in RUNS)]
     presence.check_writable(map(Path, folders))
-    presence.begin()
+    os.environ[presence.VARIABLE] = presence.begin(Path(".snakemake"))
 
 WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]

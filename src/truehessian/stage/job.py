@@ -25,6 +25,8 @@ class Job(NamedTuple):
         Summary of the code of a user's own network when the workflow was read, else None.
     data_sources
         What the data set was to be read from at that time, where the stage reads one.
+    membership
+        In which generation of runs the job was started, see `presence`.
     """
 
     script: Path
@@ -36,10 +38,11 @@ class Job(NamedTuple):
     log: Path | None
     code_network: dict[str, Any] | None = None
     data_sources: dict[str, Any] | None = None
+    membership: str | None = None
 
     @classmethod
-    def from_snakemake(cls, snakemake: Any) -> "Job":
-        """Read the object that Snakemake injects into a script."""
+    def from_snakemake(cls, snakemake: Any, membership: str | None = None) -> "Job":
+        """Read the object that Snakemake injects into a script, and what its run gave to jobs."""
         settings = dict(snakemake.params.items())
         code = settings.pop("code")
         code_network = settings.pop("code_network", None)
@@ -54,6 +57,7 @@ class Job(NamedTuple):
             Path(snakemake.log[0]) if snakemake.log else None,
             code_network,
             data_sources,
+            membership,
         )
 
     def files(self) -> dict[str, Path]:

@@ -9,7 +9,6 @@ a folder where a new run has begun. Such a succession of runs without a gap is a
 import contextlib
 import errno
 import json
-import os
 import socket
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import IO
 
 VARIABLE = "TRUEHESSIAN_GENERATION"
-_FOLDER = Path(".snakemake")
 _FILE = "truehessian.lock"
 _TRIES, _PAUSE = 5, 0.1  # a job holds the lock too, for the instant in which its outputs appear
 _PROBE = 2**20  # bytes; with less, no run comes far
@@ -33,19 +31,24 @@ _REMEDIES = {
 _held: list[IO[str]] = []  # until the process ends
 
 
-def begin(folder: Path = _FOLDER) -> None:
+def begin(folder: Path) -> str:
     """Join the runs in a folder; if none is alive, begin a generation and remove their locks.
 
-    The jobs learn of their generation from the environment. Locks of a run on another host are
-    left alone: not all file systems show theirs everywhere. Where nothing can be locked,
-    Snakemake's own lock has to do.
+    Locks of a run on another host are left alone: not all file systems show theirs everywhere.
+    Where nothing can be locked, Snakemake's own lock has to do.
 
     Parameters
     ----------
     folder
         Where Snakemake keeps its metadata.
+
+    Returns
+    -------
+    str
+        What jobs need for `publishing`; they find it in the environment, under `VARIABLE`. Empty
+        where nothing can be locked.
     """
-    os.environ.pop(VARIABLE, None)
+    membership = ""
     with contextlib.suppress(ImportError, OSError):
         import fcntl
 
@@ -61,7 +64,9 @@ def begin(folder: Path = _FOLDER) -> None:
         else:
             _succeed(file, folder / "locks")
         fcntl.flock(file, fcntl.LOCK_SH)
-        os.environ[VARIABLE] = _read(file)["generation"]
+        generation = _read(file)["generation"]
+        membership = f"{generation}:{folder.absolute()}" if generation else ""
+    return membership
 
 
 def check_writable(folders: Iterable[Path]) -> None:
@@ -89,26 +94,32 @@ def remedy(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def publishing(folder: Path = _FOLDER) -> Iterator[None]:
+def publishing(membership: str | None) -> Iterator[None]:
     """Let no generation begin while a job's outputs appear.
+
+    Parameters
+    ----------
+    membership
+        What `begin` gave to the job's run; without it, nobody is asked.
 
     Raises
     ------
     RuntimeError
         One has begun since the job's run was killed.
     """
+    mine, _, folder = (membership or "").partition(":")
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
+        if mine:
+            with contextlib.suppress(ImportError, OSError):
+                import fcntl
 
-            file = stack.enter_context((folder / _FILE).open())
-            fcntl.flock(file, fcntl.LOCK_SH)
-            mine, present = os.environ.get(VARIABLE), _read(file)["generation"]
-            if mine and present and mine != present:
-                raise RuntimeError(
-                    "the snakemake of this job was killed and another one has begun, so the "
-                    "outputs are left to that"
-                )
+                file = stack.enter_context((Path(folder) / _FILE).open())
+                fcntl.flock(file, fcntl.LOCK_SH)
+                if _read(file)["generation"] not in ("", mine):
+                    raise RuntimeError(
+                        "the snakemake of this job was killed and another one has begun, so the "
+                        "outputs are left to that"
+                    )
         yield
 
 

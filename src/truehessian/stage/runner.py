@@ -39,7 +39,7 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
         With status 1 after an error, which has gone to the log with its traceback and to the
         standard error in one sentence; with status 130 after an interruption from the keyboard.
     """
-    job = Job.from_snakemake(snakemake)
+    job = Job.from_snakemake(snakemake, os.environ.get(presence.VARIABLE))
     with logging_to(job.log):
         try:
             _run(main, job, stored)
@@ -63,7 +63,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
         )
     _set_threads(job.threads)
     if not stored:
-        _compute(main, job, job.files(), Path(os.devnull))
+        _compute(main, job)
         return
     key = _key(job, found)
     with store.exclusive(key) as writable:
@@ -77,7 +77,7 @@ def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
             _compute_with_state(main, job, drafts, [*in_store, beside])
             if writable:
                 _keep(key, drafts)
-        _publish(drafts, job.files())
+        _publish(drafts, job)
 
 
 def _sentence(error: Exception) -> str:
@@ -86,10 +86,10 @@ def _sentence(error: Exception) -> str:
     return reason + presence.remedy(error) if isinstance(error, OSError) else reason
 
 
-def _compute(main: Callable[..., None], job: Job, files: dict[str, Path], state: Path) -> None:
-    drafts = {name: _draft(path) for name, path in files.items()}
-    _compute_drafts(main, job, drafts, state)
-    _publish(drafts, files)
+def _compute(main: Callable[..., None], job: Job) -> None:
+    drafts = {name: _draft(path) for name, path in job.files().items()}
+    _compute_drafts(main, job, drafts, Path(os.devnull))
+    _publish(drafts, job)
 
 
 def _compute_drafts(
@@ -175,8 +175,9 @@ def _draft(path: Path) -> Path:
     return path.parent / f".draft-{os.getpid()}-{path.name}" / path.name
 
 
-def _publish(drafts: dict[str, Path], files: dict[str, Path]) -> None:
-    with _removed_after_an_error(drafts), presence.publishing():
+def _publish(drafts: dict[str, Path], job: Job) -> None:
+    files = job.files()
+    with _removed_after_an_error(drafts), presence.publishing(job.membership):
         for name, draft in drafts.items():
             draft.replace(files[name])
             draft.parent.rmdir()
