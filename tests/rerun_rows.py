@@ -50,6 +50,22 @@ FIGURES = {
 REPORT = {"write_report"}
 
 
+# The network is one of the user's own, in several modules.
+OWN_NETWORK = {
+    "own_net.py": (
+        "from own_parts import width\nfrom truehessian.models.preresnet import PreResNet\n\n\n"
+        "def make(num_classes, input_shape):\n"
+        "    return PreResNet(num_classes, input_shape, depth=8, width=width.WIDTH)\n"
+    ),
+    "own_parts/width.py": "WIDTH = 2\n",
+    "own_parts/unreached.py": "WIDTH = 2\n",
+}
+
+
+def _own_network(settings: dict) -> None:
+    settings["runs"]["reduced"]["model"] = {"name": "own_net:make"}
+
+
 class Clone:
     """A clone of the project with a small experiment, and a store of its own."""
 
@@ -67,6 +83,10 @@ class Clone:
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, clone.folder / part)
         shutil.copy(ROOT / "tests" / "reduced.yaml", clone.folder / "mine.yaml")
+        for name, text in OWN_NETWORK.items():
+            (clone.folder / name).parent.mkdir(exist_ok=True)
+            (clone.folder / name).write_text(text)
+        clone.configure(_own_network)
         clone.snakemake()
         return clone
 
@@ -99,6 +119,12 @@ class Clone:
                 parts = log.relative_to(self.folder / "results").parts
                 names.append(parts[parts.index("logs") + 1].removesuffix(".log"))
         return sorted(names)
+
+    def planned(self) -> set[str]:
+        """Names of the stages that a dry run announces."""
+        said = self.snakemake("--dry-run")
+        names = re.findall(r"^(?:local)?rule (\w+):", said, flags=re.MULTILINE)
+        return {re.sub(r"_reduced$", "", name) for name in names} - {"all"}
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace text in a file, which has to be there."""
@@ -210,6 +236,18 @@ ROWS = [
         ),
         SPECTRA | CHEAP,
         "spectra, tables, figures, report",
+    ),
+    Row(
+        "a module that a network of one's own does not reach",
+        lambda clone: clone.edit("own_parts/unreached.py", "2", "3"),
+        set(),
+        "none",
+    ),
+    Row(
+        "a module that a network of one's own imports",
+        lambda clone: clone.edit("own_parts/width.py", "2", "3"),
+        (EXPENSIVE - {"prepare_dataset"}) | CHEAP,
+        "all but preparing data",
     ),
     Row(
         "one more epoch to analyse",
