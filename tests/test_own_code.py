@@ -196,10 +196,22 @@ def test_a_module_that_cannot_be_found_is_an_error_with_the_remedy(own, name):
         code(name)
 
 
-def test_a_module_that_an_installed_one_hides_is_refused(own, site):
-    write(own / "helper.py", "import ownlayers\n")
-    write(own / "ownlayers.py", "VALUE = 1\n")
-    with pytest.raises(ImportError, match=r"own/ownlayers\.py is hidden by .*/__init__\.py, which"):
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("ownlayers.py", "import ownlayers\n"),
+        ("ownlayers/__init__.py", "from ownlayers import x\n"),
+        ("ownlayers/conv.py", "from ownlayers.conv import x\n"),  # in a folder without __init__
+        ("ownlayers/conv.py", "from ownlayers import conv\n"),
+    ],
+)
+def test_a_module_that_an_installed_one_hides_is_refused(own, site, path, text):
+    write(own / "helper.py", text)
+    assert code().packages == {"Own-Layers": "1.0"}
+    write(own / path, "VALUE = 1\n")
+    with pytest.raises(
+        ImportError, match=rf"own/{path} is hidden by .*site-packages/ownlayers/__init__\.py"
+    ):
         code()
 
 

@@ -67,7 +67,7 @@ def of_factory(name: str) -> Code:
     """
     importlib.invalidate_caches()
     module = name.partition(":")[0]
-    _check_not_hidden(module.split(".")[0])
+    _check_not_hidden(module)
     walk = _Walk()
     if not walk.visit(module):
         raise ModuleNotFoundError(
@@ -106,7 +106,7 @@ class _Walk:
             spec = _find(prefix, folders)
             if spec is None:
                 return False
-            if spec.origin is not None and not self._take(prefix, spec):
+            if spec.origin is not None and not self._take(prefix, spec, name):
                 return True
             if spec.submodule_search_locations is None:
                 return prefix == name
@@ -122,15 +122,15 @@ class _Walk:
                 self._read(prefix, path, package=path.name == "__init__.py")
         return True
 
-    def _take(self, name: str, spec: ModuleSpec) -> bool:
-        """Take in one module that was found; whether it is the user's own."""
+    def _take(self, name: str, spec: ModuleSpec, wanted: str) -> bool:
+        """Take in one module on the way to a wanted one; whether it is the user's own."""
         origin = str(spec.origin)
         if name in self.modules:
             return True
         distributions = installed.distributions(name, origin)
         if distributions or installed.is_standard(origin):
             if distributions:  # a file by the name of a standard module may have no part in this
-                _check_not_hidden(name.split(".")[0])
+                _check_not_hidden(wanted)
             self.packages |= {key: v for key, v in distributions.items() if key not in _COUNTED}
             return False
         package = spec.submodule_search_locations is not None
@@ -162,7 +162,8 @@ def _prefixes(name: str) -> Iterator[str]:
 def _find(name: str, folders: list[str] | None) -> ModuleSpec | None:
     """Ask Python where a module is, without importing its parents."""
     for finder in sys.meta_path:
-        spec = finder.find_spec(name, folders, None)
+        find = getattr(finder, "find_spec", None)  # which very old ones do not have
+        spec: ModuleSpec | None = None if find is None else find(name, folders, None)
         if spec is not None:
             return spec
     return None
@@ -223,7 +224,8 @@ def _relatives(name: str, path: Path, *, package: bool) -> Iterator[str]:
 
 def _check_not_hidden(name: str) -> None:
     """Refuse a module of the user's own where Python finds another one of its name before it."""
-    spec = _find(name, None)
+    top = name.split(".")[0]
+    spec = _find(top, None)
     if spec is None or spec.origin is None:
         return
     standard = installed.is_standard(spec.origin)
@@ -232,10 +234,11 @@ def _check_not_hidden(name: str) -> None:
     for folder in map(Path, sys.path):
         if installed.is_standard(str(folder)) or installed.is_installed(folder):
             continue
-        for own in (folder / f"{name}.py", folder / name / "__init__.py"):
-            if own.is_file():
-                first = f"the standard library's {name}" if standard else spec.origin
-                raise ImportError(
-                    f"{own.absolute()} is hidden by {first}, which Python finds first; give your "
-                    "module another name"
-                )
+        for base in (folder / top, folder.joinpath(*name.split("."))):
+            for own in (base.with_suffix(".py"), base / "__init__.py"):
+                if own.is_file():
+                    first = f"the standard library's {top}" if standard else spec.origin
+                    raise ImportError(
+                        f"{own.absolute()} is hidden by {first}, which Python finds first; give "
+                        "your module another name"
+                    )
