@@ -3,11 +3,16 @@
 None of it has a part in products with curvature matrices.
 """
 
+import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from truehessian.layouts import channels_last_is_safe
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "tf32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
@@ -35,6 +40,8 @@ class Forward:
     channels_last
         Whether images, activations and weights of convolutions lie in memory channel by channel
         for each pixel, which is faster where convolutions take the time and rounds differently.
+        They do not, and a warning says so, where that would reach a kernel that is wrong on some
+        processors; see `layouts.channels_last_is_safe`.
     compiled_size
         Batches of this size go through `torch.compile` while the model is in training mode; short
         ones, and evaluation, do without. None: nothing is compiled. The first batch waits for the
@@ -68,15 +75,28 @@ class Forward:
         self.precision = precision
         _check_precision(precision, self.device)
         self.memory_format = torch.contiguous_format
+        safe = channels_last_is_safe(model, self.device, torch.float32)
         if channels_last:
             _check_convolutions(model)
-            self.memory_format = torch.channels_last
-            model.to(memory_format=torch.channels_last)
+            if safe:
+                self.memory_format = torch.channels_last
+                model.to(memory_format=torch.channels_last)
+            else:
+                logger.warning(
+                    "training.channels_last: channels stay first, because the network has 1x1 "
+                    "convolutions with a stride and fewer than 16 channels, or may have them, "
+                    "which some processors compute wrongly with channels last"
+                )
         self._compiled_size = compiled_size
         self._compiled: Callable[[Tensor], Tensor] | None = None
         if compiled_size is not None:
-            # No kernel is chosen by its time, so that a killed run resumes to the same bits.
-            self._compiled = torch.compile(model, dynamic=False, options={"deterministic": True})
+            # No kernel is chosen by its time, so that a killed run resumes to the same bits. On a
+            # CPU the compiler would lay channels last by itself.
+            options: dict[str, str | int | bool | Callable[..., Any]] = {
+                "deterministic": True,
+                "layout_optimization": safe,
+            }
+            self._compiled = torch.compile(model, dynamic=False, options=options)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs (B, C, H, W) to float32 logits (B, num_classes)."""
