@@ -218,6 +218,10 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             ["runs.tiny.batchnorm", "of which the network has none"],
         ),
         ({"checkpoints": "weights/{epoch}.safetensors"}, ["training and checkpoints exclude"]),
+        ({"model.num_classes": 5}, ["runs.tiny.model.num_classes cannot be set", "leave it out"]),
+        ({"model.input_shape": [1]}, ["runs.tiny.model.input_shape cannot be set"]),
+        ({"model.seed": 1}, ["runs.tiny.model.seed cannot be set", "training.seed"]),
+        ({"parameters": "fc.*"}, ["unknown key runs.tiny.parameters"]),
     ],
 )
 def test_values_that_are_impossible_together_are_refused(settings, changes, pieces):
@@ -244,6 +248,85 @@ def test_checkpoints_hold_the_epoch_and_nothing_else_in_braces(settings, pattern
     del settings["runs"]["tiny"]["training"]
     change(settings, "checkpoints", pattern)
     assert message(settings).startswith("runs.tiny.checkpoints m")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "pth", "PKL"])
+def test_pickles_are_refused_before_the_start(settings, suffix):
+    del settings["runs"]["tiny"]["training"]
+    change(settings, "checkpoints", f"weights/{{epoch}}.{suffix}")
+    text = message(settings)
+    assert text.startswith("runs.tiny.checkpoints names pickles")
+    assert "safetensors.torch.save_model(model, '0.safetensors')" in text
+
+
+SINGLE = {
+    "dataset.train_examples": 65,  # in chunks of 32: 32, 32, 1
+    "dataset.test_examples": 64,
+    "spectrum.chunk_size": 32,
+    "spectrum.batchnorm": "train",
+    "batch.sizes": [16],
+    "augmentation": None,
+    "variance": None,
+    "model": {"name": "preresnet", "depth": 8, "width": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pieces"),
+    [
+        ({}, ["spectrum.chunk_size is 32", "the training split has 65 examples"]),
+        (
+            {"dataset.train_examples": 64, "dataset.test_examples": 33},
+            ["spectrum.chunk_size is 32", "the test split has 33 examples"],
+        ),
+        (
+            {"dataset.train_examples": 64, "batch.sizes": [16, 33]},
+            ["spectrum.chunk_size is 32", "batch.sizes has batches of 33 examples"],
+        ),
+        (
+            {"dataset.train_examples": 64, "batch.sizes": [1, 16]},
+            ["batch.sizes has batches of a single example"],
+        ),
+        (
+            {
+                "dataset.train_examples": 75,
+                "augmentation": {"factors": [{"factor": 3, "steps": 2}]},
+            },
+            ["factor 3 of augmentation.factors makes 225 examples"],
+        ),
+        (
+            {"dataset.train_examples": 67, "subsamples": {"parts": [2]}},
+            ["2 of subsamples.parts makes parts of 33 examples"],
+        ),
+        (
+            {"dataset.train_examples": 67, "subsamples": {"parts": [40]}},
+            ["40 of subsamples.parts makes parts of a single example"],
+        ),
+        ({"dataset.train_examples": 64, "spectrum.chunk_size": 1}, ["spectrum.chunk_size is 1,"]),
+    ],
+)
+def test_a_single_example_that_is_left_over_has_no_batch_statistics(settings, changes, pieces):
+    for path, value in (SINGLE | changes).items():
+        change(settings, path, value)
+    text = message(settings)
+    for piece in pieces:
+        assert piece in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spectrum.batchnorm": "eval"},
+        {"model": {"name": "mlp"}},
+        {"dataset.train_examples": 66},
+        {"spectrum.chunk_size": 65},
+        {"dataset.train_examples": 66, "spectrum.chunk_size": 64, "batch.sizes": [64]},
+    ],
+)
+def test_a_single_example_is_no_matter_where_there_is_none(settings, changes):
+    for path, value in (SINGLE | changes).items():
+        change(settings, path, value)
+    accept(settings)
 
 
 def test_batch_statistics_are_allowed_where_no_variance_is_meant(settings):
@@ -299,7 +382,7 @@ def test_more_lanczos_steps_than_parameters_are_refused(settings, key):
         ({"name": "preresnet", "depth": "eight"}, "preresnet cannot be built"),
         ({"name": "no_such_package.nets:Net"}, "cannot import no_such_package.nets"),
         ({"name": "torch.nn:Lineal"}, "did you mean 'Linear'?"),
-        ({"name": "torch.nn:Linear"}, "torch.nn:Linear cannot be built"),
+        ({"name": "torch.nn:Linear"}, "torch.nn:Linear needs in_features, out_features; it is"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(settings, model, piece):

@@ -7,8 +7,8 @@ from typing import Any
 from truehessian import feasibility, schema
 from truehessian.run_facts import (
     checkpoint_epochs,
-    has_batchnorm,
     model_settings,
+    network_facts,
     num_gpus,
     num_parameters,
     num_test_examples,
@@ -63,17 +63,18 @@ def check(config: dict[str, Any], schema_file: Path) -> None:
 
 
 def check_networks(config: Mapping[str, Any]) -> None:
-    """Build the network of each run without memory for its weights and check what depends on it.
+    """Build the network of each run and check what depends on it; see `run_facts.network_facts`.
 
     Raises
     ------
     ConfigError
-        A network cannot be built, or more Lanczos steps are asked for than it has parameters.
+        A network cannot be built, or more Lanczos steps are asked for than it has parameters, or
+        batch statistics where there is no batch normalisation or only a single example.
     """
     for name in config["analyse"]:
         run = config["runs"][name]
         try:
-            num_params = num_parameters(run)
+            network = network_facts(run)
         except ValueError as error:
             raise ConfigError(f"runs.{name}.model: {error}") from error
         except Exception as error:  # a user's factory, or an argument of the wrong type
@@ -81,14 +82,18 @@ def check_networks(config: Mapping[str, Any]) -> None:
                 f"runs.{name}.model: {run['model']['name']} cannot be built from its arguments "
                 f"({type(error).__name__}: {error})"
             ) from error
-        if run["batchnorm"] and not has_batchnorm(run):
+        if run["batchnorm"] and not network.has_batch_norm:
             raise ConfigError(
                 f"runs.{name}.batchnorm compares modes of batch normalisation, of which the "
                 "network has none; set batchnorm: null"
             )
+        if run["spectrum"]["batchnorm"] == "train" and network.has_batch_norm:
+            for problem in feasibility.single_examples(run):
+                raise ConfigError(f"runs.{name}.{problem}")
         for key, steps in feasibility.step_counts(run):
-            if steps > num_params:
+            if steps > network.num_parameters:
                 raise ConfigError(
-                    f"runs.{name}.{key} is {steps}, but the network has only {num_params} "
+                    f"runs.{name}.{key} is {steps}, but the network has only "
+                    f"{network.num_parameters} "
                     "parameters; at most as many Lanczos steps are possible"
                 )

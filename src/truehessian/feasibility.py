@@ -3,9 +3,15 @@
 import collections
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from truehessian.run_facts import checkpoint_epochs, num_test_examples, num_train_examples
+from truehessian.run_facts import (
+    PICKLES,
+    checkpoint_epochs,
+    num_test_examples,
+    num_train_examples,
+)
 
 
 def problems(run: Mapping[str, Any]) -> Iterator[str]:
@@ -27,6 +33,7 @@ def problems(run: Mapping[str, Any]) -> Iterator[str]:
             "training to train, or checkpoints to start from weights of your own"
         )
         return
+    yield from _model_problems(run["model"])
     if "training" in run:
         yield from _epoch_problems(run)
     else:
@@ -55,11 +62,28 @@ def problems(run: Mapping[str, Any]) -> Iterator[str]:
         yield from _variance_problems(run, train, test)
 
 
+def _model_problems(model: Mapping[str, Any]) -> Iterator[str]:
+    for key, source in (
+        ("num_classes", "the data set decides it"),
+        ("input_shape", "the data set decides it"),
+        ("seed", "that of the initialisation is training.seed"),
+    ):
+        if key in model:
+            yield f"model.{key} cannot be set, because {source}; leave it out"
+
+
 def _pattern_problems(pattern: str) -> Iterator[str]:
     try:
-        pattern.format(epoch=0)
+        example = Path(pattern.format(epoch=0))
     except (KeyError, IndexError, ValueError):
         yield f"checkpoints may hold {{epoch}} and no other braces, got {pattern!r}"
+        return
+    if example.suffix.lower() in PICKLES:
+        yield (
+            f"checkpoints names pickles ({pattern!r}), which are never loaded because they can run "
+            "code; convert them where you trust them: safetensors.torch.save_model(model, "
+            f"'{example.stem}.safetensors')"
+        )
 
 
 def _batch_problems(batch: Mapping[str, Any], train: int) -> Iterator[str]:
@@ -156,6 +180,50 @@ def _variance_problems(run: Mapping[str, Any], train: int, test: int) -> Iterato
             f"variance.held_out_folds is {variance['held_out_folds']}, but there are only {test} "
             "test examples to share among them"
         )
+
+
+def single_examples(run: Mapping[str, Any]) -> Iterator[str]:
+    """Find chunks of a single example, of which batch normalisation has no statistics.
+
+    Parameters
+    ----------
+    run
+        Possible in itself, with `spectrum.batchnorm: train` and a network that has such layers.
+
+    Yields
+    ------
+    str
+        As for `problems`.
+    """
+    size, train = run["spectrum"]["chunk_size"], num_train_examples(run)
+    for source, count in _sets_of_examples(run, train, num_test_examples(run)):
+        if count == 1:
+            yield (
+                f"{source} a single example, of which batch normalisation by batch statistics "
+                "(spectrum.batchnorm: train) has none; take more examples"
+            )
+        elif size == 1 or count % size == 1:
+            yield (
+                f"spectrum.chunk_size is {size}, which leaves a chunk of a single example, because "
+                f"{source} {count} examples, and batch normalisation by batch statistics "
+                "(spectrum.batchnorm: train) has none of it; take another size"
+            )
+
+
+def _sets_of_examples(run: Mapping[str, Any], train: int, test: int) -> Iterator[tuple[str, int]]:
+    """Everything that products cut into chunks: beginnings of sentences, and numbers of examples.
+
+    Sections that need running statistics have none.
+    """
+    yield "the training split has", train
+    yield "the test split has", test
+    for size in (run["batch"] or {}).get("sizes", []):
+        yield "batch.sizes has batches of", size
+    for item in (run["augmentation"] or {}).get("factors", []):
+        factor = item["factor"]
+        yield f"factor {factor} of augmentation.factors makes", factor * train
+    for parts in (run["subsamples"] or {}).get("parts", []):
+        yield f"{parts} of subsamples.parts makes parts of", train // parts
 
 
 def _epoch_problems(run: Mapping[str, Any]) -> Iterator[str]:

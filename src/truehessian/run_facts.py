@@ -1,32 +1,52 @@
 """What the configuration of a run implies, found without its data and without its weights."""
 
+import contextlib
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"})  # suffixes of files
 
 
-def num_parameters(run: Mapping[str, Any]) -> int:
-    """Count the parameters of a run's network, without memory for its weights."""
-    from truehessian import models
+class NetworkFacts(NamedTuple):
+    """What the checks need to know of a network."""
 
-    return models.count_parameters(_built(run))
-
-
-def has_batchnorm(run: Mapping[str, Any]) -> bool:
-    """Tell whether a run's network normalises by batches."""
-    from torch.nn.modules.batchnorm import _BatchNorm
-
-    return any(isinstance(module, _BatchNorm) for module in _built(run).modules())
+    num_parameters: int
+    has_batch_norm: bool
 
 
-def _built(run: Mapping[str, Any]) -> Any:
-    """Build a run's network without memory for its weights."""
+def network_facts(run: Mapping[str, Any]) -> NetworkFacts:
+    """Count the parameters of a run's network and look for batch normalisation.
+
+    It is built without memory for its weights where that works; for real, with the global
+    generators left alone, where its factory needs numbers (reads them, or loads weights).
+
+    Raises
+    ------
+    Exception
+        Whatever its factory raises when it is called for real.
+    """
     import torch
 
     from truehessian import models
 
-    with torch.device("meta"):
-        return models.build(**model_settings(run))
+    settings = {**model_settings(run), "seed": 0}
+    # What a factory prints has no place in the output of `snakemake --dag` or `--summary`.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of weights that cannot be loaded there
+                model = models.build(**settings)
+        except Exception:
+            model = models.build(**settings)
+    return NetworkFacts(models.count_parameters(model), models.has_batch_norm(model))
+
+
+def num_parameters(run: Mapping[str, Any]) -> int:
+    """Count the parameters of a run's network; see `network_facts`."""
+    return network_facts(run).num_parameters
 
 
 def model_settings(run: Mapping[str, Any]) -> dict[str, Any]:

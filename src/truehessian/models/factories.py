@@ -1,0 +1,180 @@
+"""Factories of networks: found by import path, and called with what they take."""
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+# Given to every factory that takes them; the rest comes from the configuration.
+_GIVEN = ("num_classes", "input_shape")
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def find(name: str) -> Callable[..., Any]:
+    """Import what an import path "package.module:factory" names.
+
+    Raises
+    ------
+    ValueError
+        The module cannot be imported, or has no such factory.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"model {name}: cannot import {module_name} ({error}); install it or put its "
+            "folder on PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:  # a script that reads its arguments exits
+        raise ValueError(
+            f"model {name}: importing {module_name} fails ({describe(error)}); the module has to "
+            "define the network and do nothing else"
+        ) from error
+    if not hasattr(module, attribute):
+        raise ValueError(
+            f"model {name}: module {module_name} has no {attribute!r}"
+            f"{nearest(attribute, dir(module))}"
+        )
+    factory = getattr(module, attribute)
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ValueError(
+            f"model {name} is a {type(factory).__name__} and not a function that makes a network"
+        )
+    return factory
+
+
+def call(name: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> nn.Module:
+    """Call a factory with the values that it takes.
+
+    Parameters
+    ----------
+    name
+        Of the network, for errors.
+    factory
+        A function or class. It need not take `num_classes` and `input_shape`, but everything else.
+    values
+        By the names of its arguments.
+
+    Raises
+    ------
+    ValueError
+        It does not take a value, needs another one, or does not make an `nn.Module`.
+    """
+    positional, named = _arguments(name, factory, values)
+    try:
+        model = factory(*positional, **named)
+    except TypeError as error:
+        # Of a network behind a factory that takes anything and hands it on.
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in values:
+            raise
+        raise ValueError(
+            f"model {name} does not take {found[1]} ({error}); write a function that takes "
+            f"{' and '.join(_GIVEN)} and makes the network, and name that"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model {name} has to make a torch.nn.Module, but made a {type(model).__name__}"
+        )
+    return model
+
+
+def materialise(name: str, model: nn.Module, input_shape: Sequence[int]) -> None:
+    """Give lazy layers their shapes by a forward pass of one image of zeros, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        The pass fails.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    if not any(map(nn.parameter.is_lazy, tensors)):
+        return
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *input_shape))
+    except Exception as error:
+        raise ValueError(
+            f"model {name} has lazy layers, whose shapes cannot be found by a forward pass of an "
+            f"image of shape {tuple(input_shape)} ({describe(error)})"
+        ) from error
+    for module, training in modes.items():
+        module.training = training
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seed all global generators inside the block, and leave them as they were; None: neither."""
+    if seed is None:
+        yield
+        return
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (a user's code may use it)
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def describe(error: BaseException) -> str:
+    """Put an exception on one line, shortened."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Suggest the known name that is spelt most alike, as the end of a sentence."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _arguments(
+    name: str, factory: Callable[..., Any], values: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Share values among positional and named arguments of a factory."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return [], dict(values)
+    known = [p.name for p in parameters if p.kind not in _VARIADIC]
+    named = dict(values)
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        named = {key: value for key, value in values.items() if key in known or key not in _GIVEN}
+        _check_known(name, known, named)
+    lacking = [
+        p.name
+        for p in parameters
+        if p.kind not in _VARIADIC and p.default is p.empty and p.name not in named
+    ]
+    if lacking:
+        raise ValueError(
+            f"model {name} needs {', '.join(lacking)}; it is called with {', '.join(_GIVEN)} and "
+            "the keys of the model section, so add them there or rename its arguments"
+        )
+    first = [p for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+    return [named.pop(p.name, p.default) for p in first], named
+
+
+def _check_known(name: str, known: Sequence[str], values: Mapping[str, Any]) -> None:
+    own = sorted(set(known) - set(_GIVEN))
+    for argument in values:
+        if argument not in known:
+            takes = ", ".join(own) if own else "no arguments of its own"
+            raise ValueError(
+                f"model {name} takes {takes}, got {argument!r}{nearest(argument, own)}"
+            )
