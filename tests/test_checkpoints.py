@@ -179,7 +179,7 @@ def test_a_plain_state_dict_is_not_taken_for_a_checkpoint(model, tmp_path):
 def test_a_pickle_is_refused_with_the_way_to_convert_it(model, tmp_path, suffix):
     source = tmp_path / f"weights{suffix}"
     torch.save(model.state_dict(), source)
-    with pytest.raises(ValueError, match=r"save_file\(model.state_dict\(\), 'weights.safetensors'"):
+    with pytest.raises(ValueError, match=r"save_model\(model, 'weights.safetensors'\)"):
         checkpoints.convert(source, tmp_path / "x", model_settings=SETTINGS, metadata={})
     assert not (tmp_path / "x").exists()
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from truehessian import models, tensorfile
+from truehessian import models, state_dicts, tensorfile
 from truehessian.datasets import Dataset
+from truehessian.run_facts import PICKLES
 
-_PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
-_PREFIXES = ("module.", "model.", "_orig_mod.")  # left by DataParallel, wrappers and torch.compile
 _MODEL_KEYS = {"name", "num_classes", "input_shape"}
 
 
@@ -34,11 +33,12 @@ def save(path: str | os.PathLike, model: nn.Module, *, metadata: Mapping[str, An
     Raises
     ------
     ValueError
-        `metadata["model"]` is missing or incomplete.
+        `metadata["model"]` is missing or incomplete, or the network keeps a state that is no
+        tensor.
     """
     _check_settings(metadata.get("model"), "metadata")
     encoded = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
-    tensorfile.save(path, model.state_dict(), encoded)
+    tensorfile.save(path, state_dicts.tensors_of(model), encoded)
 
 
 def describe(
@@ -120,7 +120,7 @@ def load(
             "file; if you trust it, pass its settings as `model`"
         )
     network = _build(settings)
-    _check_fit(path, network.state_dict(), tensors)
+    state_dicts.check_fit(path, state_dicts.tensors_of(network), tensors)
     network.load_state_dict(tensors)
     return network.to(device).eval()
 
@@ -137,8 +137,8 @@ def convert(
     Parameters
     ----------
     source
-        The state dict. The prefixes "module.", "model." and "_orig_mod." are removed where all keys
-        have them and the network's do not.
+        The state dict, as `safetensors.torch.save_model` or `save_file` writes it. Its names may
+        stand under a prefix; see `state_dicts.load`.
     target
         The checkpoint to write.
     model_settings
@@ -154,19 +154,16 @@ def convert(
         The source is a pickle, damaged, or does not fit the network.
     """
     source = Path(source)
-    if source.suffix.lower() in _PICKLES:
+    if source.suffix.lower() in PICKLES:
         raise ValueError(
             f"{source} is a pickle, which is never loaded because it can run code; convert it "
-            "where you trust it: safetensors.torch.save_file(model.state_dict(), "
+            "where you trust it: safetensors.torch.save_model(model, "
             f"'{source.with_suffix('.safetensors').name}')"
         )
     tensors, _ = tensorfile.load(source)
     _check_settings(model_settings, "model_settings")
     network = _build(model_settings)
-    expected = network.state_dict()
-    tensors = _strip_prefixes(tensors, expected)
-    _check_fit(source, expected, tensors)
-    network.load_state_dict(tensors)
+    state_dicts.load(network, tensors, source)
     save(target, network, metadata={**metadata, "model": dict(model_settings)})
 
 
@@ -192,29 +189,3 @@ def _decode(path: str | os.PathLike, strings: Mapping[str, str]) -> dict[str, An
         raise ValueError(
             f"{path} was not written by this package: its metadata are not JSON; use `convert`"
         ) from error
-
-
-def _strip_prefixes(
-    tensors: dict[str, Tensor], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    while tensors and set(tensors) != set(expected):
-        prefix = next((p for p in _PREFIXES if all(k.startswith(p) for k in tensors)), None)
-        if prefix is None:
-            break
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    return tensors
-
-
-def _check_fit(
-    path: str | os.PathLike, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
-) -> None:
-    problems = [f"{key} is missing" for key in expected if key not in found]
-    problems += [f"{key} is not expected" for key in found if key not in expected]
-    problems += [
-        f"{key} has shape {tuple(found[key].shape)} instead of {tuple(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in found and found[key].shape != tensor.shape
-    ]
-    if problems:
-        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(f"{path} does not fit the model: {', '.join(problems[:3])}{more}")
