@@ -1,4 +1,8 @@
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -228,6 +232,75 @@ def test_drawing_leaves_the_callers_style_and_pyplot_alone():
     every_figure()
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == []
+
+
+HOSTILE = """
+text.usetex: True
+text.latex.preamble: \\usepackage{no-such-package}
+font.family: fantasy
+font.size: 31
+mathtext.default: bf
+mathtext.fontset: stix
+savefig.dpi: 7
+savefig.transparent: True
+savefig.bbox: tight
+savefig.pad_inches: 3
+savefig.facecolor: red
+figure.dpi: 17
+figure.facecolor: green
+figure.autolayout: True
+axes.prop_cycle: cycler('color', ['y', 'm'])
+axes.grid: True
+axes.formatter.use_locale: True
+axes.xmargin: 0.4
+axes.unicode_minus: False
+boxplot.notch: True
+lines.dashed_pattern: 1, 9
+lines.scale_dashes: False
+legend.fancybox: True
+legend.shadow: True
+hatch.color: red
+path.sketch: 1, 100, 2
+path.simplify: False
+pdf.compression: 0
+pdf.fonttype: 3
+svg.fonttype: none
+svg.hashsalt: none
+xtick.top: True
+ytick.direction: inout
+"""
+DRAW = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import matplotlib, test_plots
+assert matplotlib.rcParams["text.usetex"]
+test_plots.save_every_figure(sys.argv[2])
+assert matplotlib.rcParams["text.usetex"]
+"""
+
+
+def save_every_figure(folder):
+    for number, (name, figure) in enumerate(every_figure().items()):
+        suffixes = ("svg", "pdf", "png") if number == 0 else ("svg",)  # the layout is for all
+        plots.save(figure, [Path(folder) / f"{name}.{suffix}" for suffix in suffixes])
+
+
+def test_figures_do_not_depend_on_personal_settings(tmp_path):
+    """A matplotlibrc that changes whatever it can, a backend that there is not: the same bytes."""
+    (tmp_path / "matplotlibrc").write_text(HOSTILE)
+    for name in ("plain", "hostile"):
+        (tmp_path / name).mkdir()
+    with matplotlib.style.context("default"):
+        save_every_figure(tmp_path / "plain")
+    environment = {
+        **os.environ,
+        "MATPLOTLIBRC": str(tmp_path),
+        "MPLBACKEND": "module://no_such_backend",
+    }
+    command = [sys.executable, "-c", DRAW, str(Path(__file__).parent), str(tmp_path / "hostile")]
+    subprocess.run(command, env=environment, check=True)
+    for path in sorted((tmp_path / "plain").iterdir()):
+        assert (tmp_path / "hostile" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @pytest.mark.parametrize("epochs", [(7,), (0, 5), tuple(range(30))])

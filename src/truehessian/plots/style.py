@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn
@@ -73,11 +73,15 @@ _WIDEST_LINEAR_RATIO = 50  # beyond it the small values of a linear axis can no 
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a drawing function use the project's style, and leave the caller's alone."""
+    """Make a drawing function use the project's style and no other, and leave the caller's alone.
+
+    Inside, matplotlib's own defaults hold wherever the style says nothing, whatever a matplotlibrc
+    or the caller has set: figures are the same on every machine, and need no LaTeX.
+    """
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with matplotlib.rc_context(_RC):
+        with matplotlib.style.context(["default", _RC]):
             return draw(*args, **kwargs)
 
     return wrapper
