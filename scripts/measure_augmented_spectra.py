@@ -32,6 +32,8 @@ def main(
             source.operator(operators.Hessian, images),
             steps=item["steps"],
             seed=settings["seed"],
+            purpose="augmented",
+            numbers=[item["factor"]],
             tolerance=settings["tolerance"],
             epoch=epoch,
             split="train",

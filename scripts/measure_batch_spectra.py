@@ -48,8 +48,11 @@ def main(
         for fold, positions in enumerate(indices):
             batch = source.operator(operators.Hessian, train.subset(positions))
             own = state / f"{size}-{fold}"
+            how["numbers"] = [size, fold]
             steps = settings["steps"]
-            measured = source.spectrum(batch, steps=steps, onto=ritz, state=own / "batch", **how)
+            measured = source.spectrum(
+                batch, steps=steps, onto=ritz, state=own / "batch", purpose="batch", **how
+            )
             squared = measured.metadata.pop("squared_overlaps")
             turned += overlaps.records(squared, names, batch_size=size, fold=fold)
             batches.append(measured)
@@ -57,7 +60,9 @@ def main(
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
                 steps = settings["noise_steps"]
-                noises.append(source.spectrum(noise, steps=steps, state=own / "noise", **how))
+                noises.append(
+                    source.spectrum(noise, steps=steps, state=own / "noise", purpose="noise", **how)
+                )
         stack = measurement.stack_folds(batches, indices)
         stack.metadata.update(noise_squares=squares, population=len(train))
         spectrum.save(batch_out[number], stack)

@@ -26,6 +26,8 @@ def main(
             steps=settings["steps"],
             probes=settings["probes"],
             seed=settings["seed"],
+            purpose="batch statistics",
+            numbers=[size],
             tolerance=settings["tolerance"],
             epoch=epoch,
             split="train",

@@ -33,7 +33,7 @@ def main(
     names, ritz, values = extremal_vectors.named(extremal_vectors.load(vectors))
     group_size, seed = settings["group_size"], settings["seed"]
 
-    train = measurement.shuffled(source.dataset.train, seed)
+    train = measurement.shuffled(source.dataset.train, seed, "training")
     hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
     sketch = leak.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
@@ -43,13 +43,19 @@ def main(
     noise = variance.of_subspace(hessian, ritz, values, estimate, sketch)
     subspace.save(subspace_out, noise)
 
-    test = measurement.shuffled(source.dataset.test, seed)
+    test = measurement.shuffled(source.dataset.test, seed, "test")
     parts = measurement.disjoint_parts(test, settings["held_out_folds"])
     folds = [source.operator(operators.Hessian, part) for part in parts]
     steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
         source.measure(
-            fold, steps=steps, seed=seed, tolerance=tolerance, state=state / f"fold-{number}"
+            fold,
+            steps=steps,
+            seed=seed,
+            purpose="held-out fold",
+            numbers=[number],
+            tolerance=tolerance,
+            state=state / f"fold-{number}",
         )[1][0]
         for number, fold in enumerate(folds)
     ]

@@ -29,14 +29,16 @@ def main(
     steps = settings["steps"]
     hessian = source.operator(operators.Hessian, source.dataset.train)
     measured, runs = source.measure(
-        hessian, steps=steps, split="train", state=state / "train", **how
+        hessian, steps=steps, split="train", purpose="full", state=state / "train", **how
     )
     spectrum.save(spectrum_out, measured)
     extremal_vectors.save(vectors_out, runs[0], settings["vectors"])
     del runs  # and with them their bases, gigabytes of a large network
 
     test = source.operator(operators.Hessian, source.dataset.test)
-    measured, _ = source.measure(test, steps=steps, split="test", state=state / "test", **how)
+    measured, _ = source.measure(
+        test, steps=steps, split="test", purpose="test", state=state / "test", **how
+    )
     spectrum.save(test_out, measured)
 
     ggn = source.operator(operators.GGN, source.dataset.train)
@@ -45,6 +47,7 @@ def main(
         steps=settings["ggn_steps"],
         ends=["largest"],  # the smallest is zero, of which there is no relative error
         split="train",
+        purpose="ggn",
         state=state / "ggn",
         **how,
     )

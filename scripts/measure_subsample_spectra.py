@@ -25,6 +25,8 @@ def main(
                 source.operator(operators.Hessian, train.subset(positions)),
                 steps=settings["steps"],
                 seed=settings["seed"],
+                purpose="subsample",
+                numbers=[parts, fold],
                 tolerance=settings["tolerance"],
                 epoch=epoch,
                 split="train",

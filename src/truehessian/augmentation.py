@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from truehessian import streams
 from truehessian.examples import Examples, Indices, as_index, chunk_slices
 
 
@@ -94,7 +95,7 @@ class Augmented:
         self.padding = padding
         ends = [2 * padding + 1, 2 * padding + 1, 2]  # of row, column and flip
         tables = [
-            np.random.default_rng([seed, number]).integers(
+            streams.generator(seed, "augmented copy", number).integers(
                 ends, size=(len(examples), 3), dtype=np.uint8
             )
             for number in range(factor)

@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from truehessian import tensorfile
+from truehessian import streams, tensorfile
 from truehessian.examples import Examples
-
-# Streams of random numbers that must not overlap although they come from one seed.
-_TRAIN_STREAM, _TEST_STREAM, _SPLIT_STREAM = range(3)
 
 
 class DatasetInfo(NamedTuple):
@@ -123,8 +120,8 @@ def fetch(
         train, test = _load_torchvision(name, info, Path(root), download)
     return Dataset(
         name,
-        _random_subset(train, wanted_train, (seed, _TRAIN_STREAM)),
-        _random_subset(test, wanted_test, (seed, _TEST_STREAM)),
+        _random_subset(train, wanted_train, seed, "training subset"),
+        _random_subset(test, wanted_test, seed, "test subset"),
         info.num_classes,
         info.padding,
         info.flip,
@@ -203,10 +200,10 @@ def _subset_size(name: str, argument: str, wanted: int | None, available: int) -
     return wanted
 
 
-def _random_subset(examples: Examples, size: int, seed: tuple[int, ...]) -> Examples:
+def _random_subset(examples: Examples, size: int, seed: int, purpose: str) -> Examples:
     if size == len(examples):
         return examples
-    order = np.random.default_rng(seed).permutation(len(examples))
+    order = streams.generator(seed, purpose).permutation(len(examples))
     return examples.subset(np.sort(order[:size]))
 
 
@@ -217,7 +214,7 @@ def _load_digits(info: DatasetInfo, num_train: int, seed: int) -> tuple[Examples
     images = torch.from_numpy((digits.images * 15).astype(np.uint8))[:, None]
     labels = torch.from_numpy(digits.target.astype(np.int64))
     everything = Examples(images, labels, info.mean, info.std)
-    order = np.random.default_rng((seed, _SPLIT_STREAM)).permutation(len(everything))
+    order = streams.generator(seed, "split").permutation(len(everything))
     train, test = np.sort(order[:num_train]), np.sort(order[num_train:])
     return everything.subset(train), everything.subset(test)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from truehessian import streams
 from truehessian.spectrum import ENDS
 
 DRAWS_PER_RESAMPLE = 12
@@ -143,7 +144,7 @@ def subspace(
     if remainder or not 1 <= per_batch <= len(projected):
         return _missing(draws, ranks, k)
 
-    generator = np.random.default_rng(seed)
+    generator = streams.generator(seed, "predicted batches", batch_size)
     noise = sign * projected.astype(np.float64)
     deviations = noise - noise.mean(axis=0)
     batches = sign * centre + _draw(deviations, per_batch, draws, generator)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from truehessian import placement
+from truehessian import placement, streams
 from truehessian.gram_schmidt import orthogonalise
 from truehessian.recurrence import Journal, Recurrence
 from truehessian.ritz import (
@@ -42,18 +42,26 @@ logger = logging.getLogger(__name__)
 _CHECK_EVERY = 4
 
 
-def probe_vector(num_params: int, seed: int, probe: int = 0) -> Tensor:
-    """Draw a standard normal start vector that depends on nothing but its arguments.
+def probe_vector(num_params: int, seed: int, *numbers: int, purpose: str = "spectrum") -> Tensor:
+    """Draw a standard normal vector that depends on nothing but its arguments.
 
     Drawn on the CPU in float64, so that every device and precision starts from the same vector.
+
+    Parameters
+    ----------
+    num_params
+        P.
+    seed, purpose, *numbers
+        Of the stream of random numbers, see `streams.generator`; the last of the numbers is that
+        of the probe as a rule. None is not the same as zero.
 
     Returns
     -------
     Tensor
         Shape (P,), float64, E[v vᵀ] = I.
     """
-    generator = torch.Generator().manual_seed(_mix(seed, probe))
-    return torch.randn(num_params, generator=generator, dtype=torch.float64)
+    generator = streams.generator(seed, f"probe: {purpose}", *numbers)
+    return torch.from_numpy(generator.standard_normal(num_params))
 
 
 def tridiagonalise(
@@ -273,8 +281,3 @@ def _breakdown(scale: float, dtype: torch.dtype) -> float:
     recurrence and does no harm, to stop early would lose the small end of the spectrum.
     """
     return max(10 * torch.finfo(dtype).eps, 1e-13) * scale
-
-
-def _mix(seed: int, probe: int) -> int:
-    """Combine a seed and a probe's number into one 63-bit seed without collisions in practice."""
-    return int(np.random.SeedSequence([seed, probe]).generate_state(1, np.uint64)[0] >> 1)

@@ -20,6 +20,7 @@ from truehessian import (
     overlaps,
     placement,
     spectrum,
+    streams,
 )
 from truehessian.datasets import Dataset
 from truehessian.examples import Examples
@@ -121,6 +122,8 @@ def measure(
     steps: int,
     probes: int = 1,
     seed: int,
+    purpose: str = "spectrum",
+    numbers: Sequence[int] = (),
     tolerance: float | None = None,
     ends: Collection[str] = ENDS,
     state: Path | None = None,
@@ -148,8 +151,9 @@ def measure(
     basis_memory, scratch
         Bytes that the bases may take on the device, and the folder for those that fit into no
         memory; see `lanczos.tridiagonalise_block`.
-    seed
-        Of the start vectors.
+    seed, purpose, numbers
+        Of the start vectors, see `streams.generator`: measurements of another purpose or with
+        other numbers, such as those of a fold, start from other vectors.
     **metadata
         Kept with the spectrum, beside what the operator says of itself.
 
@@ -162,7 +166,10 @@ def measure(
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
     runs = lanczos.tridiagonalise_block(
         operator.matmat,
-        [lanczos.probe_vector(operator.num_params, seed, probe) for probe in range(probes)],
+        [
+            lanczos.probe_vector(operator.num_params, seed, *numbers, probe, purpose=purpose)
+            for probe in range(probes)
+        ],
         steps,
         dtype=operator.dtype,
         device=operator.device,
@@ -223,14 +230,21 @@ def draw_folds(num_examples: int, batch_size: int, folds: int, seed: int) -> NDA
     if not 1 <= batch_size <= num_examples:
         raise ValueError(f"batch_size must be in 1 .. {num_examples}, got {batch_size}")
     draws = [
-        np.random.default_rng([seed, batch_size, fold]).permutation(num_examples)[:batch_size]
+        streams.generator(seed, "batch", batch_size, fold).permutation(num_examples)[:batch_size]
         for fold in range(folds)
     ]
     return np.sort(np.array(draws, dtype=np.int64), axis=1)
 
 
-def disjoint_folds(num_examples: int, parts: int, seed: int) -> NDArray:
+def disjoint_folds(num_examples: int, parts: int, seed: int, partition: int = 0) -> NDArray:
     """Cut the data at random into disjoint subsets of one size.
+
+    Parameters
+    ----------
+    num_examples, parts, seed
+        N, how many subsets, and what decides the cuts.
+    partition
+        Number of the partition, where there are several of one seed.
 
     Returns
     -------
@@ -246,13 +260,16 @@ def disjoint_folds(num_examples: int, parts: int, seed: int) -> NDArray:
     if not 1 <= parts <= num_examples:
         raise ValueError(f"parts must be in 1 .. {num_examples}, got {parts}")
     size = num_examples // parts
-    order = np.random.default_rng([seed, parts]).permutation(num_examples)
+    order = streams.generator(seed, "partition", parts, partition).permutation(num_examples)
     return np.sort(order[: parts * size].reshape(parts, size), axis=1)
 
 
-def shuffled(examples: Examples, seed: int) -> Examples:
-    """Put examples in random order, so that consecutive groups are random groups."""
-    order = np.random.default_rng(seed).permutation(len(examples))
+def shuffled(examples: Examples, seed: int, purpose: str = "groups") -> Examples:
+    """Put examples in random order, so that consecutive groups are random groups.
+
+    The order depends on the seed and on what it is for, see `streams.generator`.
+    """
+    order = streams.generator(seed, f"order: {purpose}").permutation(len(examples))
     return examples.subset(torch.from_numpy(order))
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from truehessian import lanczos, measurement, variance
+from truehessian import lanczos, measurement, streams, variance
 from truehessian import true_hessian as estimates
 from truehessian.operators import Hessian, NetworkOperator
 from truehessian.spectrum import ENDS
@@ -75,14 +75,18 @@ def trials(
         it is inside the noise; `low` to `high` is an interval of 90 %.
     """
     count = population.num_examples
-    start = lanczos.probe_vector(population.operator(np.arange(1)).num_params, seed)
+    num_params = population.operator(np.arange(1)).num_params
+    start = lanczos.probe_vector(num_params, seed, purpose="self-test")
     start = torch.nn.functional.normalize(start, dim=0)
     finer = None if tolerance is None else tolerance / 100
     truth = _extremes(population.operator(np.arange(count)), start, 2 * steps, finer)
     rows: list[tuple[Any, ...]] = []
     for number in sorted(parts):
         for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed)):
-            sample = _look_at(population, positions, truth, start, folds, (steps, tolerance))
+            # In random order, so that groups and folds of the subsample are random ones.
+            drawn = streams.generator(seed, "cross-validation", number, repetition)
+            mixed = drawn.permutation(positions)
+            sample = _look_at(population, mixed, truth, start, folds, (steps, tolerance))
             for i, end in enumerate(ENDS):
                 where = len(positions), repetition, end
                 known = float(truth.values[i])
@@ -180,7 +184,7 @@ class _Extremes(NamedTuple):
 def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator[NDArray]:
     """Yield the parts of as many partitions as hold so many of them."""
     for partition in range(math.ceil(repetitions / parts)):
-        yield from measurement.disjoint_folds(count, parts, seed + partition)
+        yield from measurement.disjoint_folds(count, parts, seed, partition)
 
 
 def _extremes(
@@ -206,7 +210,7 @@ def _look_at(
     folds: int,
     how: tuple[int, float | None],
 ) -> tuple[Seen, Seen]:
-    """Measure what estimators need of both ends, the largest first.
+    """Measure what estimators need of both ends, the largest first; positions in random order.
 
     The start vectors know the answer, which spares products and changes no converged result.
     """
@@ -215,8 +219,7 @@ def _look_at(
     directions = torch.cat([random[None].to(own.vectors), own.vectors])
     spread = variance.along_directions(population.operator(positions, group), directions)
     fitted, crossed, squares = [], [], []
-    order = np.random.default_rng(len(positions)).permutation(positions)
-    for left_out in np.array_split(order, folds):
+    for left_out in np.array_split(positions, folds):
         rest = np.setdiff1d(positions, left_out)
         found = _extremes(population.operator(rest), _start(own, random), *how)
         held_out = population.operator(left_out, group)

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from truehessian import devices, resume, shuffling
+from truehessian import devices, resume, shuffling, streams
 from truehessian.datasets import Dataset, Examples
 from truehessian.passes import Forward
 
@@ -267,7 +266,9 @@ def _seeded(seed: int, epoch: int, device: str | torch.device) -> Iterator[torch
 
     Gives a generator of the CPU for order and augmentation; dropout draws from the global ones.
     """
-    ours, dropout = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64).tolist()
+    ours, dropout = (
+        streams.torch_seed(seed, purpose, epoch) for purpose in ("order of training", "dropout")
+    )
     cuda = torch.device(device).type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(dropout)

@@ -160,8 +160,8 @@ def random_directions(num_params: int, count: int, seed: int) -> Tensor:
     Tensor
         Shape (count, P), float64, on the CPU; each depends on the seed and its number only.
     """
-    probes = torch.stack([probe_vector(num_params, seed, number) for number in range(count)])
-    return torch.nn.functional.normalize(probes, dim=1)
+    draws = [probe_vector(num_params, seed, number, purpose="direction") for number in range(count)]
+    return torch.nn.functional.normalize(torch.stack(draws), dim=1)
 
 
 def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) -> pd.DataFrame:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from truehessian import streams
+
 # Given to every factory that takes them; the rest comes from the configuration.
 _GIVEN = ("num_classes", "input_shape")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -118,6 +120,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
+    seed = streams.torch_seed(seed, "initialisation")
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (a user's code may use it)
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=gpus):
