@@ -4,6 +4,7 @@ Runs where the basis lies, whatever its precision.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,22 @@ from torch import Tensor
 _WORKING_COPY = {"cpu": 6 << 20, "cuda": 256 << 20}
 
 
-def orthogonalise(image: Tensor, basis: Tensor) -> float:
+class Removed(NamedTuple):
+    """What `orthogonalise` has taken from a vector.
+
+    Attributes
+    ----------
+    last
+        The component along the last row.
+    earlier
+        The sum of the squared components along all rows but the last two.
+    """
+
+    last: float
+    earlier: float
+
+
+def orthogonalise(image: Tensor, basis: Tensor) -> Removed:
     """Remove all components of a vector along the rows of a basis, by classical Gram-Schmidt twice.
 
     The basis is read three times and not four: the overlaps that the second pass starts from are
@@ -28,8 +44,9 @@ def orthogonalise(image: Tensor, basis: Tensor) -> float:
 
     Returns
     -------
-    float
-        The component along the last row, a diagonal entry of the Jacobi matrix.
+    Removed
+        In a recurrence, `last` is a diagonal entry of the Jacobi matrix, and `earlier` would be
+        zero in exact arithmetic.
 
     References
     ----------
@@ -43,7 +60,9 @@ def orthogonalise(image: Tensor, basis: Tensor) -> float:
         second.addmv_(rows, part)
     for columns, rows in raised(basis):
         image[columns].addmv_(rows.T, second, alpha=-1)
-    return (first[-1] + second[-1]).item()
+    # One wait for the device, whatever is read.
+    found = torch.stack([first[-1] + second[-1], first[:-2].square().sum()]).tolist()
+    return Removed(*found)
 
 
 def raised(basis: Tensor) -> Iterator[tuple[slice, Tensor]]:

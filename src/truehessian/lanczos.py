@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from truehessian import placement, streams
-from truehessian.gram_schmidt import orthogonalise
-from truehessian.recurrence import Journal, Recurrence
+from truehessian.recurrence import Journal, Recurrence, another_matrix
 from truehessian.ritz import (
     Ritz,
     Tridiagonalisation,
+    converged,
     orthogonality,
     relative_errors,
     ritz,
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 # Whether the wanted ends have converged is looked at every so many steps.
 _CHECK_EVERY = 4
+# A product that is made again may differ by this part, where another machine rounds otherwise.
+SAME = 0.01
 
 
 def probe_vector(num_params: int, seed: int, *numbers: int, purpose: str = "spectrum") -> Tensor:
@@ -73,6 +75,7 @@ def tridiagonalise(
     device: torch.device | str | None = None,
     tolerance: float | None = None,
     ends: Collection[str] = ("largest", "smallest"),
+    ranks: int = 1,
     journal: Journal | None = None,
     basis_memory: int | None = None,
     scratch: Path | None = None,
@@ -88,7 +91,7 @@ def tridiagonalise(
     journal
         Where to note the state from time to time, and to go on from what is noted there; the
         result has the same bits as that of an undisturbed run.
-    num_steps, dtype, device, tolerance, ends, basis_memory, scratch
+    num_steps, dtype, device, tolerance, ends, ranks, basis_memory, scratch
         As in `tridiagonalise_block`, which also says what is raised.
 
     Returns
@@ -104,6 +107,7 @@ def tridiagonalise(
         device=device,
         tolerance=tolerance,
         ends=ends,
+        ranks=ranks,
         journals=None if journal is None else [journal],
         basis_memory=basis_memory,
         scratch=scratch,
@@ -120,6 +124,7 @@ def tridiagonalise_block(
     device: torch.device | str | None = None,
     tolerance: float | None = None,
     ends: Collection[str] = ("largest", "smallest"),
+    ranks: int = 1,
     journals: Sequence[Journal] | None = None,
     basis_memory: int | None = None,
     scratch: Path | None = None,
@@ -137,16 +142,20 @@ def tridiagonalise_block(
     starts
         Start vectors, k of shape (P,); need not be normalised.
     num_steps
-        Number m of products per start. Fewer are done when the Krylov space is exhausted.
+        Number m of products per start. Where the Krylov space is exhausted before, the recurrence
+        goes on from a random vector that is orthogonal to it.
     dtype
         Precision in which `matmat` is called and the bases are kept; that of `starts` by default.
     device
         Where `matmat` is called; that of `starts` by default.
     tolerance
-        Stop as soon as the relative error of the extreme Ritz values is estimated to be below; see
-        `relative_errors`. By default all steps are done.
+        Stop as soon as the outermost Ritz values are estimated to be known to this part of the
+        extreme one, or to the precision of the products; see `ritz.converged`. By default all
+        steps are done.
     ends
         Which extremes `tolerance` is about, of `largest` and `smallest`.
+    ranks
+        How many Ritz values of each end it is about.
     journals
         One per start: where to note the state from time to time, and to go on from what is noted
         there, wherever each had come to.
@@ -167,7 +176,8 @@ def tridiagonalise_block(
     ------
     ValueError
         `num_steps` is not in 1 .. P, there is no start, one is zero or not finite, there is not
-        one journal per start, or `matmat` changes the shape.
+        one journal per start, a journal belongs to another matrix or start, or `matmat` changes
+        the shape.
     MemoryError
         The bases fit nowhere.
     FloatingPointError
@@ -190,11 +200,12 @@ def tridiagonalise_block(
     kept = [] if journals is None else list(zip(journals, recurrences, strict=True))
     for journal, recurrence in kept:
         journal.resume(recurrence)
+    _check_resumed(kept, matmat, device)
     active = recurrences
     while active := [
         recurrence
         for recurrence in active
-        if recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends)
+        if recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends, ranks)
     ]:
         _advance(active, matmat, device)
         for journal, recurrence in kept:
@@ -202,6 +213,26 @@ def tridiagonalise_block(
     for journal, recurrence in kept:
         journal.record(recurrence)
     return [_so_far(recurrence) for recurrence in recurrences]
+
+
+def _check_resumed(
+    kept: Sequence[tuple[Journal, Recurrence]],
+    matmat: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> None:
+    """Compare the first step of what is gone on from with a fresh product, to rounding."""
+    resumed = [(journal, recurrence) for journal, recurrence in kept if recurrence.steps]
+    if not resumed:
+        return
+    products = matmat(torch.stack([r.basis[0] for _, r in resumed]).to(device))
+    for (journal, recurrence), product in zip(resumed, products, strict=True):
+        second = recurrence.basis[1] if recurrence.steps > 1 else recurrence.current
+        image = product.to(device=second.device, dtype=torch.float64, copy=True)
+        size = image.norm().item()
+        image.sub_(recurrence.basis[0].double(), alpha=recurrence.diagonal[0])
+        image.sub_(second.double(), alpha=recurrence.off_diagonal[0])
+        if not image.norm().item() <= SAME * size + recurrence.product_error:
+            raise ValueError(another_matrix(journal.folder))
 
 
 def _unit(start: Tensor, num_steps: int) -> Tensor:
@@ -230,54 +261,32 @@ def _advance(
             f"got {tuple(products.shape)}"
         )
     for recurrence, product in zip(recurrences, products, strict=True):
-        _absorb(recurrence, product)
+        if not bool(torch.isfinite(product).all()):
+            raise FloatingPointError(
+                f"the product of step {recurrence.steps + 1} holds NaN or infinity"
+            )
+        recurrence.absorb(product)
 
 
-def _absorb(recurrence: Recurrence, product: Tensor) -> None:
-    """Make the next basis vector of a product with the last one."""
-    step, basis = recurrence.steps, recurrence.basis
-    if not bool(torch.isfinite(product).all()):
-        raise FloatingPointError(f"the product of step {step + 1} holds NaN or infinity")
-    # A copy always: what comes back may be the very vector that went in.
-    image = product.to(device=basis.device, dtype=torch.float64, copy=True)
-    recurrence.largest = max(recurrence.largest, image.norm().item())
-    recurrence.diagonal.append(orthogonalise(image, basis[: step + 1]))
-    norm = image.norm().item()
-    if norm <= _breakdown(recurrence.largest, basis.dtype):
-        logger.info("the Krylov space is exhausted after %d steps", step + 1)
-        norm = 0.0
-    recurrence.off_diagonal.append(norm)
-    if norm:
-        recurrence.current = image / norm
-
-
-def _finished(recurrence: Recurrence, tolerance: float | None, ends: Collection[str]) -> bool:
-    """Whether the Krylov space is exhausted, or the wanted ends have converged."""
+def _finished(
+    recurrence: Recurrence, tolerance: float | None, ends: Collection[str], ranks: int
+) -> bool:
+    """Whether the wanted ends have converged."""
     steps = recurrence.steps
-    if steps and recurrence.off_diagonal[-1] == 0:
-        return True
     if tolerance is None or steps == 0 or steps % _CHECK_EVERY:
         return False
-    errors = relative_errors(ritz(_so_far(recurrence)))
-    converged = all(errors[end] <= tolerance for end in ends)
-    if converged:
-        logger.info("%s converged after %d steps", " and ".join(ends), steps)
-    return converged
+    result = ritz(_so_far(recurrence))
+    if not all(converged(result, end, ranks, tolerance) for end in ends):
+        return False
+    logger.info("%s converged after %d steps", " and ".join(ends), steps)
+    return True
 
 
 def _so_far(recurrence: Recurrence) -> Tridiagonalisation:
     return Tridiagonalisation(
         np.array(recurrence.diagonal),
         np.array(recurrence.off_diagonal[:-1]),
-        recurrence.off_diagonal[-1],
+        recurrence.left,
         recurrence.basis[: recurrence.steps],
+        recurrence.product_error,
     )
-
-
-def _breakdown(scale: float, dtype: torch.dtype) -> float:
-    """Norm below which what is left of a product is rounding error and not a direction.
-
-    Set low on purpose: to go on with a direction made of rounding error is a restart of the
-    recurrence and does no harm, to stop early would lose the small end of the spectrum.
-    """
-    return max(10 * torch.finfo(dtype).eps, 1e-13) * scale

@@ -1,5 +1,6 @@
 """What a tridiagonalisation tells: Ritz values with weights and residuals, and Ritz vectors."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,29 +11,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian.gram_schmidt import raised
+from truehessian.spectrum import SEPARATE
 
 
 class Tridiagonalisation(NamedTuple):
-    """The result of m Lanczos steps, A Q = Q J + beta_m q_{m+1} e_mᵀ.
+    """The result of m Lanczos steps, A Q = Q J + beta_m q_{m+1} e_mᵀ + rounding.
 
     Attributes
     ----------
     diagonal
         Diagonal of the Jacobi matrix J, shape (m,), float64.
     off_diagonal
-        Its off-diagonal, shape (m - 1,), float64.
+        Its off-diagonal, shape (m - 1,), float64; zero where the Krylov space was exhausted and
+        the recurrence went on from a random vector.
     last_off_diagonal
-        beta_m, the norm of what is left after the last step; zero when the Krylov space is
-        exhausted, that is, when every Ritz value is an eigenvalue.
+        beta_m, the norm of what is left after the last step, rounding included.
     basis
         The vectors q_1 .. q_m as rows, shape (m, P), in the precision of the products; on a device,
         in host memory or in a file, see `placement.place_of`.
+    product_error
+        Norm of the error of a product with a unit vector, as far as the run shows it; see
+        `Recurrence.product_error`.
     """
 
     diagonal: NDArray
     off_diagonal: NDArray
     last_off_diagonal: float
     basis: Tensor
+    product_error: float = 0.0
 
     @property
     def num_steps(self) -> int:
@@ -48,17 +54,27 @@ class Ritz(NamedTuple):
     values
         Ritz values, ascending, shape (m,).
     weights
-        Gauss quadrature weights: squared first components, shape (m,), sum 1.
+        Gauss quadrature weights: squared first components, shape (m,), sum 1. Zero on what was
+        found after the Krylov space was exhausted.
     residuals
-        ``|beta_m s_m|``, the distance from each Ritz value to an eigenvalue at most, shape (m,).
+        ``|beta_m s_m| + product_error``, the distance from each Ritz value to an eigenvalue at
+        most, never below the precision of the products, shape (m,).
     coefficients
         Ritz vectors in the Lanczos basis, one per column, shape (m, m).
+    product_error
+        As in `Tridiagonalisation`.
     """
 
     values: NDArray
     weights: NDArray
     residuals: NDArray
     coefficients: NDArray
+    product_error: float = 0.0
+
+    @property
+    def unconverged(self) -> NDArray:
+        """The part of the residuals that more steps could remove, shape (m,)."""
+        return self.residuals - self.product_error
 
 
 def ritz(run: Tridiagonalisation) -> Ritz:
@@ -73,38 +89,80 @@ def ritz(run: Tridiagonalisation) -> Ritz:
     return Ritz(
         values,
         coefficients[0] ** 2,
-        np.abs(run.last_off_diagonal * coefficients[-1]),
+        np.abs(run.last_off_diagonal * coefficients[-1]) + run.product_error,
         coefficients,
+        run.product_error,
     )
 
 
-def relative_errors(result: Ritz) -> dict[str, float]:
-    """Estimate the relative errors of the extreme Ritz values.
+def error_bounds(result: Ritz) -> NDArray:
+    """Bound what more steps could still change in each Ritz value, shape (m,).
 
     A residual r bounds the error by r, and by r² / gap with the gap to the rest of the spectrum.
-    The next Ritz value stands for that rest, which is trusted once r is below a tenth of the Ritz
+    The next Ritz values stand for that rest, which is trusted once r is below a tenth of the Ritz
     value and below the gap.
-
-    Returns
-    -------
-    dict
-        For `largest` and `smallest`; infinite where there is no second Ritz value.
 
     References
     ----------
     Parlett (1998), The Symmetric Eigenvalue Problem, Theorem 11.7.1.
     """
+    residuals = result.unconverged
+    gaps = _gaps(result.values)
+    settled = residuals < np.minimum(gaps, 0.1 * np.abs(result.values))
+    settled &= np.isfinite(gaps)
+    return np.where(settled, residuals**2 / np.where(settled, gaps, 1.0), residuals)
+
+
+def _gaps(values: NDArray) -> NDArray:
+    """Distance from each of the ascending values to the next one; infinite for a single one."""
+    steps = np.diff(values, prepend=-np.inf, append=np.inf)
+    return np.minimum(steps[:-1], steps[1:])
+
+
+def relative_errors(result: Ritz) -> dict[str, float]:
+    """Estimate the errors of the extreme Ritz values, relative to the eigenvalues.
+
+    The sum of `error_bounds` and the precision of the products, over the smallest magnitude that
+    the eigenvalue can have.
+
+    Returns
+    -------
+    dict
+        For `largest` and `smallest`; infinite where not even the sign is known.
+    """
     errors = {}
-    for end, (own, other) in {"largest": (-1, -2), "smallest": (0, 1)}.items():
-        if len(result.values) < 2 or result.values[own] == 0:
-            errors[end] = 0.0 if result.residuals[own] == 0 else float("inf")
-            continue
-        residual = result.residuals[own]
-        gap = abs(result.values[own] - result.values[other])
-        settled = residual < min(gap, 0.1 * abs(result.values[own]))
-        bound = residual**2 / gap if settled else residual
-        errors[end] = float(bound / abs(result.values[own]))
+    for end, own in {"largest": -1, "smallest": 0}.items():
+        bound = error_bounds(result)[own] + result.product_error
+        least = abs(result.values[own]) - bound
+        if len(result.values) == 1 and result.unconverged[own] > result.product_error:
+            least = 0.0  # an eigenvalue, but which?
+        errors[end] = float(bound / least) if least > 0 else (0.0 if bound == 0 else math.inf)
     return errors
+
+
+def converged(result: Ritz, end: str, ranks: int, tolerance: float) -> bool:
+    """Tell whether the outermost Ritz values of an end are known as well as they can be.
+
+    Parameters
+    ----------
+    result
+        Of the steps so far.
+    end
+        `largest` or `smallest`.
+    ranks
+        How many Ritz values; no Ritz value counts for both ends, unless there is one only.
+    tolerance
+        Of `error_bounds`, relative to the extreme Ritz value of this end. Residuals also have to be
+        small beside the gaps, so that no two eigenvalues are taken for one. More than the precision
+        of the products is not asked for.
+    """
+    if len(result.values) < max(2 * ranks, 2):
+        return False
+    order = slice(None, ranks) if end == "smallest" else slice(-1, -ranks - 1, -1)
+    wanted = max(tolerance * abs(result.values[order][0]), result.product_error)
+    apart = np.maximum(SEPARATE * _gaps(result.values), result.product_error)
+    known = (error_bounds(result) <= wanted) & (result.unconverged <= apart)
+    return bool(known[order].all())
 
 
 def ritz_vectors(run: Tridiagonalisation, columns: Sequence[int]) -> Tensor:

@@ -16,26 +16,37 @@ ENDS: tuple[End, End] = ("largest", "smallest")
 
 # Names of the arrays of a spectrum, as in its file.
 ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
+# Metadata with an entry for each probe, of each fold in a stack.
+OF_PROBES = ("steps_done", "product_error")
+
+_ROUNDOFF = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10}
+# Ranks are counted where residuals are below this part of the gaps: where they are larger, what looks
+# like one eigenvalue may well be two.
+SEPARATE = 0.01
 
 
 class Spectrum(NamedTuple):
     """What Lanczos knows of a spectrum, for one operator or for a stack of them (folds).
 
-    Where a Krylov space was exhausted before the last step, the rows are filled up with the last
-    Ritz value at weight and residual zero; `metadata["steps_done"]` says how many are real.
+    Rows are as long as the longest recurrence. Where one has stopped before, the rest of its row is
+    NaN, and zero in `weights`: read single spectra by `nodes` and ranks by `ranked`, which pass
+    over it.
 
     Attributes
     ----------
     ritz_values
         Shape (..., probes, m), float64, ascending along the last axis.
     weights
-        Quadrature weights, same shape, sum 1 along the last axis.
+        Quadrature weights, same shape, sum 1 along the last axis. Zero on values that were found
+        after the Krylov space was exhausted.
     residuals
-        Bounds on the distance to an eigenvalue, same shape and unit as the Ritz values.
+        Bounds on the distance to an eigenvalue, never below the precision of the products, same
+        shape and unit as the Ritz values.
     diagonal, off_diagonal
         The Jacobi matrices, shapes (..., probes, m) and (..., probes, m - 1).
     metadata
-        What was measured, and how.
+        What was measured, and how. `steps_done` counts the real values of each row,
+        `product_error` is the precision of each probe's products.
     indices
         Positions in the split of the examples of each fold, shape (folds, B), or None.
     """
@@ -70,10 +81,12 @@ def load(path: str | Path) -> Spectrum:
     try:
         # Opened here and not by NumPy, which leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return Spectrum(
-                **{name: archive[name] for name in ARRAYS},
-                metadata=json.loads(str(archive["metadata"])),
-                indices=archive.get("indices"),
+            return _as_today(
+                Spectrum(
+                    **{name: archive[name] for name in ARRAYS},
+                    metadata=json.loads(str(archive["metadata"])),
+                    indices=archive.get("indices"),
+                )
             )
     except FileNotFoundError:
         raise
@@ -81,6 +94,93 @@ def load(path: str | Path) -> Spectrum:
         raise ValueError(
             f"{path} is not a whole spectrum file ({error}); delete it and measure again"
         ) from error
+
+
+def _as_today(spectrum: Spectrum) -> Spectrum:
+    """Take what nobody knew out of older files: copies of last Ritz values, and residuals of zero.
+
+    They filled up rows with the former, and stated residuals below the precision of the products.
+    """
+    if "product_error" in spectrum.metadata:
+        return spectrum
+    floor = product_errors(spectrum)[..., None]
+    spectrum = spectrum._replace(residuals=np.maximum(spectrum.residuals, floor))
+    done = spectrum.metadata.get("steps_done")
+    shape = spectrum.ritz_values.shape
+    if done is None or np.shape(done) != shape[:-1]:
+        return spectrum
+    steps = np.array(done)[..., None]
+    width = int(steps.max(initial=0))
+    arrays = {name: getattr(spectrum, name)[..., :width] for name in ARRAYS[:-1]}
+    arrays["off_diagonal"] = spectrum.off_diagonal[..., : max(width - 1, 0)]
+    for name, array in arrays.items():
+        filled = np.arange(array.shape[-1]) >= steps - (name == "off_diagonal")
+        arrays[name] = np.where(filled, 0.0 if name == "weights" else np.nan, array)
+    return spectrum._replace(**arrays)
+
+
+def fold(stack: Spectrum, number: int) -> Spectrum:
+    """Take one fold out of a stack; the other metadata remain those of the stack."""
+    arrays = {name: getattr(stack, name)[number] for name in ARRAYS}
+    own = {key: stack.metadata[key][number] for key in OF_PROBES if key in stack.metadata}
+    return Spectrum(**arrays, metadata=stack.metadata | own)
+
+
+def nodes(spectrum: Spectrum) -> tuple[NDArray, NDArray]:
+    """Put the real nodes of all probes of a single spectrum into one measure.
+
+    Returns
+    -------
+    values, weights
+        Shape (K,), ascending; the weights sum to 1 over all probes.
+    """
+    real = np.isfinite(spectrum.ritz_values)
+    values = spectrum.ritz_values[real]
+    weights = spectrum.weights[real] / math.prod(spectrum.weights.shape[:-1])
+    order = np.argsort(values, kind="stable")
+    return values[order], weights[order]
+
+
+def ranked(spectrum: Spectrum, end: End, count: int) -> tuple[NDArray, NDArray]:
+    """Find the outermost Ritz values of an end, each of the probe in which it lies farthest out.
+
+    By the theorem of Courant and Fischer no Ritz value of a rank lies farther out than the
+    eigenvalue of that rank, so that this is the best that is known of it. No Ritz value counts for
+    both ends, unless there is one only.
+
+    Parameters
+    ----------
+    spectrum
+        A single spectrum or a stack of folds.
+    end
+        `largest` or `smallest`.
+    count
+        How many.
+
+    Returns
+    -------
+    values, errors
+        From the extreme inwards, shape (count,) or (folds, count); NaN where there are fewer. The
+        error of the extreme is its residual, a bound on the distance to an eigenvalue. That of a
+        further rank is meant to reach to the eigenvalue of the same rank: it is the residual where
+        all values farther out are separate, and else reaches to the innermost that are. An
+        eigenvalue that the start vector hardly sees may still be missed, and one that is repeated
+        counts once, unless the Krylov space was exhausted.
+    """
+    sign = 1 if end == "largest" else -1
+    shape = spectrum.ritz_values.shape
+    found = np.full((math.prod(shape[:-1]), count, 2), np.nan)
+    rows = zip(_rows(spectrum.ritz_values), _rows(spectrum.residuals), strict=True)
+    for place, (values, residuals) in zip(found, rows, strict=True):
+        real = np.flatnonzero(np.isfinite(values))[::-sign]
+        outwards = sign * values[real]
+        errors = _errors_of_ranks(outwards, residuals[real])
+        known = min(count, max(len(real) // 2, min(len(real), 1)))
+        place[:known, 0], place[:known, 1] = outwards[:known], errors[:known]
+    found = found.reshape(*shape[:-1], count, 2)
+    best = np.where(np.isnan(found[..., 0]), -np.inf, found[..., 0]).argmax(-2)  # (..., count)
+    chosen = np.take_along_axis(found, best[..., None, :, None], -3)[..., 0, :, :]
+    return sign * chosen[..., 0], chosen[..., 1]
 
 
 def extremal(spectrum: Spectrum, end: End) -> tuple[NDArray, NDArray]:
@@ -98,15 +198,47 @@ def extremal(spectrum: Spectrum, end: End) -> tuple[NDArray, NDArray]:
     value, residual
         Shape () for a single spectrum, (folds,) for a stack.
     """
-    shape = (*spectrum.ritz_values.shape[:-2], -1)
-    values = spectrum.ritz_values.reshape(shape)
-    residuals = spectrum.residuals.reshape(shape)
-    position = values.argmax(-1) if end == "largest" else values.argmin(-1)
-    position = np.expand_dims(position, -1)
-    return (
-        np.take_along_axis(values, position, -1)[..., 0],
-        np.take_along_axis(residuals, position, -1)[..., 0],
-    )
+    values, residuals = ranked(spectrum, end, 1)
+    return values[..., 0], residuals[..., 0]
+
+
+def product_errors(spectrum: Spectrum) -> NDArray:
+    """Precision of the products: the norm of the error of one with a unit vector.
+
+    Returns
+    -------
+    NDArray
+        One per probe, shape (..., probes). Files from before it was measured get the unit roundoff
+        of their precision times the largest Ritz value.
+    """
+    shape = spectrum.ritz_values.shape[:-1]
+    if "product_error" in spectrum.metadata:
+        return np.broadcast_to(np.array(spectrum.metadata["product_error"], dtype=float), shape)
+    roundoff = _ROUNDOFF.get(spectrum.metadata.get("precision", ""), 0.0)
+    return roundoff * np.abs(np.nan_to_num(spectrum.ritz_values)).max(-1, initial=0.0)
+
+
+def _rows(array: NDArray) -> NDArray:
+    return array.reshape(-1, array.shape[-1])
+
+
+def _errors_of_ranks(values: NDArray, residuals: NDArray) -> NDArray:
+    """Bound the distance from each value to the eigenvalue of its rank; from the extreme inwards.
+
+    Values whose residuals overlap make a cluster. While clusters are as far apart as their
+    residuals are small, every value outside is accounted for, and an eigenvalue lies no farther
+    out than the outermost of its cluster; from there on, no farther out than the last of those.
+    """
+    gaps = np.append(values[:-1] - values[1:], np.inf)[: len(values)]
+    apart = gaps > residuals + np.append(residuals[1:], 0.0)[: len(values)]
+    anchors, anchor, begin, sound = np.zeros(len(values), dtype=int), 0, 0, True
+    for last in map(int, np.flatnonzero(apart)):
+        cluster = slice(begin, last + 1)
+        sound = sound and residuals[cluster].max() <= SEPARATE * gaps[last]
+        anchor = begin if sound else anchor
+        anchors[cluster] = anchor
+        anchor, begin = (last if sound else anchor), last + 1
+    return np.maximum(residuals, residuals[anchors] + (values[anchors] - values))
 
 
 def spectral_density(nodes: NDArray, weights: NDArray, grid: NDArray, bandwidth: float) -> NDArray:
