@@ -37,6 +37,7 @@ def main(
         "split": "train",
     }
     names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
+    ranks = len(names) // 2  # those that are compared with the full data's
     count = settings["noise_directions"]
     random = variance.random_directions(full.num_params, count, settings["seed"])
     whole = full.matmat(random)
@@ -51,7 +52,13 @@ def main(
             how["numbers"] = [size, fold]
             steps = settings["steps"]
             measured = source.spectrum(
-                batch, steps=steps, onto=ritz, state=own / "batch", purpose="batch", **how
+                batch,
+                steps=steps,
+                ranks=ranks,
+                onto=ritz,
+                state=own / "batch",
+                purpose="batch",
+                **how,
             )
             squared = measured.metadata.pop("squared_overlaps")
             turned += overlaps.records(squared, names, batch_size=size, fold=fold)

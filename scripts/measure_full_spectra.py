@@ -29,7 +29,13 @@ def main(
     steps = settings["steps"]
     hessian = source.operator(operators.Hessian, source.dataset.train)
     measured, runs = source.measure(
-        hessian, steps=steps, split="train", purpose="full", state=state / "train", **how
+        hessian,
+        steps=steps,
+        ranks=settings["vectors"],
+        split="train",
+        purpose="full",
+        state=state / "train",
+        **how,
     )
     spectrum.save(spectrum_out, measured)
     extremal_vectors.save(vectors_out, runs[0], settings["vectors"])

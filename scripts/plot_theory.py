@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from truehessian import density, plots, spectrum, stage, tables
+from truehessian import plots, spectrum, stage, tables
 
 
 def main(
@@ -26,7 +26,8 @@ def main(
         plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
         plots.save(plots.distributions(pd.read_csv(outliers)), distributions_out)
         plots.save(plots.overlaps(pd.read_csv(outliers)), overlaps_out)
-        nodes, weights = (parts[0] for parts in density.pooled(spectrum.load(noise_spectra[0])))
+        first = spectrum.fold(spectrum.load(noise_spectra[0]), 0)
+        nodes, weights = spectrum.nodes(first)
         frames = pd.read_csv(noise), pd.read_csv(scaling)
         plots.save(plots.noise(*frames, (nodes, weights)), noise_out)
     plots.save(plots.true_hessian(pd.read_csv(true_hessian)), true_hessian_out)

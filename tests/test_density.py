@@ -7,7 +7,7 @@ import pytest
 import torch
 from cases import Dense
 
-from truehessian import density, measurement, spectrum
+from truehessian import density, lanczos, measurement, spectrum
 from truehessian.spectrum import Spectrum
 
 VALUES = np.concatenate([np.linspace(-1, 2, 55), [-4.0, -3.0, 6.0, 6.0, 15.0]])
@@ -132,14 +132,104 @@ def test_bounds_hold_what_the_probe_has_with_all_steps():
     assert not (few.value >= exact.value).all()
 
 
-def test_exhausted_krylov_space_leaves_nothing_open():
-    few = measured(10, 2, np.repeat([-1.0, 0.5, 2.0], 20))
-    assert few.metadata["steps_done"] == [3, 3]
+@pytest.mark.parametrize("steps", [3, 10])
+def test_exhausted_krylov_space_leaves_nothing_open_but_rounding(steps):
+    """Three distinct eigenvalues: what is found after three steps has no weight."""
+    few = measured(steps, 2, np.repeat([-1.0, 0.5, 2.0], 20))
     counts = density.counts_below(few, [-2.0, 0.0, 1.0, 3.0])
-    np.testing.assert_array_equal(counts.low, counts.value)
-    np.testing.assert_array_equal(counts.high, counts.value)
     assert (np.diff(counts.value) > 0).all()
     assert counts.value[[0, -1]] == pytest.approx([0, 60])
+    for bound in (counts.low, counts.high):
+        np.testing.assert_allclose(bound, counts.value, atol=1e-11)
+    assert (counts.low < counts.high)[1:3].all()  # nothing is known without an error
+
+
+def test_places_closer_than_the_precision_are_on_no_side():
+    """An eigenvalue at zero, and products that are good to 1e-3."""
+    few = measured(3, 1, np.repeat([-1.0, 0.0, 2.0], 20))
+    error = 1e-3
+    few = few._replace(
+        residuals=few.residuals + error, metadata=few.metadata | {"product_error": [error]}
+    )
+    at_zero, clear = density.mass_below(few, [0.0]), density.mass_below(few, [0.5])
+    weight = few.weights[0, np.abs(few.ritz_values[0]) < 0.1].item()
+    assert at_zero.high - at_zero.low == pytest.approx(weight, abs=0.02)
+    assert at_zero.high - at_zero.low > 0.9 * weight
+    assert clear.high - clear.low < 0.02
+
+
+@pytest.mark.parametrize("steps", [8, 30, 60])
+def test_bounds_hold_for_perturbed_matrices(steps):
+    """Products with A + E: the bounds hold the mass that the probe has with A.
+
+    Those by residuals always. Those by counting hold for A + E, whose eigenvectors are turned.
+    """
+    generator = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(generator.standard_normal((60, 60)))
+    noise = generator.standard_normal((60, 60))
+    noise = (noise + noise.T) * 0.02 / np.linalg.norm(noise + noise.T, 2)
+    matrix = (rotation * VALUES) @ rotation.T
+    places = np.linspace(-5, 16, 2000)
+    probe = lanczos.probe_vector(60, 5, 0).numpy()
+    components = (rotation.T @ probe) ** 2 / (probe @ probe)
+    exact = ((VALUES[:, None] < places) * components[:, None]).sum(0)
+    operator = Dense(torch.from_numpy(matrix + noise))
+    seen = measurement.measure(operator, steps=steps, seed=5)[0]
+    facts = seen.metadata | {"product_error": [0.02]}
+    seen = seen._replace(residuals=seen.residuals + 0.02, metadata=facts)
+    by_residuals = density._by_residuals(
+        seen.ritz_values[0], seen.weights[0], places, seen.residuals[0]
+    )
+    both = density.mass_below(seen, places)
+    for (low, high), allowed in ((by_residuals, 1e-12), ((both.low, both.high), 0.01)):
+        assert (low <= exact + allowed).all()
+        assert (exact <= high + allowed).all()
+
+
+def handmade(nodes, weights, residual, error) -> Spectrum:
+    values = np.array([nodes])
+    facts = {"num_parameters": 9, "product_error": [error]}
+    filled = np.full_like(values, residual)
+    return Spectrum(values, np.array([weights]), filled, values, values[:, 1:], facts)
+
+
+def test_two_nodes_within_the_precision_of_a_place_may_both_be_on_the_other_side():
+    near = handmade([-0.005, -0.004, 1.0], [0.4, 0.4, 0.2], 0.01, 0.01)
+    found = density.negative_weight(near)
+    assert (found.low, found.high) == (0, pytest.approx(0.8, abs=0.03))
+
+
+def test_what_was_found_after_the_krylov_space_was_exhausted_bounds_nothing():
+    """Two nodes of a half each, known by counting only: below a place between them, 0 to 1."""
+    found = density.mass_below(handmade([-1.0, 0.5, 2.0], [0.5, 0.0, 0.5], 9.0, 0.0), [1.0])
+    assert (found.low, found.value, found.high) == (0, 0.5, 1)
+
+
+def test_functions_are_asked_for_real_values_only():
+    def function(values):
+        assert np.isfinite(values).all()
+        return values
+
+    short = handmade([1.0, 3.0, np.nan], [0.5, 0.5, 0.0], 0.0, 0.0)
+    assert density.mean_of(short, function).value == 2
+
+
+def test_rows_of_different_lengths_are_read_as_far_as_they_go(quantity):
+    """A probe with three nodes beside one with sixty: the mean of what each gives alone."""
+    estimate, _ = quantity
+    if estimate is density.frobenius_norm:
+        estimate = functools.partial(density.mean_of, function=np.square)
+    ones = [seen_by(1, 0, np.array([-2.0, 1.0, 3.0])), seen_by(1, 1)]
+    facts = {"num_parameters": 60}
+    both = Spectrum(**measurement._stacked([tuple(x[0] for x in one[:5]) for one in ones]),
+                    metadata=facts)  # fmt: skip
+    parts = [estimate(one._replace(metadata=facts)) for one in ones]
+    together = estimate(both)
+    assert together.value == pytest.approx(np.mean([part.value for part in parts], 0))
+    assert np.isfinite(together.standard_error).all()
+    nodes, weights = spectrum.nodes(both)
+    assert len(nodes) == len(weights) == 63
+    assert weights.sum() == pytest.approx(1)
 
 
 def test_place_itself_is_not_below():

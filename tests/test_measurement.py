@@ -2,14 +2,16 @@
 
 import functools
 import json
+import logging
 
 import numpy as np
 import pytest
 import torch
 from cases import Dense
 
-from truehessian import examples, extremal_vectors, lanczos, measurement, spectrum
+from truehessian import examples, extremal_vectors, lanczos, measurement, spectrum, tensorfile
 from truehessian.recurrence import Journal
+from truehessian.spectrum import Spectrum
 
 
 def symmetric(values, seed=0) -> torch.Tensor:
@@ -48,7 +50,7 @@ def test_probes_share_products_and_keep_a_state_each(operator, tmp_path, monkeyp
     assert sizes == [3] * 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["probe-0", "probe-1", "probe-2"]
     again, _ = measurement.measure(operator, steps=4, probes=3, seed=1, state=tmp_path)
-    assert sizes == [3] * 4  # nothing was left to do
+    assert sizes == [3] * 5  # a product to see that the matrix is the same, and nothing was left
     assert (again.ritz_values == first.ritz_values).all()
 
 
@@ -77,18 +79,41 @@ def test_metadata_say_what_was_measured_and_survive_the_file(operator, tmp_path)
     assert spectrum.load(tmp_path / "spectrum.npz").metadata == measured.metadata
 
 
-def test_rows_after_an_exhausted_krylov_space_have_no_weight_and_no_new_value():
-    operator = Dense(symmetric([1.0, 1.0, 1.0, 1.0, 5.0, 5.0]))  # two distinct eigenvalues
-    measured, runs = measurement.measure(operator, steps=5, probes=2, seed=0)
-    assert [run.num_steps for run in runs] == measured.metadata["steps_done"] == [2, 2]
-    assert (measured.metadata["steps"], measured.metadata["steps_at_most"]) == (2, 5)
-    assert measured.ritz_values == pytest.approx(np.array([[1, 5, 5, 5, 5]] * 2))
-    assert (measured.weights[:, 2:] == 0).all()
-    assert (measured.residuals[:, 2:] == 0).all()
+def lengths(operator) -> Spectrum:
+    """Probes of which some stop before others."""
+    measured, runs = measurement.measure(
+        operator, steps=40, probes=5, seed=1, tolerance=1e-4, ends=["largest"]
+    )
+    assert measured.metadata["steps_done"] == [run.num_steps for run in runs]
+    assert len(set(measured.metadata["steps_done"])) > 1
+    return measured
+
+
+@pytest.fixture
+def large():
+    bulk = np.random.default_rng(0).uniform(-1, 1, 58)
+    return Dense(symmetric([-1.1, *bulk, 1.1]))
+
+
+def test_rows_of_shorter_recurrences_hold_nothing_that_looks_like_a_value(large):
+    measured = lengths(large)
+    done = np.array(measured.metadata["steps_done"])
+    real = np.arange(done.max()) < done[:, None]
+    assert measured.metadata["steps"] == measured.ritz_values.shape[1] == done.max()
+    for array in (measured.ritz_values, measured.residuals, measured.diagonal):
+        np.testing.assert_array_equal(np.isfinite(array), real)
+    assert (measured.weights[~real] == 0).all()
     assert measured.weights.sum(-1) == pytest.approx(1)
-    assert measured.diagonal.shape == (2, 5)
-    assert measured.off_diagonal.shape == (2, 4)
-    assert all(np.isfinite(part).all() for part in measured[:5])
+    np.testing.assert_array_equal(np.isfinite(measured.off_diagonal), real[:, 1:])
+
+
+def test_the_precision_of_the_products_stands_in_the_metadata_of_every_probe(large):
+    measured, runs = measurement.measure(large, steps=12, probes=2, seed=1)
+    assert measured.metadata["product_error"] == [run.product_error for run in runs]
+    assert (measured.residuals >= spectrum.product_errors(measured)[:, None]).all()
+    stack = measurement.stack_folds([measured, measured], np.zeros((2, 3), dtype=np.int64))
+    assert spectrum.product_errors(stack).shape == (2, 2)
+    assert json.loads(json.dumps(measured.metadata)) == measured.metadata
 
 
 def test_folds_are_stacked_along_a_leading_axis(operator):
@@ -106,6 +131,11 @@ def test_folds_are_stacked_along_a_leading_axis(operator):
         assert (stacked.residuals[number] == fold.residuals).all()
     assert stacked.metadata["batch_size"] == 3
     assert stacked.metadata["folds"] == 3
+    for number, one in enumerate(folds):
+        again = spectrum.fold(stacked, number)
+        assert all((mine == theirs).all() for mine, theirs in zip(again[:5], one[:5], strict=True))
+        assert again.metadata["steps_done"] == one.metadata["steps_done"]
+        assert again.metadata["product_error"] == one.metadata["product_error"]
     assert stacked.metadata["steps_done"] == [[4, 4]] * 3
     seconds = sum(fold.metadata["seconds"] for fold in folds)
     assert stacked.metadata["seconds"] == pytest.approx(seconds, abs=1e-3)
@@ -179,17 +209,21 @@ def test_the_file_of_vectors_holds_eigenvectors_from_the_outermost_inwards(opera
     assert loaded["top_values"].numpy() == pytest.approx([7, 2])
     assert loaded["bottom_values"].numpy() == pytest.approx([-3, -1])
     assert loaded["top"].dtype == torch.float32
+    assert loaded["bottom_residuals"].tolist() == lanczos.ritz(run).residuals[:2].tolist()
     for end in ("top", "bottom"):
         vectors = loaded[end].double()
         expected = loaded[f"{end}_values"][:, None] * vectors
         assert (vectors @ operator.matrix - expected).abs().max() < 1e-5
 
 
-def test_no_more_vectors_are_kept_than_there_are_ritz_values(operator, tmp_path):
+def test_no_more_vectors_are_kept_than_there_are_ritz_values(operator, tmp_path, caplog):
     _, (run,) = measurement.measure(operator, steps=3, seed=1)
     path = str(tmp_path / "vectors.safetensors")
-    extremal_vectors.save(path, run, 10)
-    assert len(extremal_vectors.load(path)["top"]) <= 3
+    with caplog.at_level(logging.WARNING):
+        extremal_vectors.save(path, run, 10)
+    assert [len(extremal_vectors.load(path)[end]) for end in ("top", "bottom")] == [1, 1]
+    assert "1 Ritz vectors of each end are kept instead of 10" in caplog.text
+    assert tensorfile.load(path)[1].items() >= {"asked_for": "10", "kept": "1"}.items()
 
 
 def test_directions_are_named_from_the_outermost_inwards(operator, tmp_path):
@@ -211,7 +245,9 @@ def test_early_stopping_is_recorded(operator):
     measured, _ = measurement.measure(large, steps=40, seed=1, tolerance=1e-6)
     (done,) = measured.metadata["steps_done"]
     assert done < 40
-    assert measured.ritz_values.shape == (1, 40)
+    assert measured.ritz_values.shape == measured.residuals.shape == (1, done)
+    assert measured.off_diagonal.shape == (1, done - 1)
+    assert np.isfinite(np.concatenate(measured[:4])).all()
     assert spectrum.extremal(measured, "largest")[0] == pytest.approx(10, rel=1e-6)
     assert spectrum.extremal(measured, "smallest")[0] == pytest.approx(-10, rel=1e-6)
 
@@ -224,9 +260,11 @@ def test_a_finished_spectrum_is_taken_from_the_state(tmp_path):
         tmp_path / "fold",
     )
     first = source.spectrum(operator, state=state, steps=4, seed=0)
-    operator.matrix = 2 * operator.matrix  # would be seen if it were measured
     again = source.spectrum(operator, state=state, steps=4, seed=0)
-    assert again.metadata == first.metadata
+    assert again.metadata == first.metadata  # the seconds, too
+    operator.matrix = 2 * operator.matrix
+    with pytest.raises(ValueError, match=r"fold\.npz was begun with another matrix.*delete it"):
+        source.spectrum(operator, state=state, steps=4, seed=0)
     np.testing.assert_array_equal(again.ritz_values, first.ritz_values)
     finished = state.with_suffix(".npz")
     finished.write_bytes(finished.read_bytes()[:100])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from truehessian.spectrum import Spectrum, gaussian_kernel
+from truehessian.spectrum import Spectrum, gaussian_kernel, product_errors
 
 
 class Estimate(NamedTuple):
@@ -53,12 +53,13 @@ def pooled(spectrum: Spectrum) -> tuple[NDArray, NDArray]:
     Returns
     -------
     nodes, weights
-        Shape (..., probes m), ascending along the last axis; the weights sum to 1 there.
+        Shape (..., probes m), ascending along the last axis; the weights sum to 1 there. Of a stack
+        whose folds differ in their numbers of nodes, the rest is NaN at weight zero.
     """
     probes, steps = spectrum.ritz_values.shape[-2:]
     shape = (*spectrum.ritz_values.shape[:-2], probes * steps)
     nodes, weights = spectrum.ritz_values.reshape(shape), spectrum.weights.reshape(shape) / probes
-    order = np.argsort(nodes, axis=-1, kind="stable")
+    order = np.argsort(nodes, axis=-1, kind="stable")  # NaN comes last
     return np.take_along_axis(nodes, order, -1), np.take_along_axis(weights, order, -1)
 
 
@@ -85,7 +86,10 @@ def mean_of(spectrum: Spectrum, function: Callable[[NDArray], NDArray]) -> Estim
     J. ACM 58(2), for the estimator. E (uᵀBu)² = (2 tr B² + (tr B)²) / (P (P + 2)): Magnus (1978),
     Statistica Neerlandica 32(4), 201-210.
     """
-    return _without_grid(_over_probes(spectrum, function(spectrum.ritz_values)[..., None]))
+    seen = spectrum.weights > 0  # elsewhere there may be no value at all
+    values = np.zeros_like(spectrum.ritz_values)
+    values[seen] = function(spectrum.ritz_values[seen])
+    return _without_grid(_over_probes(spectrum, values[..., None]))
 
 
 def mean_eigenvalue(spectrum: Spectrum) -> Estimate:
@@ -151,18 +155,62 @@ def mass_below(spectrum: Spectrum, places: ArrayLike) -> Mass:
     ----------
     The bounds are the inequalities of Chebyshev, Markov and Stieltjes: the mass of a probe's own
     measure below its k-th node lies between the sums of its first k - 1 and its first k weights.
-    Szegő (1975), Orthogonal Polynomials, Sec. 3.41.
+    Szegő (1975), Orthogonal Polynomials, Sec. 3.41. Where residuals are small they are narrower:
+    Davis & Kahan (1970), SIAM J. Numer. Anal. 7(1), 1-46. No bound is sharper than the precision
+    of the products.
     """
-    below = spectrum.ritz_values[..., None] < np.asarray(places, dtype=float)  # (.., probes, m, G)
-    estimate = _over_probes(spectrum, below.astype(float))
-    first, last = np.ones_like(below[..., :1, :]), np.zeros_like(below[..., :1, :])
-    next_below = np.concatenate([below[..., 1:, :], last], axis=-2)
-    previous_below = np.concatenate([first, below[..., :-1, :]], axis=-2)
-    # Where a Krylov space was exhausted, the nodes are all that the probe's measure has.
-    exact = (spectrum.residuals == 0).all(-1)[..., None, None]
-    low = _over_probes(spectrum, np.where(exact, below, next_below & below)).value
-    high = _over_probes(spectrum, np.where(exact, below, previous_below)).value
-    return Mass(*estimate, low, high)
+    grid = np.asarray(places, dtype=float)
+    estimate = _over_probes(spectrum, (spectrum.ritz_values[..., None] < grid).astype(float))
+    errors = product_errors(spectrum)
+    bounds = np.empty((2, *errors.shape, *grid.shape))
+    for probe in np.ndindex(errors.shape):
+        seen = spectrum.weights[probe] > 0  # what the probe has no part in bounds nothing
+        values, weights = spectrum.ritz_values[probe][seen], spectrum.weights[probe][seen]
+        counted = _by_counting(values, weights, grid, float(errors[probe]))
+        low, high = _by_residuals(values, weights, grid, spectrum.residuals[probe][seen])
+        bounds[(0, *probe)] = np.maximum(counted[0], low)
+        bounds[(1, *probe)] = np.minimum(counted[1], high)
+    low, high = bounds.mean(-2)
+    return Mass(*estimate, np.minimum(low, estimate.value), np.maximum(high, estimate.value))
+
+
+def _by_counting(
+    nodes: NDArray, weights: NDArray, places: NDArray, error: float
+) -> tuple[NDArray, NDArray]:
+    """Bound the mass below places by the inequalities of Chebyshev, Markov and Stieltjes.
+
+    They hold for the matrix that the products are exact for, whose eigenvalues are shifted by the
+    error of the products at most.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(weights)])
+    least, most = np.searchsorted(nodes, places - error), np.searchsorted(nodes, places + error)
+    return sums[np.maximum(least - 1, 0)], sums[np.minimum(most + 1, len(nodes))]
+
+
+def _by_residuals(
+    nodes: NDArray, weights: NDArray, places: NDArray, residuals: NDArray
+) -> tuple[NDArray, NDArray]:
+    """Bound the mass below places by how far Ritz vectors reach across them.
+
+    With P the projector on the eigenvalues below x, a unit vector y with (A - θ) y of norm r has
+    ||(1 - P) y|| <= r / |θ - x| for θ < x, and ||P y|| as much for θ >= x. So the probe
+    u = sum √w y has ||P u||² within about 2 sum √w r / |θ - x| of the weights below, if the nodes
+    that may be on either side, each with its whole weight, are left open. This is narrow where
+    residuals are, as after a Krylov space was exhausted.
+    """
+    apart, sharp = np.abs(nodes[:, None] - places), np.sqrt(weights)[:, None]
+    reach = np.broadcast_to((residuals > 0)[:, None].astype(float), apart.shape).copy()
+    np.divide(residuals[:, None], apart, out=reach, where=apart > residuals[:, None])
+    clear = (reach < 1) & (2 * reach <= sharp)  # else it costs less to leave its weight open
+    across = (sharp * reach * clear).sum(0)
+    left, either = (weights @ (clear & side) for side in (nodes[:, None] < places, True))
+    unclear = np.maximum(1 - either, 0)
+
+    def least(certain: NDArray) -> NDArray:
+        inside = np.maximum(certain - 2 * across * np.sqrt(unclear), 0)
+        return np.maximum(np.sqrt(inside) - across, 0) ** 2
+
+    return least(left), 1 - least(either - left)
 
 
 def counts_below(spectrum: Spectrum, places: ArrayLike) -> Mass:
@@ -183,6 +231,7 @@ def negative_weight(spectrum: Spectrum) -> Mass:
 def _over_probes(spectrum: Spectrum, values: NDArray) -> Estimate:
     """Average values at the nodes, shape (..., probes, m, G), over weights and probes."""
     weights = spectrum.weights[..., None]
+    values = np.where(weights > 0, values, 0.0)
     each = (weights * values).sum(-2)  # (..., probes, G)
     mean, probes = each.mean(-2), each.shape[-2]
     if probes > 1:

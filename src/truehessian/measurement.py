@@ -1,6 +1,7 @@
 """One measurement: an operator in, a spectrum with its metadata out."""
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -12,21 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from truehessian import (
-    checkpoints,
-    datasets,
-    devices,
-    lanczos,
-    overlaps,
-    placement,
-    spectrum,
-)
+from truehessian import checkpoints, datasets, devices, lanczos, overlaps, placement, spectrum
 from truehessian.datasets import Dataset
 from truehessian.folds import disjoint_folds, disjoint_parts, draw_folds, shuffled
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
-from truehessian.recurrence import Journal
-from truehessian.spectrum import ARRAYS, ENDS, Spectrum
+from truehessian.recurrence import Journal, another_matrix
+from truehessian.spectrum import ARRAYS, ENDS, OF_PROBES, Spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +32,9 @@ __all__ = [
     "shuffled",
     "stack_folds",
 ]
+
+# What an operator says of how its products are made, which memory and device decide.
+_PASSING = ("device", "examples_at_once", "graph_kept", "channels_last", "attention")
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
 
@@ -108,10 +104,19 @@ class Source(NamedTuple):
 
         With directions `onto`, shape (K, P), its metadata hold the `squared_overlaps` of the
         extreme Ritz vectors with them; see `overlaps.of_extremes`.
+
+        Raises
+        ------
+        ValueError
+            What was left belongs to another matrix or start vector.
         """
-        finished = state.with_suffix(".npz")
+        finished, kept = state.with_suffix(".npz"), None
         with contextlib.suppress(FileNotFoundError, ValueError):
-            return spectrum.load(finished)
+            kept = spectrum.load(finished)
+        if kept is not None:
+            if not _is_of(operator, kept):
+                raise ValueError(another_matrix(finished))
+            return kept
         measured, runs = self.measure(operator, state=state, **how)
         if onto is not None:
             measured.metadata["squared_overlaps"] = overlaps.of_extremes(runs[0], onto)
@@ -135,6 +140,7 @@ def measure(
     numbers: Sequence[int] = (),
     tolerance: float | None = None,
     ends: Collection[str] = ENDS,
+    ranks: int = 1,
     state: Path | None = None,
     basis_memory: int | None = None,
     scratch: Path | None = None,
@@ -153,8 +159,9 @@ def measure(
         Lanczos steps m per probe, at most.
     probes
         Number of random start vectors.
-    tolerance, ends
-        Stop earlier when these extremes have converged; see `lanczos.tridiagonalise`.
+    tolerance, ends, ranks
+        Stop earlier when so many outermost Ritz values of these ends have converged; see
+        `lanczos.tridiagonalise_block`.
     state
         Folder for what a killed run needs to go on, for this measurement alone.
     basis_memory, scratch
@@ -169,22 +176,21 @@ def measure(
     Returns
     -------
     spectrum, runs
-        Arrays of shape (probes, m), and the runs with their bases, for Ritz vectors.
+        Arrays of shape (probes, m) with the number m of steps that the longest recurrence has
+        done, and the runs with their bases, for Ritz vectors.
     """
     begin = time.perf_counter()
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
     runs = lanczos.tridiagonalise_block(
         operator.matmat,
-        [
-            lanczos.probe_vector(operator.num_params, seed, *numbers, probe, purpose=purpose)
-            for probe in range(probes)
-        ],
+        [_probe(operator, probe, seed, purpose, numbers) for probe in range(probes)],
         steps,
         dtype=operator.dtype,
         device=operator.device,
         tolerance=tolerance,
         ends=ends,
-        journals=[Journal(folder) for folder in folders] or None,
+        ranks=ranks,
+        journals=[Journal(folder, matrix=_mark(operator)) for folder in folders] or None,
         basis_memory=basis_memory,
         scratch=scratch,
     )
@@ -195,14 +201,50 @@ def measure(
         "steps_done": [run.num_steps for run in runs],
         "probes": probes,
         "seed": seed,
+        "purpose": purpose,
+        "numbers": list(numbers),
         "tolerance": tolerance,
+        "ranks": ranks,
+        "product_error": [run.product_error for run in runs],
         "orthogonality": max(lanczos.orthogonality(run) for run in runs),
         "basis_device": placement.place_of(runs[0].basis),
         "seconds": round(time.perf_counter() - begin, 3),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
         **metadata,
     }
-    return Spectrum(**_stacked([_padded(run, steps) for run in runs]), metadata=facts), runs
+    return Spectrum(**_stacked([_arrays(run) for run in runs]), metadata=facts), runs
+
+
+def _probe(
+    operator: Operator, probe: int, seed: int, purpose: str, numbers: Sequence[int]
+) -> Tensor:
+    return lanczos.probe_vector(operator.num_params, seed, *numbers, probe, purpose=purpose)
+
+
+def _is_of(operator: Operator, measured: Spectrum) -> bool:
+    """Whether a spectrum was measured of this matrix, by what both say and its first step."""
+    facts, expected = _lasting(measured.metadata), _lasting(operator.describe())
+    stream = [facts.get(key) for key in ("seed", "purpose", "numbers")]
+    if None in stream or any(facts.get(key) != value for key, value in expected.items()):
+        return False
+    start = torch.nn.functional.normalize(_probe(operator, 0, *stream), dim=0)
+    image = operator.matvec(start).cpu()
+    diagonal, size = float(start @ image), image.norm().item()
+    first = [diagonal, (image - diagonal * start).norm().item()]
+    kept = np.append(measured.diagonal[0, :1], measured.off_diagonal[0, :1])
+    apart = np.abs(kept - first[: len(kept)]).max()
+    return bool(apart <= lanczos.SAME * size + spectrum.product_errors(measured)[0])
+
+
+def _lasting(facts: Any) -> Any:
+    """Leave out of what an operator says how its products are made at the moment."""
+    if isinstance(facts, Mapping):
+        return {key: _lasting(value) for key, value in facts.items() if key not in _PASSING}
+    return [*map(_lasting, facts)] if isinstance(facts, (list, tuple)) else facts
+
+
+def _mark(operator: Operator) -> str:
+    return json.dumps(_lasting(operator.describe()), sort_keys=True)
 
 
 def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
@@ -214,31 +256,38 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
         **folds[0].metadata,
         "folds": len(folds),
         "steps": max(fold.metadata["steps"] for fold in folds),
-        "steps_done": [fold.metadata["steps_done"] for fold in folds],
+        **{key: [fold.metadata[key] for fold in folds] for key in OF_PROBES},
         "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
         "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
     }
-    arrays = _stacked([fold[: len(ARRAYS)] for fold in folds])
+    arrays = _stacked([tuple(getattr(fold, name) for name in ARRAYS) for fold in folds])
     return Spectrum(**arrays, metadata=metadata, indices=indices)
 
 
-def _padded(run: Tridiagonalisation, steps: int) -> tuple[NDArray, ...]:
-    """Fill rows up after an exhausted Krylov space: last value, weight and residual zero."""
+def _arrays(run: Tridiagonalisation) -> tuple[NDArray, ...]:
+    """Name what `ARRAYS` are of one run."""
     result = lanczos.ritz(run)
-    missing = steps - run.num_steps
-    return (
-        np.pad(result.values, (0, missing), mode="edge"),
-        np.pad(result.weights, (0, missing)),
-        np.pad(result.residuals, (0, missing)),
-        np.pad(run.diagonal, (0, missing), mode="edge"),
-        np.pad(run.off_diagonal, (0, missing)),
-    )
+    return result.values, result.weights, result.residuals, run.diagonal, run.off_diagonal
 
 
-def _stacked(rows: Sequence[tuple[Any, ...]]) -> dict[str, NDArray]:
-    """Put the arrays of many probes or folds into one each, under their names."""
-    columns = zip(*rows, strict=True)
-    return {name: np.stack(column) for name, column in zip(ARRAYS, columns, strict=True)}
+def _stacked(rows: Sequence[tuple[NDArray, ...]]) -> dict[str, NDArray]:
+    """Put the arrays of many probes or folds into one each, under their names.
+
+    What is shorter than others is filled up with what nobody can take for a value.
+    """
+    columns = dict(zip(ARRAYS, zip(*rows, strict=True), strict=True))
+    return {
+        name: _filled(column, 0.0 if name == "weights" else np.nan)
+        for name, column in columns.items()
+    }
+
+
+def _filled(parts: Sequence[NDArray], filling: float) -> NDArray:
+    width = max(part.shape[-1] for part in parts)
+    stacked = np.full((len(parts), *parts[0].shape[:-1], width), filling)
+    for place, part in zip(stacked, parts, strict=True):
+        place[..., : part.shape[-1]] = part
+    return stacked
 
 
 def _bytes(gigabytes: float | None) -> int | None:

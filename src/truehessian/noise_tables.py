@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from truehessian import density, prediction, rmt
+from truehessian import density, prediction, rmt, spectrum
 from truehessian.sampling_tables import isotropic_variance
-from truehessian.spectrum import Spectrum
+from truehessian.spectrum import ENDS, Spectrum
 
 NOISE_COLUMNS = (
     "epoch", "batch_size", "fold", "largest", "smallest", "edge", "frobenius_norm",
@@ -78,14 +78,14 @@ def _expected(facts: dict[str, Any], variance: pd.DataFrame) -> dict[str, float]
 
 def _of_spectrum(stack: Spectrum) -> Iterator[dict[str, Any]]:
     norms = density.frobenius_norm(stack)
-    nodes, weights = density.pooled(stack)
-    for fold in range(len(nodes)):
+    largest, smallest = (spectrum.extremal(stack, end)[0] for end in ENDS)
+    for fold in range(len(largest)):
         yield {
-            "largest": float(nodes[fold].max()),
-            "smallest": float(nodes[fold].min()),
+            "largest": float(largest[fold]),
+            "smallest": float(smallest[fold]),
             "frobenius_norm": float(norms.value[fold]),
             "frobenius_standard_error": float(norms.standard_error[fold]),
-            **laws(nodes[fold], weights[fold]),
+            **laws(*spectrum.nodes(spectrum.fold(stack, fold))),
         }
 
 

@@ -4,31 +4,36 @@ Column names and their order are a contract, as in `tables`.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from truehessian import prediction
-from truehessian.spectrum import ENDS, Spectrum
+from truehessian import prediction, spectrum
+from truehessian.spectrum import ENDS, End, Spectrum
 from truehessian.subspace import SubspaceNoise
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 WIDTH = 1.96  # standard errors on either side of a 95 % interval
 
 _QUANTILE_COLUMNS = tuple(f"{kind}_{name}" for kind in ("batch", "subspace") for name in QUANTILES)
+_OVERLAP_COLUMNS = (
+    "overlap", "overlap_standard_error", "overlap_goe", "overlap_directional", "overlap_subspace",
+)  # fmt: skip
 OUTLIER_COLUMNS = (
     "epoch", "batch_size", "end", "rank", "full", "batch_mean", "batch_standard_error",
     "batch_standard_deviation", "folds", "goe", "directional", "subspace",
     "subspace_standard_deviation", "chosen", "weyl", "goe_low", "goe_high", "directional_low",
     "directional_high", "subspace_low", "subspace_high", "chosen_value", "chosen_low",
-    "chosen_high", *_QUANTILE_COLUMNS, "batch_residual", "overlap", "overlap_standard_error",
-    "overlap_goe", "overlap_directional", "overlap_subspace",
+    "chosen_high", *_QUANTILE_COLUMNS, "batch_residual", *_OVERLAP_COLUMNS,
+    "full_residual",
 )  # fmt: skip
 THEORY_COLUMNS = tuple(
-    name for name in OUTLIER_COLUMNS if name not in ("rank", "batch_residual", *_QUANTILE_COLUMNS)
+    name
+    for name in OUTLIER_COLUMNS
+    if name not in ("rank", "batch_residual", "full_residual", *_QUANTILE_COLUMNS)
 )
 
 _SIDE = {"largest": "top", "smallest": "bottom"}
@@ -94,7 +99,10 @@ def outliers(
     Returns
     -------
     DataFrame
-        One row per epoch, batch size, end and rank, with the columns of `OUTLIER_COLUMNS`.
+        One row per epoch, batch size, end and rank, with the columns of `OUTLIER_COLUMNS`; there
+        are as many ranks as Ritz values were found for. `full_residual` and `batch_residual` (the
+        mean over folds) bound the distance to the eigenvalue of the same rank, see
+        `spectrum.ranked`.
         `chosen` names the prediction that `prediction.choose` trusts; intervals are those of the
         predicted mean, 95 %. Quantiles, `batch_q05` and so on, are those over folds and over
         draws. `overlap` is the mean squared component of the batch's *extreme* Ritz vector along
@@ -128,8 +136,7 @@ def outliers(
         at_epoch = variance[variance["epoch"] == epoch]
         for end in ENDS:
             drawn = _drawn(noise, measured, end, (ranks, draws, seed, resamples))
-            for rank in range(1, min(ranks, _ranks_of(whole), _ranks_of(measured)) + 1):
-                row = _measured(whole, measured, end, rank)
+            for row in _measured(whole, measured, end, ranks):
                 row |= _predicted(row, whole, at_epoch, noise, drawn)
                 rows.append(row | _overlaps(row, at_epoch, overlaps, noise, drawn))
     return pd.DataFrame(rows, columns=list(OUTLIER_COLUMNS))
@@ -140,32 +147,34 @@ def theory_vs_empirical(outliers: pd.DataFrame) -> pd.DataFrame:
     return outliers.loc[outliers["rank"] == 1, list(THEORY_COLUMNS)].reset_index(drop=True)
 
 
-def _ranks_of(measured: Spectrum) -> int:
-    return measured.ritz_values.shape[-1] // 2
+def _measured(
+    whole: Spectrum, measured: Spectrum, end: End, ranks: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of one end, as far inwards as the full data and a fold at least have Ritz values."""
+    of_whole, of_batches = spectrum.ranked(whole, end, ranks), spectrum.ranked(measured, end, ranks)
+    folds = [np.atleast_2d(part) for part in of_batches]
+    for rank in range(1, ranks + 1):
+        values, residuals = (part[:, rank - 1] for part in folds)
+        found = np.isfinite(values)
+        full, full_residual = (float(part[rank - 1]) for part in of_whole)
+        if not found.any() or math.isnan(full):
+            return
+        row = _of_folds(values[found], residuals[found])
+        yield {
+            "epoch": int(measured.metadata["epoch"]),
+            "batch_size": int(measured.metadata["batch_size"]),
+            "end": end,
+            "rank": rank,
+            "full": full,
+            "full_residual": full_residual,
+            **row,
+        }
 
 
-def _outermost(measured: Spectrum, end: str, rank: int) -> tuple[NDArray, NDArray]:
-    """Ritz value of a rank, and its residual, of the probe in which it lies farthest out."""
-    column = -rank if end == "largest" else rank - 1
-    values, residuals = measured.ritz_values[..., column], measured.residuals[..., column]
-    probe = values.argmax(-1) if end == "largest" else values.argmin(-1)
-    probe = np.expand_dims(probe, -1)
-    return (
-        np.take_along_axis(values, probe, -1)[..., 0],
-        np.take_along_axis(residuals, probe, -1)[..., 0],
-    )
-
-
-def _measured(whole: Spectrum, measured: Spectrum, end: str, rank: int) -> dict[str, Any]:
-    values, residuals = map(np.atleast_1d, _outermost(measured, end, rank))
+def _of_folds(values: NDArray, residuals: NDArray) -> dict[str, float]:
     several = len(values) > 1
     deviation = float(values.std(ddof=1)) if several else math.nan
     return {
-        "epoch": int(measured.metadata["epoch"]),
-        "batch_size": int(measured.metadata["batch_size"]),
-        "end": end,
-        "rank": rank,
-        "full": float(_outermost(whole, end, rank)[0]),
         "batch_mean": float(values.mean()),
         "batch_standard_error": deviation / math.sqrt(len(values)),
         "batch_standard_deviation": deviation,
@@ -245,7 +254,7 @@ def _overlaps(
 ) -> dict[str, float]:
     end, rank = row["end"], row["rank"]
     num_examples = 1 if variance.empty else int(variance["num_examples"].iloc[0])
-    found = dict.fromkeys(OUTLIER_COLUMNS[-5:], math.nan)
+    found = dict.fromkeys(_OVERLAP_COLUMNS, math.nan)
     if overlaps is not None:
         chosen = overlaps[
             (overlaps["epoch"] == row["epoch"])
