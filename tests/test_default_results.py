@@ -5,12 +5,15 @@ Needs the results of `uv run snakemake`: `uv run pytest -m slow tests/test_defau
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse.linalg
 import torch
 import torch.nn.functional as F
 
 from truehessian import checkpoints, datasets, spectrum
+from truehessian.operators import Hessian
 
 RESULTS = Path(__file__).parents[1] / "results"
 SPECTRA = sorted(RESULTS.glob("digits-*/spectra/*/full.npz"))
@@ -59,3 +62,36 @@ def test_extremes_agree_with_scipy(path):
             operator, k=1, which=which, tol=1e-6, return_eigenvectors=False
         )
         assert spectrum.extremal(measured, end)[0] == pytest.approx(reference, rel=1e-4)
+
+
+RANKS = 5
+
+
+@pytest.mark.parametrize("path", SPECTRA, ids=lambda p: f"{p.parts[-4]}-{p.parts[-2]}")
+def test_outliers_of_all_ranks_agree_with_scipy_to_the_residuals_that_they_state(path):
+    """Ranks 1 to 5 of both ends, of all data and of the first batches' mean over all folds."""
+    run, epoch = path.parents[2], int(path.parent.name)
+    model = checkpoints.load(run / "checkpoints" / f"{epoch}.safetensors")
+    train = datasets.load(run / "dataset.safetensors").train
+    outliers = pd.read_csv(run / "tables/outliers.csv").query("epoch == @epoch")
+    assert set(outliers["rank"]) == set(range(1, RANKS + 1))
+    stacks = {size: spectrum.load(path.with_name(f"batch-{size}.npz")) for size in (16, 64)}
+    parts = {None: [slice(None)], **{size: stack.indices for size, stack in stacks.items()}}
+    for end, which in (("largest", "LA"), ("smallest", "SA")):
+        for size, folds in parts.items():
+            truths = []
+            for rows in folds:
+                operator = Hessian(model, train.subset(rows), precision="float64").to_scipy()
+                values = scipy.sparse.linalg.eigsh(
+                    operator, RANKS, which=which, tol=1e-7, return_eigenvectors=False
+                )
+                truths.append(np.sort(values)[:: -1 if end == "largest" else 1])
+            truth = np.mean(truths, 0)
+            chosen = outliers[outliers["end"] == end]
+            columns = ("full", "full_residual")
+            if size is not None:
+                chosen = chosen[chosen["batch_size"] == size]
+                columns = ("batch_mean", "batch_residual")
+            for row in chosen.to_dict("records"):
+                missed = abs(row[columns[0]] - truth[row["rank"] - 1])
+                assert missed <= row[columns[1]], (row["end"], row["rank"], size)
