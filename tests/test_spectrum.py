@@ -121,6 +121,16 @@ def test_errors_of_ranks_reach_to_the_last_that_is_known():
     assert errors == pytest.approx([1e-4, 1e-3, 2.0 + 1e-3])
 
 
+def test_the_precision_of_products_puts_no_rank_in_doubt():
+    """Values 0.01 apart, known to 1e-3 because the products are no better."""
+    few = of_rows(
+        [-1.0, 0.0, 0.97, 0.98, 0.99, 1.0], residuals=[np.full(6, 1e-3)], product_error=[1e-3]
+    )
+    assert spectrum.ranked(few, "largest", 3)[1] == pytest.approx([1e-3] * 3)
+    unknown = few._replace(metadata={})
+    assert spectrum.ranked(unknown, "largest", 3)[1] == pytest.approx([1e-3, 0.011, 0.021])
+
+
 def test_copies_of_an_eigenvalue_are_ranks_of_their_own():
     """5 twice and 3 once, each to rounding: no rank is in doubt."""
     few = of_rows([-1.0, 0.0, 1.0, 3.0, 5.0 - 1e-15, 5.0], residuals=[np.full(6, 1e-9)])

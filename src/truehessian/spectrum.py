@@ -20,8 +20,8 @@ ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
 OF_PROBES = ("steps_done", "product_error")
 
 _ROUNDOFF = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10}
-# Ranks are counted where residuals are below this part of the gaps: where they are larger, what looks
-# like one eigenvalue may well be two.
+# Ranks are counted where residuals are below this part of the gaps: where they are larger, what
+# looks like one eigenvalue may well be two.
 SEPARATE = 0.01
 
 
@@ -170,11 +170,12 @@ def ranked(spectrum: Spectrum, end: End, count: int) -> tuple[NDArray, NDArray]:
     sign = 1 if end == "largest" else -1
     shape = spectrum.ritz_values.shape
     found = np.full((math.prod(shape[:-1]), count, 2), np.nan)
-    rows = zip(_rows(spectrum.ritz_values), _rows(spectrum.residuals), strict=True)
-    for place, (values, residuals) in zip(found, rows, strict=True):
+    floors = product_errors(spectrum).ravel()
+    rows = zip(_rows(spectrum.ritz_values), _rows(spectrum.residuals), floors, strict=True)
+    for place, (values, residuals, floor) in zip(found, rows, strict=True):
         real = np.flatnonzero(np.isfinite(values))[::-sign]
         outwards = sign * values[real]
-        errors = _errors_of_ranks(outwards, residuals[real])
+        errors = _errors_of_ranks(outwards, residuals[real], floor)
         known = min(count, max(len(real) // 2, min(len(real), 1)))
         place[:known, 0], place[:known, 1] = outwards[:known], errors[:known]
     found = found.reshape(*shape[:-1], count, 2)
@@ -222,19 +223,20 @@ def _rows(array: NDArray) -> NDArray:
     return array.reshape(-1, array.shape[-1])
 
 
-def _errors_of_ranks(values: NDArray, residuals: NDArray) -> NDArray:
+def _errors_of_ranks(values: NDArray, residuals: NDArray, floor: float) -> NDArray:
     """Bound the distance from each value to the eigenvalue of its rank; from the extreme inwards.
 
-    Values whose residuals overlap make a cluster. While clusters are as far apart as their
-    residuals are small, every value outside is accounted for, and an eigenvalue lies no farther
-    out than the outermost of its cluster; from there on, no farther out than the last of those.
+    Values whose residuals overlap make a cluster. While residuals, but for their `floor`, the
+    precision of the products, are small beside the gaps between clusters, every value outside is
+    accounted for, and an eigenvalue lies no farther out than the outermost of its cluster; from
+    there on, no farther out than the last of those.
     """
     gaps = np.append(values[:-1] - values[1:], np.inf)[: len(values)]
     apart = gaps > residuals + np.append(residuals[1:], 0.0)[: len(values)]
     anchors, anchor, begin, sound = np.zeros(len(values), dtype=int), 0, 0, True
     for last in map(int, np.flatnonzero(apart)):
         cluster = slice(begin, last + 1)
-        sound = sound and residuals[cluster].max() <= SEPARATE * gaps[last]
+        sound = sound and residuals[cluster].max() - floor <= SEPARATE * gaps[last]
         anchor = begin if sound else anchor
         anchors[cluster] = anchor
         anchor, begin = (last if sound else anchor), last + 1
