@@ -69,7 +69,7 @@ RANKS = 5
 
 @pytest.mark.parametrize("path", SPECTRA, ids=lambda p: f"{p.parts[-4]}-{p.parts[-2]}")
 def test_outliers_of_all_ranks_agree_with_scipy_to_the_residuals_that_they_state(path):
-    """Ranks 1 to 5 of both ends, of all data and of the first batches' mean over all folds."""
+    """Ranks 1 to 5 of both ends, of all data and of the mean over all folds of batches."""
     run, epoch = path.parents[2], int(path.parent.name)
     model = checkpoints.load(run / "checkpoints" / f"{epoch}.safetensors")
     train = datasets.load(run / "dataset.safetensors").train

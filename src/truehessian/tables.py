@@ -39,7 +39,8 @@ def extremal_ritz_values(spectra: Iterable[Spectrum]) -> pd.DataFrame:
     DataFrame
         One row per spectrum, fold and end, sorted. Columns epoch, operator, split, num_examples,
         batch_size, factor, fold, end, value, residual, steps. `batch_size`, `factor` and `fold`
-        (the row of the stack's `indices`, from 0) are nullable integers.
+        (the row of the stack's `indices`, from 0) are nullable integers. `residual` bounds the
+        distance to an eigenvalue and is never below the precision of the products.
     """
     rows: list[dict[str, Any]] = []
     for measured in spectra:

@@ -32,8 +32,8 @@ def stem(
     ----------
     ritz_values, weights
         Shape (probes, m), or (folds, probes, m), of which the first fold is drawn. The probes are
-        pooled, each weight divided by their number. Values of weight zero are left out: they fill
-        the rows of a Krylov space that was exhausted early.
+        pooled, each weight divided by their number. Where the weight is zero nothing is drawn:
+        there the rows of probes that stopped earlier are NaN.
     title
         Heading of the figure.
     reference
