@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.modules import conv
 from torch.nn.parameter import is_lazy
 
-_BLOCK = 16  # channels that oneDNN's widest kernels take together in float32; 8 without AVX-512
+BLOCK = 16  # channels that oneDNN's widest kernels take together in float32; 8 without AVX-512
 _OF_PYTORCH = [
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 ]  # fmt: skip
@@ -58,7 +58,7 @@ def channels_last_is_safe(
 
 def _is_strided_and_narrow(layer: conv._ConvNd) -> bool:
     """Whether it is a 1x1 convolution with few input channels and, perhaps, a stride above 1."""
-    if any(size > 1 for size in layer.kernel_size) or layer.in_channels // layer.groups >= _BLOCK:
+    if any(size > 1 for size in layer.kernel_size) or layer.in_channels // layer.groups >= BLOCK:
         return False
     return any(step > 1 for step in layer.stride) or not _runs_as_written(layer)
 
@@ -83,5 +83,5 @@ def _is_narrow(weight: Tensor) -> bool:
     return (
         weight.ndim > 2
         and all(size == 1 for size in weight.shape[2:])
-        and 1 < weight.shape[1] < _BLOCK
+        and 1 < weight.shape[1] < BLOCK
     )

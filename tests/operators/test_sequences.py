@@ -18,6 +18,8 @@ def test_the_matrix_is_that_of_plain_differentiation(name):
     hessian = Hessian(model, data, precision="float64", chunk_size=3)
     got = hessian @ torch.eye(hessian.num_params, dtype=torch.float64)
     torch.testing.assert_close(got, exact, rtol=1e-10, atol=1e-10 * exact.abs().max().item())
+    single = Hessian(model, data, chunk_size=3) @ torch.eye(hessian.num_params)
+    assert (single - exact).norm() < 1e-5 * exact.norm()
 
 
 def test_weight_normalisation_has_the_second_derivative_of_its_definition():

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from truehessian import devices
+from truehessian import devices, layouts
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
@@ -27,9 +27,6 @@ _CASTS = {
     Tensor.float,
 }
 _CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
-# With fewer input channels than this, weight gradients of strided 1x1 convolutions are wrong with
-# channels last on processors without AVX-512 (oneDNN issue 6035; seen for up to 7).
-_NARROW = 16
 
 
 class ByDefinition(TorchFunctionMode):
@@ -54,7 +51,8 @@ class ByDefinition(TorchFunctionMode):
     met
         What has been met and done without, in words.
     breaks_channels_last
-        Whether a layer has been met whose kernels are wrong with channels last on some processors.
+        Whether a convolution has been met, of a layer or not, whose kernels are wrong with channels
+        last on some processors; see `layouts`.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -130,10 +128,11 @@ class ByDefinition(TorchFunctionMode):
         *_: Any,
         **__: Any,
     ) -> None:
+        if self.device.type != "cpu" or self.breaks_channels_last:
+            return
         strided = any(step > 1 for step in ([stride] if isinstance(stride, int) else stride))
         point = all(size == 1 for size in weight.shape[2:])
-        if strided and point and weight.shape[1] < _NARROW:
-            self.breaks_channels_last = True
+        self.breaks_channels_last = strided and point and weight.shape[1] < layouts.BLOCK
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.layouts import channels_last_is_safe
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.bilinear import RulesDoNotHold
 from truehessian.operators.definition import ByDefinition
@@ -151,11 +152,11 @@ class FrozenNetwork:
 
     def put_channels_last(self) -> bool:
         """Put channels last, which is faster for 2d convolutions in float32, if this may help."""
-        if (
-            self.dtype == torch.float64
-            or self.breaks_channels_last
-            or not any(isinstance(module, nn.Conv2d) for module in self._model.modules())
-        ):
+        if self.dtype == torch.float64 or self.breaks_channels_last:
+            return False
+        if not channels_last_is_safe(self._model, self.device, self.dtype):
+            return False
+        if not any(isinstance(module, nn.Conv2d) for module in self._model.modules()):
             return False
         for parameter in self._model.parameters():
             parameter.data = channels_last(parameter.data)
