@@ -50,7 +50,8 @@ FIGURES = {
 REPORT = {"write_report"}
 
 
-# The network is one of the user's own, in several modules.
+# The network is one of the user's own, in several modules. Beside it lie files with the names of
+# standard modules, which must not stand before these.
 OWN_NETWORK = {
     "own_net.py": (
         "from own_parts import width\nfrom truehessian.models.preresnet import PreResNet\n\n\n"
@@ -59,6 +60,7 @@ OWN_NETWORK = {
     ),
     "own_parts/width.py": "WIDTH = 2\n",
     "own_parts/unreached.py": "WIDTH = 2\n",
+    **{f"{name}.py": "raise SystemError\n" for name in ("random", "queue", "platform", "secrets")},
 }
 
 
@@ -99,7 +101,8 @@ class Clone:
     def snakemake(self, *arguments: str) -> str:
         """Run Snakemake; everything that it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", *arguments],
+            # As the command `snakemake` does it; without -P, Python itself looks here first.
+            [sys.executable, "-P", "-m", "snakemake", "--configfile", "mine.yaml", *arguments],
             cwd=self.folder,
             env={**os.environ, "TRUEHESSIAN_CACHE": str(self.store), "PYTHONPATH": ""},
             capture_output=True,
