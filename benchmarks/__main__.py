@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import memory, precision, products, report, scaling, spectra, training
+from benchmarks import checks, memory, precision, products, report, scaling, spectra, training
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
 from truehessian.datasets import CATALOGUE
@@ -17,6 +17,7 @@ from truehessian.operators.precision import PRECISIONS
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "product": products.full_data,
     "kept": products.mini_batch,
+    "checks": checks.first_look,
     "lanczos": spectra.fixed_length,
     "ends": spectra.both_ends,
     "variance": scaling.directional_variance,
