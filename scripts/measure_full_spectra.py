@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import extremal_vectors, measurement, operators, spectrum, stage
+from truehessian import (
+    checkpoints,
+    evaluation,
+    extremal_vectors,
+    measurement,
+    operators,
+    spectrum,
+    stage,
+)
 
 
 def main(
@@ -14,6 +22,7 @@ def main(
     vectors_out: str,
     ggn_out: str,
     test_out: str,
+    evaluation_out: str,
     settings: dict[str, Any],
     network: dict[str, Any] | None,
     epoch: int,
@@ -28,6 +37,13 @@ def main(
     }
     steps = settings["steps"]
     hessian = source.operator(operators.Hessian, source.dataset.train)
+    evaluated = evaluation.of_checkpoint(
+        source.model,
+        source.dataset,
+        chunk_size=settings["chunk_size"],
+        imported=checkpoints.read_metadata(checkpoint).get("seed") is None,
+    )
+    evaluated.to_csv(evaluation_out, index=False)
     measured, runs = source.measure(
         hessian,
         steps=steps,

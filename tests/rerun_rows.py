@@ -34,6 +34,7 @@ EXPENSIVE = {
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
 AT_CHOSEN_EPOCHS = {"measure_batchnorm_spectra", "measure_self_test"}
 TABLES = {
+    "tabulate_checkpoints",
     "tabulate_extremal_ritz_values",
     "tabulate_predictions",
     "tabulate_papers",

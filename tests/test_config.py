@@ -1,6 +1,7 @@
 """Every mistake in a configuration is one readable sentence, before any job starts."""
 
 import copy
+import math
 import re
 from pathlib import Path
 
@@ -221,6 +222,10 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         ({"model.num_classes": 5}, ["runs.tiny.model.num_classes cannot be set", "leave it out"]),
         ({"model.input_shape": [1]}, ["runs.tiny.model.input_shape cannot be set"]),
         ({"model.seed": 1}, ["runs.tiny.model.seed cannot be set", "training.seed"]),
+        ({"dataset.mean": [0, 0, 0]}, ["runs.tiny.dataset: mean must have one value for each"]),
+        ({"dataset.std": [0]}, ["runs.tiny.dataset.std.0 must be above 0, got 0"]),
+        ({"dataset.std": [math.inf]}, ["runs.tiny.dataset: std must be finite and positive"]),
+        ({"dataset.mean": "0.5"}, ["runs.tiny.dataset.mean must be a list or null, got '0.5'"]),
         ({"parameters": "fc.*"}, ["unknown key runs.tiny.parameters"]),
     ],
 )

@@ -47,6 +47,34 @@ def test_the_normalised_digits_have_mean_zero_and_standard_deviation_one(digits)
     assert inputs.std().item() == pytest.approx(1, abs=1e-3)
 
 
+def test_another_normalisation_takes_the_place_of_the_data_sets_own(digits, tmp_path):
+    given = {"mean": [0.5], "std": [0.25]}
+    for arguments in (given, {"mean": [0]}, {"std": [2]}, {"mean": [0], "std": [1]}):
+        other = datasets.fetch("digits", seed=3, **arguments)
+        mean, std = (arguments.get(k, [getattr(digits.train, k)[0]])[0] for k in ("mean", "std"))
+        datasets.save(tmp_path / "data.safetensors", other)
+        loaded = datasets.load(tmp_path / "data.safetensors")
+        for split in ("train", "test"):
+            inputs, _ = getattr(loaded, split).batch(slice(8), torch.float64)
+            images = getattr(digits, split).images[:8].double()
+            assert_close(inputs, (images / 255 - mean) / std, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mean": [0.5, 0.5]}, r"mean must have one value for each channel .* 1, got \[0.5, 0.5\]"),
+        ({"std": []}, r"std must have one value for each channel"),
+        ({"std": [0]}, r"std must be finite and positive, got \[0\]"),
+        ({"std": [-1.0]}, r"std must be finite and positive"),
+        ({"mean": [float("nan")]}, r"mean must be finite, got \[nan\]"),
+    ],
+)
+def test_an_impossible_normalisation_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.fetch("digits", **arguments)
+
+
 def test_a_batch_is_the_image_over_255_minus_mean_over_std(digits):
     inputs, targets = digits.train.batch([5, 2], dtype=torch.float64)
     images = digits.train.images[[5, 2]].double()

@@ -182,6 +182,14 @@ class References(HTMLParser):
         self.found += [value for name, value in attrs if name in names]
 
 
+def test_a_network_that_knows_nothing_of_its_data_is_a_warning_but_for_the_initial_one():
+    rows = [(0, 0.1, True), (5, 0.12, True), (20, 0.1, True), (30, 0.9, False)]
+    frame = pd.DataFrame(rows, columns=["epoch", "train_accuracy", "at_chance"])
+    (sentence,) = findings.headlines({"checkpoints": frame})
+    assert sentence.startswith("Warning: at epoch 5 and 20 the network recognises 12")
+    assert findings.headlines({"checkpoints": frame[frame["epoch"].isin([0, 30])]}) == []
+
+
 def test_collect_reads_everything_that_a_run_has_left(tmp_path):
     root = write_run(tmp_path)
     (run,) = report.collect(tmp_path, ["run"])

@@ -19,6 +19,7 @@ from truehessian import (
     comparison,
     datasets,
     estimate_tables,
+    evaluation,
     extremal_vectors,
     models,
     noise_tables,
@@ -111,6 +112,7 @@ def measure_full(checkpoint, dataset, folder, run, epoch, **changes):
         vectors_out=str(folder / "full.vectors.safetensors"),
         ggn_out=str(folder / "ggn.npz"),
         test_out=str(folder / "test.npz"),
+        evaluation_out=str(folder / f"{epoch}.csv"),
         settings={**run["spectrum"], **PRODUCTS, **changes},
         network=None,
         epoch=epoch,
@@ -206,6 +208,11 @@ def tabulated(folder, spectra, directions, run):
         [str(target / f"subsample-{n}.npz") for target in spectra.values() for n in (2, 4)],
         extremal_out=table(folder, "extremal_ritz_values"),
         shrinkage_out=table(folder, "shrinkage"),
+    )
+    call(
+        "tabulate_checkpoints",
+        [str(target / f"{epoch}.csv") for epoch, target in spectra.items()],
+        checkpoints_out=table(folder, "checkpoints"),
     )
     call(
         "tabulate_predictions",
@@ -529,6 +536,7 @@ def test_the_self_test_knows_the_extremes_of_all_training_examples(self_tested, 
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
+        ("checkpoints", ("epoch", *evaluation.COLUMNS)),
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
         ("theory_vs_empirical", sampling_tables.THEORY_COLUMNS),
         ("outliers", sampling_tables.OUTLIER_COLUMNS),
@@ -553,6 +561,16 @@ def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):
     assert len(tabulated["outliers"]) == 2 * 2 * 2 * 3  # half of six Lanczos steps
     assert len(tabulated["noise"]) == 2 * 2 * 3
     assert set(tabulated["theory_vs_empirical"]["folds"]) == {3}
+
+
+def test_every_checkpoint_has_its_loss_and_accuracy(tabulated, trained, dataset, folder):
+    """The test values are those of the learning curve; the training values there are of steps."""
+    frame = tabulated["checkpoints"].set_index("epoch")
+    curve = pd.read_csv(folder / "training.csv").set_index("epoch")
+    assert list(frame.index) == EPOCHS
+    for column in ("test_loss", "test_accuracy"):
+        assert frame[column].to_numpy() == pytest.approx(curve.loc[EPOCHS, column], rel=1e-5)
+    assert frame.loc[0, "train_loss"] == pytest.approx(curve.loc[0, "train_loss"], rel=1e-5)
 
 
 def test_every_figure_exists_in_every_format(folder, drawn):

@@ -75,10 +75,11 @@ def contract() -> list[str]:
     for epoch in EPOCHS:
         paths += [f"spectra/{epoch}/{kind}.npz" for kind in kinds]
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
+        paths.append(f"evaluation/{epoch}.csv")
     paths += ["spectra/2/batchnorm-32.npz", "self_test/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
-    tables += ["batchnorm"]
+    tables += ["batchnorm", "checkpoints"]
     tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]

@@ -1,6 +1,8 @@
 """Image classification data sets: a catalogue, where they come from, and files of our own."""
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +83,8 @@ def fetch(
     test_fraction: float = 0.2,
     seed: int = 0,
     download: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Dataset:
     """Get a data set from disk or, where it is missing, from its official source.
 
@@ -101,19 +105,22 @@ def fetch(
         Decides the split and the subsets.
     download
         Whether to try the network.
+    mean, std
+        Of the normalisation, one value per channel in units where 255 is 1; None for the data
+        set's own. Zeros and ones leave the pixels between 0 and 1.
 
     Raises
     ------
     ValueError
-        `name` is unknown, more examples are asked for than there are, or `test_fraction` is out of
-        range.
+        `name` is unknown, more examples are asked for than there are, `test_fraction` is out of
+        range, or the normalisation has not one finite value per channel, positive for `std`.
     FileNotFoundError
         The data are missing or damaged and cannot be downloaded.
     """
     num_train, num_test = _split_sizes(name, test_fraction)
     wanted_train = _subset_size(name, "train_examples", train_examples, num_train)
     wanted_test = _subset_size(name, "test_examples", test_examples, num_test)
-    info = CATALOGUE[name]
+    info = normalised(CATALOGUE[name], mean, std)
     if name == "digits":
         train, test = _load_digits(info, num_train, seed)
     else:
@@ -126,6 +133,24 @@ def fetch(
         info.padding,
         info.flip,
     )
+
+
+def normalised(
+    info: DatasetInfo, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> DatasetInfo:
+    """Replace the normalisation of a data set where another one is given; raises as `fetch`."""
+    given = {"mean": info.mean if mean is None else mean, "std": info.std if std is None else std}
+    for key, values in given.items():
+        if len(values) != info.input_shape[0]:
+            raise ValueError(
+                f"{key} must have one value for each channel of the images, "
+                f"{info.input_shape[0]}, got {list(values)}"
+            )
+    if not all(map(math.isfinite, given["mean"])):
+        raise ValueError(f"mean must be finite, got {list(given['mean'])}")
+    if not all(math.isfinite(value) and value > 0 for value in given["std"]):
+        raise ValueError(f"std must be finite and positive, got {list(given['std'])}")
+    return info._replace(mean=tuple(map(float, given["mean"])), std=tuple(map(float, given["std"])))
 
 
 def save(path: str | os.PathLike, dataset: Dataset) -> None:

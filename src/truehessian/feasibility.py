@@ -8,6 +8,7 @@ from typing import Any
 
 from truehessian.run_facts import (
     PICKLES,
+    check_normalisation,
     checkpoint_epochs,
     num_test_examples,
     num_train_examples,
@@ -40,6 +41,7 @@ def problems(run: Mapping[str, Any]) -> Iterator[str]:
         yield from _pattern_problems(run["checkpoints"])
     try:
         train, test = num_train_examples(run), num_test_examples(run)
+        check_normalisation(run)
     except ValueError as error:
         yield f"dataset: {error}"
         return

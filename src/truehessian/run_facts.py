@@ -61,6 +61,20 @@ def model_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_normalisation(run: Mapping[str, Any]) -> None:
+    """Refuse a normalisation that does not suit the channels of a run's images.
+
+    Raises
+    ------
+    ValueError
+        As `datasets.fetch`.
+    """
+    from truehessian import datasets
+
+    section = run["dataset"]
+    datasets.normalised(datasets.CATALOGUE[section["name"]], section["mean"], section["std"])
+
+
 def num_train_examples(run: Mapping[str, Any]) -> int:
     """Count the training examples of a run, without its data."""
     from truehessian import datasets

@@ -6,27 +6,20 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from truehessian import devices, resume, shuffling, streams
-from truehessian.datasets import Dataset, Examples
+from truehessian.datasets import Dataset
+from truehessian.evaluation import Metrics, Total, evaluate
 from truehessian.passes import Forward
 
 logger = logging.getLogger(__name__)
 
-_EVALUATION_CHUNK = 512
 _FINAL_RATE = 0.01  # of the initial learning rate
-
-
-class Metrics(NamedTuple):
-    """Mean cross-entropy and fraction of correct predictions."""
-
-    loss: float
-    accuracy: float
 
 
 def learning_rate_at(epoch: int, epochs: int, learning_rate: float) -> float:
@@ -158,22 +151,6 @@ def train(
     return rows
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, examples: Examples, forward: Callable[[Tensor], Tensor] | None = None
-) -> Metrics:
-    """Mean cross-entropy and accuracy over all examples; leaves the model in evaluation mode.
-
-    `forward` gives the model's logits; by default the model itself does.
-    """
-    model.eval()
-    total = _Total(examples.device)
-    for inputs, targets in examples.chunks(_EVALUATION_CHUNK):
-        logits = (forward or model)(inputs)
-        total.add(F.cross_entropy(logits, targets), logits, targets)
-    return total.metrics()
-
-
 def step(
     forward: Forward, optimiser: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -208,27 +185,11 @@ def _train_epoch(
     batches: Iterable[tuple[Tensor, Tensor]],
 ) -> Metrics:
     forward.model.train()
-    total = _Total(forward.device)
+    total = Total(forward.device)
     for inputs, targets in batches:
         loss, logits = step(forward, optimiser, inputs, targets)
         total.add(loss, logits, targets)
     return total.metrics()
-
-
-class _Total:
-    """Running sums on the device, so that no step waits for the host."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self.size = 0
-
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        correct = (logits.argmax(1) == targets).sum()
-        self.sums += torch.stack([loss.double() * len(targets), correct.double()])
-        self.size += len(targets)
-
-    def metrics(self) -> Metrics:
-        return Metrics(*(self.sums / self.size).tolist())
 
 
 def _row(

@@ -293,7 +293,7 @@ def figures_of(run):
 
 def tables_of(run):
     """Names of all tables of a run."""
-    names = ["extremal_ritz_values", "shrinkage", "papers"]
+    names = ["checkpoints", "extremal_ritz_values", "shrinkage", "papers"]
     names += ["augmentation"] if run in WITH_AUGMENTATION else []
     names += ["batch_predictions"] if run in WITH_PREDICTIONS else []
     names += ["self_test"] if run in WITH_SELF_TEST else []

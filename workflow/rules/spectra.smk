@@ -1,5 +1,8 @@
 rule measure_full_spectra:
-    """Tridiagonalise Hessian and Gauss-Newton matrix of all the data, and the test Hessian."""
+    """Tridiagonalise Hessian and Gauss-Newton matrix of all the data, and the test Hessian.
+
+    Loss and accuracy come with them.
+    """
     input:
         checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
         dataset="results/{run}/dataset.safetensors",
@@ -8,6 +11,7 @@ rule measure_full_spectra:
         vectors="results/{run}/spectra/{epoch}/full.vectors.safetensors",
         ggn="results/{run}/spectra/{epoch}/ggn.npz",
         test="results/{run}/spectra/{epoch}/test.npz",
+        evaluation="results/{run}/evaluation/{epoch}.csv",
     log:
         "results/{run}/logs/measure_full_spectra/{epoch}.log",
     benchmark:

@@ -20,8 +20,8 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     Parameters
     ----------
     tables
-        Any of theory_vs_empirical, variance, noise, noise_scaling, true_hessian, self_test and
-        shrinkage, with their columns.
+        Any of checkpoints, theory_vs_empirical, variance, noise, noise_scaling, true_hessian,
+        self_test and shrinkage, with their columns.
     num_examples
         N, the size of the training data; without it nothing is said of augmented data.
 
@@ -32,6 +32,7 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     """
     sentences: list[str] = []
     for name, describe in (
+        ("checkpoints", of_checkpoints),
         ("theory_vs_empirical", of_sampling),
         ("variance", of_variance),
         ("noise", of_noise),
@@ -44,6 +45,20 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     if "shrinkage" in tables and not tables["shrinkage"].empty:
         sentences += of_shrinkage(tables["shrinkage"], num_examples)
     return sentences
+
+
+def of_checkpoints(frame: pd.DataFrame) -> list[str]:
+    """Warn of weights, other than initial ones, that have learned nothing of the data."""
+    stuck = frame[frame["at_chance"] & (frame["epoch"] > 0)]
+    if stuck.empty:
+        return []
+    epochs = listing([str(epoch) for epoch in stuck["epoch"]])
+    best = stuck["train_accuracy"].max()
+    return [
+        f"Warning: at epoch {epochs} the network recognises {percent(best)} of the training images "
+        "at most, not significantly more than by chance: it has learned nothing, or the weights do "
+        "not belong to these data or their normalisation."
+    ]
 
 
 def of_sampling(frame: pd.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 # Key, heading, kinds of figures, tables.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("training", "Learning curves", ("learning_curves",), ()),
+    ("training", "Learning curves and checkpoints", ("learning_curves",), ("checkpoints",)),
     (
         "spectra",
         "Spectra by epoch",

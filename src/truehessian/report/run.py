@@ -107,13 +107,14 @@ def _collect_run(folder: Path, wanted: Collection[Path] | None) -> RunReport:
 
 
 def _summary(folder: Path, metadata: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    keys = ("model", "dataset", "normalisation")
     full = {path: facts for path, facts in metadata.items() if path.stem == "full"}
     summary: dict[str, Any] = dict(list(full.values())[-1]) if full else {}
     summary["epochs"] = sorted(facts["epoch"] for facts in full.values())
     for checkpoint in sorted(folder.glob("checkpoints/[0-9]*.safetensors"))[:1]:
         with safe_open(checkpoint, framework="numpy") as file:
             header = file.metadata() or {}
-        summary |= {key: json.loads(header[key]) for key in ("model", "dataset") if key in header}
+        summary |= {key: json.loads(header[key]) for key in keys if key in header}
     return summary
 
 
