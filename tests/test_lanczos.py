@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from truehessian.lanczos import (
+    Ritz,
+    converged,
     orthogonality,
     probe_vector,
     relative_errors,
@@ -274,6 +276,14 @@ def test_tolerance_is_about_so_many_ranks_of_both_ends(ranks):
         assert np.abs(found[order] - values[order]).max() <= 1e-8 * scale
     fewer = tridiagonalise(matrix.mv, probe_vector(40, 0), run.num_steps - 4, **how)
     assert fewer.num_steps == run.num_steps - 4  # it had not converged before
+
+
+@pytest.mark.parametrize(("residual", "known"), [(5e-4, True), (5e-3, False)])
+def test_a_value_that_may_be_two_has_not_converged(residual, known):
+    """Within r² / gap of 1e-5 either way, but the larger residual is a twentieth of the gap."""
+    values = np.array([0.0, 1.0, 2.0, 1000.0, 1000.1])
+    result = Ritz(values, np.full(5, 0.2), np.full(5, residual), np.eye(5))
+    assert converged(result, "largest", 1, tolerance=1e-5) is known
 
 
 def test_no_tolerance_asks_for_more_than_the_products_give():

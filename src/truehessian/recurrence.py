@@ -120,8 +120,8 @@ class Recurrence:
         if self.off_diagonal.count(0.0) == 1:
             logger.info("the Krylov space is exhausted after %d steps", steps)
         # Of the start vector, so that each of several recurrences goes on in a way of its own.
-        digest = hashlib.sha256(self.basis[0].cpu().numpy().tobytes()).digest()
-        generator = streams.generator(int.from_bytes(digest, "little"), "breakdown", steps)
+        seed = int.from_bytes(_digest(self.basis[0]), "little")
+        generator = streams.generator(seed, "breakdown", steps)
         vector = torch.from_numpy(generator.standard_normal(num_params)).to(self.basis.device)
         for _ in range(_ATTEMPTS):
             orthogonalise(vector, self.basis[:steps])
@@ -135,6 +135,10 @@ def another_matrix(state: Path) -> str:
         f"the Lanczos state in {state} was begun with another matrix, start vector or precision; "
         "delete it to begin anew, or name another folder"
     )
+
+
+def _digest(vector: Tensor) -> bytes:
+    return hashlib.sha256(vector.cpu().numpy().tobytes()).digest()
 
 
 def _again(image: Tensor, basis: Tensor) -> tuple[float, bool]:
@@ -184,6 +188,13 @@ class Journal:
         self._last = time.monotonic()
         self._warned = False
 
+    def _marks_of(self, start: Tensor) -> dict[str, str]:
+        """Tell a start vector, as it stands in the basis, and the matrix from others; once."""
+        if not self._marks:
+            digest = _digest(start).hex()
+            self._marks = {"start": digest, "precision": str(start.dtype), "matrix": self.matrix}
+        return self._marks
+
     def record(self, recurrence: Recurrence, *, force: bool = False) -> None:
         """Write what is new, if the time has come; a full disk costs the state, not the run."""
         if not force and time.monotonic() - self._last < self.interval:
@@ -197,7 +208,7 @@ class Journal:
         tensors |= {"basis": recurrence.basis[begin:end], "current": recurrence.current}
         try:
             path = self.folder / f"{begin:06d}-{end:06d}.safetensors"
-            tensorfile.save(path, tensors, self._marks)
+            tensorfile.save(path, tensors, self._marks_of(recurrence.basis[0]))
         except OSError as error:
             if not self._warned:
                 logger.warning("the state is not saved, so a kill costs all the work: %s", error)
@@ -214,9 +225,7 @@ class Journal:
         ValueError
             A part belongs to another start vector or matrix.
         """
-        start = hashlib.sha256(recurrence.current.cpu().numpy().tobytes()).hexdigest()
-        precision = str(recurrence.basis.dtype)
-        self._marks = {"start": start, "matrix": self.matrix, "precision": precision}
+        start = recurrence.current
         for path in sorted(self.folder.glob("*-*.safetensors")):
             begin, end = map(int, path.stem.split("-"))
             if begin != recurrence.steps or end > len(recurrence.basis):
@@ -226,7 +235,8 @@ class Journal:
             except (ValueError, OSError) as error:
                 logger.warning("%s; going on from step %d", error, begin)
                 break
-            if any(marks.get(name) != mark for name, mark in self._marks.items()):
+            ours = self._marks_of(start.to(recurrence.basis.dtype))
+            if any(marks.get(name) != mark for name, mark in ours.items()):
                 raise ValueError(another_matrix(self.folder))
             recurrence.basis[begin:end] = tensors["basis"].to(recurrence.basis.device)
             for name in _NUMBERS:
