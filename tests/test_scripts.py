@@ -408,6 +408,16 @@ def test_spectra_hold_the_arrays_and_facts_of_the_contract(
     assert (measured.indices is not None) == (kind in ("batch", "noise"))
 
 
+def test_no_two_measurements_of_an_epoch_start_from_the_same_vector(spectra):
+    """Folds, sizes and kinds of matrices, all with seed 0."""
+    streams = []
+    for path in spectra[2].glob("*.npz"):
+        facts = spectrum.load(path).metadata
+        folds = facts["numbers"] if "folds" in facts else [facts["numbers"]]
+        streams += [(facts["seed"], facts["purpose"], *numbers) for numbers in folds]
+    assert len(streams) == len(set(streams)) == 3 + 1 + 2 * (3 + 1) + 2 + 4
+
+
 def test_noise_is_measured_on_the_folds_of_the_batches(spectra):
     batch, noise = (spectrum.load(spectra[2] / f"{kind}-16.npz") for kind in ("batch", "noise"))
     assert batch.indices.shape == (3, 16)

@@ -19,7 +19,7 @@ from truehessian.folds import disjoint_folds, disjoint_parts, draw_folds, shuffl
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.recurrence import Journal, another_matrix
-from truehessian.spectrum import ARRAYS, ENDS, OF_PROBES, Spectrum
+from truehessian.spectrum import ARRAYS, ENDS, OF_FOLDS, Spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
         **folds[0].metadata,
         "folds": len(folds),
         "steps": max(fold.metadata["steps"] for fold in folds),
-        **{key: [fold.metadata[key] for fold in folds] for key in OF_PROBES},
+        **{key: [fold.metadata[key] for fold in folds] for key in OF_FOLDS},
         "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
         "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
     }

@@ -16,8 +16,8 @@ ENDS: tuple[End, End] = ("largest", "smallest")
 
 # Names of the arrays of a spectrum, as in its file.
 ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
-# Metadata with an entry for each probe, of each fold in a stack.
-OF_PROBES = ("steps_done", "product_error")
+# Metadata that a stack has of each fold.
+OF_FOLDS = ("steps_done", "product_error", "numbers")
 
 _ROUNDOFF = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10}
 # Ranks are counted where residuals are below this part of the gaps: where they are larger, what
@@ -122,7 +122,7 @@ def _as_today(spectrum: Spectrum) -> Spectrum:
 def fold(stack: Spectrum, number: int) -> Spectrum:
     """Take one fold out of a stack; the other metadata remain those of the stack."""
     arrays = {name: getattr(stack, name)[number] for name in ARRAYS}
-    own = {key: stack.metadata[key][number] for key in OF_PROBES if key in stack.metadata}
+    own = {key: stack.metadata[key][number] for key in OF_FOLDS if key in stack.metadata}
     return Spectrum(**arrays, metadata=stack.metadata | own)
 
 
