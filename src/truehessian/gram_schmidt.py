@@ -21,12 +21,13 @@ class Removed(NamedTuple):
     ----------
     last
         The component along the last row.
-    earlier
-        The sum of the squared components along all rows but the last two.
+    earlier, typical
+        Sum and median of the squared components along all rows but the last two.
     """
 
     last: float
     earlier: float
+    typical: float
 
 
 def orthogonalise(image: Tensor, basis: Tensor) -> Removed:
@@ -45,7 +46,7 @@ def orthogonalise(image: Tensor, basis: Tensor) -> Removed:
     Returns
     -------
     Removed
-        In a recurrence, `last` is a diagonal entry of the Jacobi matrix, and `earlier` would be
+        In a recurrence, `last` is a diagonal entry of the Jacobi matrix, and the others would be
         zero in exact arithmetic.
 
     References
@@ -61,8 +62,9 @@ def orthogonalise(image: Tensor, basis: Tensor) -> Removed:
     for columns, rows in raised(basis):
         image[columns].addmv_(rows.T, second, alpha=-1)
     # One wait for the device, whatever is read.
-    found = torch.stack([first[-1] + second[-1], first[:-2].square().sum()]).tolist()
-    return Removed(*found)
+    squares = first[: max(len(first) - 2, 1)].square()
+    found = torch.stack([first[-1] + second[-1], squares.sum(), squares.median()]).tolist()
+    return Removed(*found) if len(first) > 2 else Removed(found[0], 0.0, 0.0)
 
 
 def raised(basis: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -17,7 +17,16 @@ from truehessian.gram_schmidt import orthogonalise
 logger = logging.getLogger(__name__)
 
 # What a recurrence knows beside its vectors, as in a file of its state.
-_NUMBERS = ("diagonal", "off_diagonal", "largest", "left", "dropped", "earlier", "roundoff")
+_NUMBERS = (
+    "diagonal",
+    "off_diagonal",
+    "largest",
+    "left",
+    "dropped",
+    "earlier",
+    "typical",
+    "roundoff",
+)
 # What is left of a product is orthogonalised again where it is below this part of it.
 _SMALL = 1e-6
 # What is left is rounding of double precision, and no direction, below this part of the largest
@@ -25,6 +34,7 @@ _SMALL = 1e-6
 # restart of the recurrence and does no harm, to stop would lose the small end of the spectrum.
 _ROUNDING = 1e-14
 _ATTEMPTS = 3
+_MEDIAN = 0.455  # of the square of a standard normal variable
 # What recurrences and eigenvalues of Jacobi matrices lose in double precision, a few roundoffs.
 _ARITHMETIC = 16 * 2.0**-52
 
@@ -51,8 +61,9 @@ class Recurrence:
         Norm of what was left of the last product.
     dropped
         The largest such norm that was taken for rounding.
-    earlier
-        Sum of the squares of those components that are zero in exact arithmetic.
+    earlier, typical
+        Of every step, sum and median of the squares of those components that are zero in exact
+        arithmetic.
     roundoff
         Relative rounding of numbers in the precision that vectors go to the product in, or come
         back in, whichever is larger.
@@ -64,7 +75,9 @@ class Recurrence:
         self.basis = basis
         self.diagonal: list[float] = []
         self.off_diagonal: list[float] = []
-        self.largest = self.left = self.dropped = self.earlier = 0.0
+        self.largest = self.left = self.dropped = 0.0
+        self.earlier: list[float] = []
+        self.typical: list[float] = []
         self.roundoff = torch.finfo(basis.dtype).eps
         self.current = start.to(basis.device)
 
@@ -77,15 +90,15 @@ class Recurrence:
     def product_error(self) -> float:
         """Norm of the error of a product with a unit vector, as far as the steps show it.
 
-        The components q_iᵀ A q_j with i < j - 1 are zero but for errors of products and basis. An
-        error in a random direction has 1/√P of its norm along each q_i, so that √P times their
-        root mean square estimates the norm, twice as much as it is at most; to errors that are
-        themselves symmetric matrices it is blind. So the result is no less than the unit roundoff
-        of the products times the norm of the matrix, nor than what was taken for rounding.
+        The components q_iᵀ A q_j with i < j - 1 are zero but for the errors of both products.
+        Errors in random directions have 1/√P of their norm along every q_i, which the median shows;
+        errors that lie in the space of the basis are seen as they are, by the sum. To errors that
+        are themselves a symmetric matrix both are blind. So the result is no less than the unit
+        roundoff of the products times the norm of the matrix, nor than what was taken for rounding.
         """
-        steps = self.steps
-        count = max((steps - 1) * (steps - 2) // 2, 1)
-        seen = math.sqrt(self.basis.shape[1] * self.earlier / count)
+        spread = np.median(self.typical[2:]) / (2 * _MEDIAN) if self.steps > 2 else 0.0
+        within = np.mean(self.earlier[2:]) if self.steps > 2 else 0.0
+        seen = math.sqrt(self.basis.shape[1] * spread + within)
         inner = np.abs(self.off_diagonal[:-1])
         rows = np.abs(self.diagonal) + np.pad(inner, (1, 0)) + np.pad(inner, (0, 1))
         scale = max(self.largest, rows.max(initial=0.0))  # no less than the norm, twice it at most
@@ -99,11 +112,12 @@ class Recurrence:
         image = product.to(device=basis.device, dtype=torch.float64, copy=True)
         whole = image.norm().item()
         self.largest = max(self.largest, whole)
-        last, earlier = orthogonalise(image, basis)
+        last, earlier, typical = orthogonalise(image, basis)
         self.left = image.norm().item()
         more, outside = (0.0, True) if self.left > _SMALL * whole else _again(image, basis)
         self.diagonal.append(last + more)
-        self.earlier += earlier
+        self.earlier.append(earlier)
+        self.typical.append(typical)
         if outside and self.left > _ROUNDING * self.largest:
             self.off_diagonal.append(self.left)
             self.current = image.div_(image.norm())

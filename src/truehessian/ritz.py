@@ -154,13 +154,15 @@ def converged(result: Ritz, end: str, ranks: int, tolerance: float) -> bool:
     tolerance
         Of `error_bounds`, relative to the extreme Ritz value of this end. Residuals also have to be
         small beside the gaps, so that no two eigenvalues are taken for one. More than the precision
-        of the products is not asked for.
+        of the products is not asked for, nor more than single precision has.
     """
     if len(result.values) < max(2 * ranks, 2):
         return False
     order = slice(None, ranks) if end == "smallest" else slice(-1, -ranks - 1, -1)
-    wanted = max(tolerance * abs(result.values[order][0]), result.product_error)
-    apart = np.maximum(SEPARATE * _gaps(result.values), result.product_error)
+    # The precision that was measured may be too pessimistic to be a reason to stop.
+    floor = min(result.product_error, 2.0**-23 * np.abs(result.values).max())
+    wanted = max(tolerance * abs(result.values[order][0]), floor)
+    apart = np.maximum(SEPARATE * _gaps(result.values), floor)
     known = (error_bounds(result) <= wanted) & (result.unconverged <= apart)
     return bool(known[order].all())
 
