@@ -307,9 +307,9 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if target.type not in ("cpu", "cuda"):
         return tensor.to(target, dtype)
     moved = target.type != tensor.device.type
-    tensor = _placed(tensor, target)
     how = {"memory_format": memory_format} if memory_format is not None else {}
-    return tensor.to(dtype or tensor.dtype, copy=copy and not moved, **how)
+    tensor = tensor.to(dtype or tensor.dtype, copy=copy and not moved, **how)
+    return _placed(tensor, target)  # in the new dtype, as PyTorch does it without `non_blocking`
 
 
 def _known(device: Any) -> torch.device:
