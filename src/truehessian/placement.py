@@ -28,6 +28,9 @@ def allocate(
     device: torch.device,
     budget: int | None = None,
     scratch: Path | None = None,
+    *,
+    name: str = "basis",
+    remedy: str = "take fewer steps or probes, raise basis_memory",
 ) -> list[Tensor]:
     """Take room for bases in the nearest place that has enough, and log where.
 
@@ -45,6 +48,8 @@ def allocate(
     scratch
         Folder for files, on a disk; the system's folder for temporary files by default, which on
         some machines is memory. The files have no name and vanish with the tensors or the process.
+    name, remedy
+        What to call them in the log, and what to advise where they fit nowhere.
 
     Returns
     -------
@@ -65,14 +70,14 @@ def allocate(
     for place in dict.fromkeys([device.type, "cpu", "disk"]):
         rooms[place] = _room(place, device, budget, scratch)
         if needed <= rooms[place]:
-            logger.info("basis: %s, %s (allowed: %s)", summary, _words(place), _listed(rooms))
+            logger.info("%s: %s, %s (allowed: %s)", name, summary, _words(place), _listed(rooms))
             if place == "disk":
                 return [_on_disk(shape[1:], dtype, scratch) for _ in range(count)]
             where = device if place == device.type else torch.device(place)
             return [torch.empty(shape[1:], dtype=dtype, device=where) for _ in range(count)]
     raise MemoryError(
-        f"a basis of {summary} fits nowhere (allowed: {_listed(rooms)}); take fewer steps or "
-        f"probes, raise basis_memory, or name a folder with more room than {scratch} as scratch"
+        f"a {name} of {summary} fits nowhere (allowed: {_listed(rooms)}); {remedy}, or name a "
+        f"folder with more room than {scratch} as scratch"
     )
 
 
