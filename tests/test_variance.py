@@ -1,14 +1,21 @@
 """The variance of per-example curvature against its definition on dense Hessians."""
 
+import itertools
+from types import SimpleNamespace
+
+import fake_cuda
 import pytest
 import torch
 from cases import Smooth, dense_hessian, examples, network
 
+from truehessian import placement, slabs
 from truehessian.leak import LeakSketch
-from truehessian.operators import GGN, Hessian
+from truehessian.operators import GGN, Hessian, Stream
 from truehessian.variance import along_directions, of_subspace
 
 COUNT = 24
+WHERE = {"cuda": "on the cuda device", "host": "in host memory"}
+SLAB = 1 << 18  # bytes in work at once, so that there are several slabs
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +172,184 @@ def test_intervals_cover_the_variance_over_random_orders(model, hessians, seed):
         estimate = along_directions(operator, direction)
         covered += bool((estimate.variance[0] - truth).abs() < 1.96 * estimate.standard_error[0])
     assert covered >= 48
+
+
+class Known:
+    """What `along_directions` sees of an operator, of matrices that are written down by example.
+
+    Its groups are those of `order` in turn, of the sizes given.
+    """
+
+    batchnorm, chunk_size, device, dtype = "eval", 1, torch.device("cpu"), torch.float64
+
+    def __init__(self, matrices, sizes, order=None):
+        self.matrices, self.num_examples = matrices, len(matrices)
+        self.data = SimpleNamespace(sizes=sizes)
+        order = torch.arange(len(matrices)) if order is None else torch.as_tensor(order)
+        self.groups = order.split(sizes)
+
+    def chunk_products(self, block):
+        for group in self.groups:
+            yield len(group), block @ self.matrices[group].mean(0)
+
+
+def known_matrices(count: int, order: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    rows = torch.randn(count, order, order, generator=generator, dtype=torch.float64).exp()
+    return rows + rows.mT
+
+
+@pytest.mark.parametrize("sizes", [(1, 4), (2, 3), (1, 1, 3), (2, 1, 2), (1, 1, 1, 1, 1)])
+def test_groups_of_unequal_sizes_are_unbiased(sizes):
+    """Exactly: the means over all orders of five examples are the definitions."""
+    matrices = known_matrices(5)
+    directions = unit_vectors(2, 4)
+    images = (matrices - matrices.mean(0)) @ directions.T  # (N, P, K)
+    covariance = torch.einsum("npk,npl->kl", images, images) / 5
+    quotient = torch.einsum("kp,pq,kq->k", directions, matrices.mean(0), directions)
+    estimates = [
+        along_directions(Known(matrices, sizes, order), directions)
+        for order in itertools.permutations(range(5))
+    ]
+    mean = torch.stack([estimate.covariance for estimate in estimates]).mean(0)
+    torch.testing.assert_close(mean, covariance, rtol=1e-12, atol=1e-12)
+    for estimate in estimates[:3]:
+        torch.testing.assert_close(estimate.quotient, quotient, rtol=1e-12, atol=1e-12)
+    squares = torch.stack([e.quotient_standard_error.square() for e in estimates]).mean(0)
+    single = torch.einsum("kp,npq,kq->nk", directions, matrices, directions)
+    torch.testing.assert_close(squares, single.var(0) / 5, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3, 4) * 10, (20,) + (1,) * 80])
+def test_standard_errors_match_the_spread_for_unequal_sizes(sizes):
+    """Of 100 examples out of a population, in groups of one to twenty."""
+    population, direction = known_matrices(20000), unit_vectors(1, 4)
+    estimates = [
+        along_directions(Known(part, list(sizes)), direction) for part in population.split(100)
+    ]
+    for value, error in (("variance", "standard_error"), ("quotient", "quotient_standard_error")):
+        actual = torch.cat([getattr(e, value) for e in estimates]).std()
+        squares = torch.cat([getattr(e, error) for e in estimates]).square()
+        assert 0.75 < squares.mean().sqrt() / actual < 1.33
+
+
+@pytest.mark.parametrize("kind", [list, Stream])
+def test_groups_are_the_batches_of_the_user(model, kind):
+    """Of the same examples, whatever `chunk_size` says, and a short last one where it is."""
+    inputs, targets = examples(COUNT)
+    for size in (6, 7):
+        batches = list(zip(inputs.split(size), targets.split(size), strict=True))
+        own = Hessian(model, kind(batches), chunk_size=COUNT, precision="float64")
+        cut = Hessian(model, (inputs, targets), chunk_size=size, precision="float64")
+        directions = unit_vectors(2, own.num_params)
+        found, known = along_directions(own, directions), along_directions(cut, directions)
+        assert found.group_size == known.group_size == size
+        assert len(found.projected) == COUNT // size
+        for value, expected in zip(found, known, strict=True):
+            torch.testing.assert_close(value, expected)
+
+
+def test_what_needs_groups_of_one_size_is_refused_before_it_is_measured(model):
+    one = [examples(COUNT)]
+    with pytest.raises(ValueError, match="24 examples make one group of 24"):
+        along_directions(Hessian(model, one, chunk_size=2), unit_vectors(1, 83))
+    matrices = known_matrices(5)
+    ritz = torch.linalg.eigh(matrices.mean(0))[1].T[[-1, 0]]
+    operator, sketch = Known(matrices, [2, 3]), LeakSketch([ritz], 1)
+    estimate = along_directions(operator, ritz, sketch=sketch)
+    assert estimate.variance.min() > 0
+    operator.chunk_products = None
+    with pytest.raises(ValueError, match="at least two groups of one size, got 1 of 2 examples"):
+        of_subspace(operator, ritz, torch.zeros(2).numpy(), estimate, sketch)
+
+
+class Long:
+    """Groups of eight examples of an operator with many parameters, on the fake GPU."""
+
+    batchnorm, chunk_size, num_examples, data = "eval", 8, 48, None
+    num_params, dtype = 20_000, torch.float32
+
+    def __init__(self, device):
+        self.device = device
+
+    def chunk_products(self, block):
+        generator = torch.Generator().manual_seed(3)
+        for _ in range(6):
+            factor = torch.randn(2, self.num_params, generator=generator) / 100
+            products = (block.cpu() @ factor.T @ factor).to(self.device)
+            yield 8, products
+            del products  # as for a caller who keeps none
+
+
+def measured_of_long(device, **how):
+    """Everything that is made of a pass with a sketch, without the signs of vectors."""
+    operator = Long(device)
+    directions = torch.linalg.qr(unit_vectors(6, Long.num_params).T)[0].T
+    sketch = LeakSketch(list(directions[2:].chunk(2)), 3)
+    onto = unit_vectors(2, Long.num_params, seed=1)
+    estimate = along_directions(operator, directions, beside=onto, sketch=sketch, **how)
+    leaks = sketch.directions().cpu()
+    return [value.cpu() for value in estimate[:9]], leaks.T @ (
+        leaks @ unit_vectors(1, Long.num_params)[0]
+    )
+
+
+def small_slabs(monkeypatch):
+    monkeypatch.setattr(slabs, "_IN_WORK", {"cpu": SLAB, "cuda": SLAB})
+
+
+def test_numbers_do_not_depend_on_slabs_or_on_where_large_arrays_lie(monkeypatch):
+    known, leaks = measured_of_long(torch.device("cpu"))
+    small_slabs(monkeypatch)
+    room = placement._room
+
+    def without_host(place, *arguments):
+        return 0 if place == "cpu" else room(place, *arguments)
+
+    for host, memory in ((True, None), (True, 8 * 10 * Long.num_params), (False, 0)):
+        with fake_cuda.installed(), monkeypatch.context() as patch:
+            if not host:
+                patch.setattr(placement, "_room", without_host)
+            found, other = measured_of_long(fake_cuda.DEVICE, memory=memory)
+        for value, expected in zip(found, known, strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(other, leaks, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("budget", ["all", "too little", "nothing"])
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("plain", {"mean of the products": 6}),
+        ("beside", {"vectors beside the directions": 2, "mean of the products": 6}),
+        ("sketch", {"mean of the products": 6, "span of the leaks": 4, "sketch of the leaks": 4}),
+    ],
+)
+def test_memory_on_the_device_is_what_is_said_and_stays_in_the_budget(
+    monkeypatch, caplog, kind, rows, budget
+):
+    """Directions and products in float32, and in float64 mean and sketch if they may lie there."""
+    small_slabs(monkeypatch)
+    caplog.set_level("INFO")
+    params = Long.num_params
+    directions = torch.linalg.qr(unit_vectors(6, params).T)[0].T
+    allowed = {"all": sum(rows.values()), "too little": sum(rows.values()) - 0.1, "nothing": 0}
+    with fake_cuda.installed() as memory:
+        along_directions(
+            Long(fake_cuda.DEVICE),
+            directions,
+            beside=directions[:2] if kind == "beside" else None,
+            sketch=LeakSketch(list(directions[2:].chunk(2)), 2) if kind == "sketch" else None,
+            memory=int(8 * params * allowed[budget]),
+        )
+    places = dict.fromkeys(rows, "cuda" if budget == "all" else "host")
+    if budget == "too little":
+        places = dict.fromkeys(rows, "cuda") | {list(rows)[-1]: "host"}
+    held = sum(count for name, count in rows.items() if places[name] == "cuda")
+    expected = 4 * params * 2 * 6 + 8 * params * held
+    assert expected <= memory.peak <= expected + SLAB
+    for name, place in places.items():
+        said = [line for line in caplog.messages if line.startswith(f"{name}: ")]
+        # What is beside lies on the host already, and is not copied there.
+        assert len(said) == (name != "vectors beside the directions" or place == "cuda")
+        assert all(f", {WHERE[place]} (allowed" in line for line in said)

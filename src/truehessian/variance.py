@@ -4,6 +4,7 @@ V(u) = (1/N) sum_i ||(H_i - H) u||² decides how far the Hessian of a random bat
 all the data: E ||(H_B - H) u||² = f V(u) with f = (N - B) / (B (N - 1)).
 """
 
+import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from truehessian.gram_schmidt import raised
+from truehessian.examples import chunk_slices
 from truehessian.lanczos import probe_vector
 from truehessian.leak import LeakSketch
+from truehessian.moments import GroupSums, Moments
 from truehessian.operators import NetworkOperator
+from truehessian.slabs import Room
 from truehessian.subspace import SubspaceNoise, split_noise, widened
 
 
@@ -25,7 +28,7 @@ class DirectionalVariance(NamedTuple):
     Attributes
     ----------
     variance
-        V(u), unbiased for every group size, shape (K,), float64.
+        V(u), unbiased whatever sizes the groups have, shape (K,), float64.
     standard_error
         Of V(u), shape (K,).
     quotient
@@ -35,13 +38,15 @@ class DirectionalVariance(NamedTuple):
     covariance
         (1/N) sum_i (H_i - H) u_a · (H_i - H) u_b for all pairs, unbiased, shape (K, K).
     projected
-        U^T H_G U for every group of full size, shape (groups, K, K).
+        U^T H_G U for every group of `group_size` examples, shape (groups, K, K).
     beside
-        Bᵀ H_G U for every group of full size and further vectors B, shape (groups, L, K).
+        Bᵀ H_G U for these groups and further vectors B, shape (groups, L, K).
     mean_projected, mean_beside
         The same for all examples, shapes (K, K) and (L, K).
-    group_size, num_examples
-        g and N.
+    group_size
+        g, the size of most groups.
+    num_examples
+        N.
     """
 
     variance: Tensor
@@ -63,48 +68,68 @@ def along_directions(
     *,
     beside: Tensor | None = None,
     sketch: LeakSketch | None = None,
+    memory: int | None = None,
 ) -> DirectionalVariance:
     """Estimate the variance of per-example curvature along unit vectors.
 
-    The operator's chunks are the groups, so its examples must be in random order and its chunk
-    size is the group size g. With S the mean over groups of ||(H_G - H) u||², the estimate
-    S g (N - 1)/(N - g) is unbiased for every g; g = 1 is the definition. A short last group
-    counts by its size.
+    The operator's chunks are the groups, be they `chunk_size` examples each or batches of the
+    user's own: the examples must be in random order. With n groups of sizes g_j, in all N examples,
+    and their mean matrices H_j, E sum_j g_j ||(H_j - H) u||² = V(u) N (n - 1) / (N - 1) for any
+    sizes, equal or not: each term has the mean V(u) (N - g_j) / (N - 1). Single examples are the
+    definition.
 
     The spread is accumulated by Welford's recurrence, whose increments have equal expectations
     and are uncorrelated but for fourth cumulants; their spread gives the standard error without
-    keeping n vectors of length P. Time: one product per direction. Memory: K vectors.
+    keeping n vectors of length P. Time: one product per direction. Memory on the device: the
+    directions and their products, a few K x P numbers in the operator's precision, K x P numbers
+    in float64 and what the sketch takes, of which `memory` says where they lie, and slabs.
 
     Parameters
     ----------
     operator
         Mean over examples, whatever the matrix: Hessian, GGN.
     directions
-        Unit vectors as rows, shape (K, P).
+        Unit vectors as rows, shape (K, P), on any device.
     beside
         Further vectors B as rows, shape (L, P), that the products are projected on.
     sketch
         Takes in the products of the last directions, which are its span.
+    memory
+        Bytes that mean and sketch may take on the device; half of what is free by default. What
+        does not fit lies in host memory, or where that has not enough in files, and is read slab
+        by slab; the log says where. The numbers are the same to rounding.
 
     Raises
     ------
     ValueError
         Batch statistics are on (then H is no mean over examples), there are fewer than two
         groups, or the directions are not unit vectors.
+    MemoryError
+        Mean and sketch fit nowhere.
 
     References
     ----------
     Granziol et al., mini-batch paper, Eq. 9 (for random directions). Welford (1962),
     Technometrics 4(3), 419-420.
     """
-    _check(operator, directions)
+    sizes = group_sizes(operator)
+    _check(operator, directions, sizes)
     directions = directions.to(operator.device, operator.dtype)
-    exact = directions.double()
-    empty = exact.new_zeros(0, exact.shape[1])
-    moments = _Moments(exact, empty if beside is None else beside.to(exact), sketch)
+    onto = directions.new_empty(0, directions.shape[1]) if beside is None else beside
+    moments = Moments(directions, onto, sketch, Room(operator.device, memory))
     for size, products in operator.chunk_products(directions):
         moments.add(size, products)
-    return moments.estimate(operator.num_examples, operator.chunk_size)
+        del products  # or it would lie beside those of the next group
+    return _estimate(moments.sums(), operator.num_examples, statistics.mode(sizes))
+
+
+def group_sizes(operator: NetworkOperator) -> list[int]:
+    """Count the examples of each of an operator's chunks: batches of one's own, or `chunk_size`."""
+    own = getattr(operator.data, "sizes", None)
+    if own is not None:
+        return list(own)
+    slices = chunk_slices(operator.num_examples, operator.chunk_size)
+    return [chunk.stop - chunk.start for chunk in slices]
 
 
 def of_subspace(
@@ -113,6 +138,8 @@ def of_subspace(
     values: NDArray,
     estimate: DirectionalVariance,
     sketch: LeakSketch,
+    *,
+    memory: int | None = None,
 ) -> SubspaceNoise:
     """Measure the noise within Ritz vectors and the directions that it turns them to.
 
@@ -126,7 +153,20 @@ def of_subspace(
         The k Ritz vectors as rows, shape (k, P), and their values.
     estimate, sketch
         From a pass whose last k directions were the vectors.
+    memory
+        As in `along_directions`.
+
+    Raises
+    ------
+    ValueError
+        No two groups have the same size, so that none can be set against another.
     """
+    if len(estimate.projected) < 2:
+        raise ValueError(
+            f"the noise within Ritz vectors needs at least two groups of one size, got "
+            f"{len(estimate.projected)} of {estimate.group_size} examples; give batches of equal "
+            "sizes"
+        )
     own = slice(len(estimate.variance) - len(vectors), None)
     first = (
         estimate.covariance[own, own].cpu().numpy(),
@@ -140,7 +180,7 @@ def of_subspace(
             group_size=estimate.group_size,
             num_examples=estimate.num_examples,
         )
-    further = along_directions(operator, leaks, beside=vectors)
+    further = along_directions(operator, leaks, beside=vectors, memory=memory)
     return widened(
         values,
         first,
@@ -186,70 +226,27 @@ def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) 
     )
 
 
-class _Moments:
-    """Running weighted mean and scatter of the groups' products."""
-
-    def __init__(self, directions: Tensor, beside: Tensor, sketch: LeakSketch | None) -> None:
-        count = len(directions)
-        self.directions = directions
-        self.onto = torch.cat([directions, beside])
-        self.sketch = sketch
-        self.weight = 0.0
-        self.mean = torch.zeros_like(directions)
-        self.scatter = directions.new_zeros(count, count)
-        self.increments: list[Tensor] = []
-        self.projected: list[Tensor] = []
-        self.sizes: list[int] = []
-
-    def add(self, size: int, products: Tensor) -> None:
-        share = size * self.weight / (self.weight + size)
-        self.weight += size
-        increment = torch.zeros_like(self.scatter)
-        projected = self.onto.new_zeros(len(self.onto), len(self.directions))
-        deviations = []
-        for columns, part in raised(products):
-            projected += self.onto[:, columns] @ part.T
-            deviation = part.sub_(self.mean[:, columns])
-            increment += deviation @ deviation.T
-            self.mean[:, columns].add_(deviation, alpha=size / self.weight)
-            if self.sketch is not None:
-                deviations.append(deviation[-len(self.sketch.span) :].clone())
-        if share:
-            increment *= share
-            self.scatter += increment
-            self.increments.append(increment.diagonal().clone())
-            if self.sketch is not None:
-                self.sketch.add(share**0.5 * torch.cat(deviations, dim=1))
-        self.projected.append(projected)
-        self.sizes.append(size)
-
-    def estimate(self, num_examples: int, group_size: int) -> DirectionalVariance:
-        groups = len(self.sizes)
-        # E sum_j g_j ||(H_j - H) u||² = V(u) N (n - 1)/(N - 1) for n random groups of any sizes.
-        scale = (num_examples - 1) / (num_examples * (groups - 1))
-        covariance = scale * self.scatter
-        increments = torch.stack(self.increments) * (scale * (groups - 1))
-        error = _standard_error(increments)
-        projected = torch.stack(self.projected)
-        sizes = torch.tensor(self.sizes, dtype=torch.float64, device=projected.device)
-        count = len(self.directions)
-        quotients = projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
-        quotient = (sizes[:, None] * quotients).sum(0) / num_examples
-        spread = (sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
-        whole, mean = projected[sizes == group_size], self.onto @ self.mean.T
-        return DirectionalVariance(
-            covariance.diagonal().clone(),
-            error,
-            quotient,
-            (spread / num_examples).sqrt(),
-            covariance,
-            whole[:, :count],
-            whole[:, count:],
-            mean[:count],
-            mean[count:],
-            group_size,
-            num_examples,
-        )
+def _estimate(sums: GroupSums, num_examples: int, group_size: int) -> DirectionalVariance:
+    groups, count = sums.projected.shape[0], sums.projected.shape[2]
+    scale = (num_examples - 1) / (num_examples * (groups - 1))
+    covariance = scale * sums.scatter
+    quotients = sums.projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
+    quotient = (sums.sizes[:, None] * quotients).sum(0) / num_examples
+    spread = (sums.sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
+    whole = sums.projected[sums.sizes == group_size]
+    return DirectionalVariance(
+        covariance.diagonal().clone(),
+        _standard_error(sums.increments * (scale * (groups - 1))),
+        quotient,
+        (spread / num_examples).sqrt(),
+        covariance,
+        whole[:, :count],
+        whole[:, count:],
+        sums.mean_projected[:count],
+        sums.mean_projected[count:],
+        group_size,
+        num_examples,
+    )
 
 
 def _standard_error(samples: Tensor) -> Tensor:
@@ -259,16 +256,16 @@ def _standard_error(samples: Tensor) -> Tensor:
     return samples.std(0) / len(samples) ** 0.5
 
 
-def _check(operator: NetworkOperator, directions: Tensor) -> None:
+def _check(operator: NetworkOperator, directions: Tensor, sizes: Sequence[int]) -> None:
     if operator.batchnorm == "train":
         raise ValueError(
             "the variance over examples is not defined with batch statistics; use batchnorm: eval"
         )
-    if operator.num_examples <= operator.chunk_size:
+    if len(sizes) < 2:
         raise ValueError(
             f"at least two groups are needed: {operator.num_examples} examples make one group of "
-            f"{operator.chunk_size}; choose a smaller group_size"
+            f"{sizes[0]}; choose a smaller group_size, or give more batches than one"
         )
-    norms = directions.double().norm(dim=1)
+    norms = torch.stack([row.double().norm() for row in directions])
     if not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):
         raise ValueError(f"directions must be unit vectors, their norms are {norms.tolist()}")

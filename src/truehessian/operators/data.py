@@ -44,9 +44,14 @@ class BatchData:
         self.batches = [batch for batch in map(_pair, batches) if len(batch[0])]
 
     @property
+    def sizes(self) -> list[int]:
+        """Number of examples of each batch."""
+        return [len(inputs) for inputs, _ in self.batches]
+
+    @property
     def num_examples(self) -> int:
         """How many examples there are in all batches."""
-        return sum(len(inputs) for inputs, _ in self.batches)
+        return sum(self.sizes)
 
     def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate over the batches; `size` is theirs, not the caller's."""
@@ -84,9 +89,14 @@ class Stream:
             pass
 
     @property
+    def sizes(self) -> list[int]:
+        """Number of examples of each batch."""
+        return [len(sums) for sums in self._sums]
+
+    @property
     def num_examples(self) -> int:
         """How many examples there are in all batches."""
-        return sum(map(len, self._sums))
+        return sum(self.sizes)
 
     def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate over the batches; `size` is theirs, not the caller's."""
