@@ -32,15 +32,16 @@ def main(
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     names, ritz, values = extremal_vectors.named(extremal_vectors.load(vectors))
     group_size, seed = settings["group_size"], settings["seed"]
+    room = {"memory": source.basis_memory}
 
     train = measurement.shuffled(source.dataset.train, seed, "training")
     hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
     sketch = leak.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
-    estimate = variance.along_directions(hessian, torch.cat([random, ritz]), sketch=sketch)
+    estimate = variance.along_directions(hessian, torch.cat([random, ritz]), sketch=sketch, **room)
     labels = [f"random-{number + 1}" for number in range(len(random))] + names
     variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
-    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch)
+    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch, **room)
     subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed, "test")
@@ -60,10 +61,11 @@ def main(
         for number, fold in enumerate(folds)
     ]
     quotients = variance.along_directions(
-        source.operator(operators.Hessian, test, chunk_size=group_size), ritz
+        source.operator(operators.Hessian, test, chunk_size=group_size), ritz, **room
     )
     grouped = [source.operator(operators.Hessian, part, chunk_size=group_size) for part in parts]
-    frame = held_out.table(names, values, quotients, held_out.brackets(grouped, runs))
+    brackets = held_out.brackets(grouped, runs, **room)
+    frame = held_out.table(names, values, quotients, brackets)
     frame.to_csv(held_out_out, index=False)
 
 

@@ -151,6 +151,9 @@ def test_operators_with_chunks_show_how_much_single_examples_differ():
         ]
         squares.append(np.var(curvatures, ddof=1))
     assert result["largest"].deviation == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-6)
+    batches = [[(x[None], y[None]) for x, y in zip(*part, strict=True)] for part in parts]
+    own = [operators.Hessian(model, batch, precision="float64") for batch in batches]
+    assert held_out.brackets(own, runs)["largest"] == pytest.approx(result["largest"], rel=1e-12)
     whole = [operators.Hessian(model, part, precision="float64") for part in parts]
     plain = held_out.brackets(whole, runs)
     assert result["smallest"][:2] == pytest.approx(plain["smallest"][:2], rel=1e-8)

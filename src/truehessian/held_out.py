@@ -17,7 +17,7 @@ from torch import Tensor
 from truehessian import lanczos
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
-from truehessian.variance import DirectionalVariance, along_directions
+from truehessian.variance import DirectionalVariance, along_directions, group_sizes
 
 
 class Bracket(NamedTuple):
@@ -42,7 +42,10 @@ class Bracket(NamedTuple):
 
 
 def brackets(
-    operators: Sequence[Operator], runs: Sequence[Tridiagonalisation]
+    operators: Sequence[Operator],
+    runs: Sequence[Tridiagonalisation],
+    *,
+    memory: int | None = None,
 ) -> dict[str, Bracket]:
     """Bracket both extreme eigenvalues of the true Hessian from disjoint folds.
 
@@ -57,7 +60,9 @@ def brackets(
         weights, of equal sizes or nearly so. Those with chunks of random examples, more than one,
         show how much single examples differ.
     runs
-        Their tridiagonalisations, in the same order.
+        Their tridiagonalisations, in the same order; their bases may lie in different places.
+    memory
+        Of the quotients, as in `variance.along_directions`.
 
     Returns
     -------
@@ -73,10 +78,13 @@ def brackets(
         raise ValueError(f"a bracket needs at least two disjoint folds, got {len(operators)}")
     own = np.array([lanczos.ritz(run).values[[-1, 0]] for run in runs])  # (folds, 2)
     quotients, deviations = np.zeros((2, len(runs), 2))
-    vectors = torch.stack([lanczos.ritz_vectors(run, [run.num_steps - 1, 0]) for run in runs])
+    vectors = [
+        lanczos.ritz_vectors(run, [run.num_steps - 1, 0]).to(operator.dtype)
+        for operator, run in zip(operators, runs, strict=True)
+    ]  # each where the basis of its fold has found room
     for fold, operator in enumerate(operators):
-        others = torch.cat([vectors[:fold], vectors[fold + 1 :]]).flatten(0, 1)  # (2 (F-1), P)
-        values, spread = _quotients(operator, others)
+        others = [own.to(operator.device) for own in vectors[:fold] + vectors[fold + 1 :]]
+        values, spread = _quotients(operator, torch.cat(others), memory)  # (2 (F - 1),)
         quotients[fold] = values.view(-1, 2).mean(0).cpu().numpy()
         deviations[fold] = spread.view(-1, 2).square().mean(0).sqrt().cpu().numpy()
     inner, outer = quotients.mean(0), own.mean(0)
@@ -88,10 +96,10 @@ def brackets(
     }
 
 
-def _quotients(operator: Operator, directions: Tensor) -> tuple[Tensor, Tensor]:
+def _quotients(operator: Operator, directions: Tensor, memory: int | None) -> tuple[Tensor, Tensor]:
     """Quotients along unit vectors, and their standard deviations over single examples."""
-    if isinstance(operator, NetworkOperator) and operator.num_examples > operator.chunk_size:
-        estimate = along_directions(operator, directions)
+    if isinstance(operator, NetworkOperator) and len(group_sizes(operator)) > 1:
+        estimate = along_directions(operator, directions, memory=memory)
         return estimate.quotient, estimate.quotient_standard_error * operator.num_examples**0.5
     products = (operator @ directions.T).T
     values = (products * directions).sum(1)
