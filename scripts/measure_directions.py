@@ -32,16 +32,18 @@ def main(
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     names, ritz, values = extremal_vectors.named(extremal_vectors.load(vectors))
     group_size, seed = settings["group_size"], settings["seed"]
-    room = {"memory": source.basis_memory}
+    room = source.basis_memory
 
     train = measurement.shuffled(source.dataset.train, seed, "training")
     hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
     sketch = leak.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
-    estimate = variance.along_directions(hessian, torch.cat([random, ritz]), sketch=sketch, **room)
+    estimate = variance.along_directions(
+        hessian, torch.cat([random, ritz]), sketch=sketch, memory=room
+    )
     labels = [f"random-{number + 1}" for number in range(len(random))] + names
     variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
-    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch, **room)
+    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch, memory=room)
     subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed, "test")
@@ -61,10 +63,10 @@ def main(
         for number, fold in enumerate(folds)
     ]
     quotients = variance.along_directions(
-        source.operator(operators.Hessian, test, chunk_size=group_size), ritz, **room
+        source.operator(operators.Hessian, test, chunk_size=group_size), ritz, memory=room
     )
     grouped = [source.operator(operators.Hessian, part, chunk_size=group_size) for part in parts]
-    brackets = held_out.brackets(grouped, runs, **room)
+    brackets = held_out.brackets(grouped, runs, memory=room)
     frame = held_out.table(names, values, quotients, brackets)
     frame.to_csv(held_out_out, index=False)
 

@@ -59,7 +59,7 @@ def main(
         checkpoint_epochs=epochs,
         on_checkpoint=keep,
         state=state / "state.safetensors",
-        device=devices.resolve(settings["device"]),
+        device=devices.claim(settings["device"]),
     )
     pd.DataFrame(rows).to_csv(training_out, index=False)
     for epoch, path in zip(epochs, checkpoints_out, strict=True):

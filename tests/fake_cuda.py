@@ -8,7 +8,9 @@ their layout are not imitated.
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -18,7 +20,6 @@ from torch.autograd import Function
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 DEVICE = torch.device("cuda:0")
 CAPACITY = 8 << 30
@@ -48,10 +49,8 @@ class CudaTensor(Tensor):
         _check_kernel(func, args, kwargs)
         with torch._C._DisableTorchDispatch():
             results = func(*args, **kwargs)
-        given = {id(value) for value in tree_flatten((args, kwargs))[0]}
-        return tree_map_only(
-            Tensor, lambda result: result if id(result) in given else _raised(result), results
-        )
+        given = {id(tensor) for tensor in _tensors(*args, *kwargs.values())}
+        return _each(lambda result: result if id(result) in given else _raised(result), results)
 
     @property
     def device(self) -> torch.device:
@@ -194,7 +193,8 @@ class _Mode(TorchFunctionMode):
         device = _known(device)
         if func is torch.as_tensor and isinstance(args[0], Tensor):
             return _to(args[0], device, kwargs.get("dtype") or args[0].dtype)
-        made = func(*args, **{**kwargs, "device": "cpu"})
+        unpinned = {"pin_memory": False} if kwargs.get("pin_memory") else {}
+        made = func(*args, **{**kwargs, "device": "cpu", **unpinned})
         return _placed(made, device)
 
 
@@ -208,7 +208,7 @@ class _Zeros(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = [v for v in tree_flatten((args, kwargs))[0] if isinstance(v, Tensor)]
+        given = list(_tensors(*args, *(kwargs or {}).values()))
         own = _in_engine and not given and torch._C._current_graph_task_id() != -1
         if isinstance(result, Tensor) and (own or (given and all(map(_is_unplaced, given)))):
             result._unplaced = True
@@ -260,7 +260,23 @@ def _called_by(*, engine: bool) -> Iterator[None]:
 def _differentiate(*args: Any, **kwargs: Any) -> Any:
     """Run the engine; PyTorch has put our mode aside, which backward passes in Python need."""
     with _Mode(), _called_by(engine=True):
-        return tree_map_only(Tensor, _settled, _RUN_ENGINE(*args, **kwargs))
+        return _each(_settled, _RUN_ENGINE(*args, **kwargs))
+
+
+def _tensors(*values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(*value)
+
+
+def _each(function: Callable[[Tensor], Tensor], results: Any) -> Any:
+    if isinstance(results, Tensor):
+        return function(results)
+    if isinstance(results, list | tuple):
+        return type(results)([_each(function, result) for result in results])
+    return results
 
 
 def _is_unplaced(tensor: Tensor) -> bool:
@@ -342,8 +358,8 @@ def _check_devices(func: Any, args: Any, kwargs: Any) -> None:
         return
     if func in _INDEXING:
         args = [args[0], *args[2:]] if isinstance(args[0], CudaTensor) else args
-    for value in tree_flatten((args, kwargs))[0]:
-        if not isinstance(value, Tensor) or isinstance(value, CudaTensor):
+    for value in _tensors(*args, *kwargs.values()):
+        if isinstance(value, CudaTensor):
             continue
         if not _is_unplaced(value) and (value.ndim or func in _STRICT):
             raise RuntimeError(
@@ -380,6 +396,8 @@ _CUDA: dict[str, Any] = {
     "memory_allocated": lambda device=None: _memory.allocated,
     "max_memory_allocated": lambda device=None: _memory.peak,
     "get_device_capability": lambda device=None: (9, 0),
+    "set_device": lambda device: None,
+    "get_device_properties": lambda device=None: SimpleNamespace(uuid=f"fake-{os.getpid()}"),
     "get_device_name": lambda device=None: "fake",
     "is_bf16_supported": lambda including_emulation=True: True,
     "manual_seed": lambda seed: None,

@@ -74,11 +74,12 @@ class Source(NamedTuple):
         checkpoint, dataset
             Files that `checkpoints.save` and `datasets.save` have written.
         settings
-            With the keys chunk_size, precision, batchnorm, memory_gb, basis_gb and device.
+            With the keys chunk_size, precision, batchnorm, memory_gb, basis_gb and device; a GPU
+            is claimed for this process.
         network
             Keyword arguments of `models.build` for a network that has to be imported.
         """
-        device = devices.resolve(settings["device"])
+        device = devices.claim(settings["device"])
         products = {
             "chunk_size": settings["chunk_size"],
             "precision": settings["precision"],
