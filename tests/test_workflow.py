@@ -167,6 +167,26 @@ def test_presets_can_be_planned_without_their_data(preset, tmp_path):
         assert f"rule {target}:\n    input: results/" in said
 
 
+@pytest.mark.parametrize(
+    ("cores", "measuring", "training"), [("2", None, "2"), ("12", "6", "8"), ("100", "8", "8")]
+)
+def test_jobs_that_may_run_at_once_share_the_cores(cores, measuring, training, tmp_path):
+    """Two checkpoints of one run, and tables and figures with a thread each, which is not said."""
+    config = ["--configfile", str(ROOT / "tests/tiny.yaml")]
+    run = snakemake(tmp_path, "--dry-run", "--cores", cores, *config)
+    assert run.returncode == 0, run.stderr
+    jobs = (run.stdout + run.stderr).split("\nrule ")
+    threads = {
+        job.partition(":")[0]: found[1]
+        if (found := re.search(r"\n +threads: (\d+)", job))
+        else None
+        for job in jobs[1:]
+    }
+    assert threads["measure_full_spectra"] == measuring
+    assert threads["train_network_tiny"] == training
+    assert threads["plot_stems_tiny"] is threads["tabulate_extremal_ritz_values"] is None
+
+
 def test_an_item_that_no_run_can_be_made_into_is_refused_with_one_sentence(tmp_path):
     config = ("--configfile", str(ROOT / "tests/tiny.yaml"))
     run = snakemake(tmp_path, "truehessian_tables_1_3", *config, "--cores", "1")

@@ -19,6 +19,7 @@ for run in WITH_BATCHNORM:
             f"results/{run}/benchmarks/measure_batchnorm_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
+        threads: threads_of_products()
         resources:
             gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 # The package that lies beside the workflow, whatever else is installed: its code is what
 # fingerprints are taken of. Before anything is imported, the folders in which a file random.py of
 # the user's would stand before the standard library's leave the path.
@@ -90,6 +92,7 @@ PRODUCTS = [
     "device",
     "tolerance",
 ]
+MOST_THREADS = 8
 SPECTRA = ["spectrum", "batch", "augmentation", "subsamples", "self_test", "variance"]
 
 
@@ -227,6 +230,29 @@ def per_epoch(pattern, run, **values):
         for epoch in RUNS[run]["epochs"]
         for path in expand(pattern, run=run, epoch=epoch, **values)
     ]
+
+
+def cores_of_this_machine():
+    """The cores that Snakemake may use; None where it submits jobs to a cluster."""
+    try:
+        return workflow.cores
+    except WorkflowError:
+        return None
+
+
+def share_of_cores(num_jobs):
+    """Threads of each of so many jobs that may run at once: no core idles, none has two.
+
+    Products of small networks gain nothing from many. Jobs of a cluster have nodes of their own;
+    a profile says otherwise by `set-threads`.
+    """
+    cores = as_the_run_began("CORES", cores_of_this_machine)
+    return 4 if cores is None else max(1, min(MOST_THREADS, cores // num_jobs))
+
+
+def threads_of_products():
+    """Threads of a stage that multiplies: there is one such job per checkpoint at least."""
+    return share_of_cores(sum(len(run["epochs"]) for run in RUNS.values()))
 
 
 def gpus(name="spectrum"):

@@ -14,6 +14,7 @@ rule measure_self_test:
     priority: 15
     conda:
         "../../envs/torch.yaml"
+    threads: threads_of_products()
     resources:
         gpu=gpus(),
         mem_mb=8000,

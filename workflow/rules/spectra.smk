@@ -19,6 +19,7 @@ rule measure_full_spectra:
     priority: 10
     conda:
         "../../envs/torch.yaml"
+    threads: threads_of_products()
     resources:
         gpu=gpus(),
         mem_mb=8000,
@@ -63,6 +64,7 @@ for run in WITH_BATCHES:
             f"results/{run}/benchmarks/measure_batch_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
+        threads: threads_of_products()
         resources:
             gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
@@ -98,6 +100,7 @@ for run in WITH_AUGMENTATION:
             f"results/{run}/benchmarks/measure_augmented_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
+        threads: threads_of_products()
         resources:
             gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,
@@ -133,6 +136,7 @@ for run in WITH_SUBSAMPLES:
             f"results/{run}/benchmarks/measure_subsample_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
+        threads: threads_of_products()
         resources:
             gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
             mem_mb=8000,

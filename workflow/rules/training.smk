@@ -19,6 +19,7 @@ for run in TRAINED:
         priority: 20
         conda:
             "../../envs/torch.yaml"
+        threads: share_of_cores(len(TRAINED))
         resources:
             gpu=configuration.num_gpus(RUNS[run]["training"]["device"]),
             # A compiler works with several processes.

@@ -17,6 +17,7 @@ rule measure_directions:
     priority: 5
     conda:
         "../../envs/torch.yaml"
+    threads: threads_of_products()
     resources:
         gpu=gpus(),
         mem_mb=8000,
