@@ -122,7 +122,8 @@ def test_measured_columns_are_those_of_the_folds(noise):
     assert row["batch_standard_deviation"] == pytest.approx(values.std(ddof=1))
     assert row["batch_standard_error"] == pytest.approx(values.std(ddof=1) / math.sqrt(5))
     assert row["batch_q50"] == pytest.approx(np.median(values))
-    assert row["batch_residual"] == pytest.approx(np.abs(values).mean() / 10)
+    # Twice the residuals, which are not small beside the gaps.
+    assert row["batch_residual"] == pytest.approx(2 * np.abs(values).mean() / 10)
 
 
 def test_the_extremes_keep_the_columns_of_the_contract(noise):

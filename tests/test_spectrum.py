@@ -121,6 +121,12 @@ def test_errors_of_ranks_reach_to_the_last_that_is_known():
     assert errors == pytest.approx([1e-4, 1e-3, 2.0 + 1e-3])
 
 
+def test_an_extreme_that_is_not_separate_is_known_to_twice_its_residual():
+    few = of_rows([0.0, 1.0, 2.0, 3.0, 3.5, 4.0], residuals=[np.full(6, 0.1)])
+    assert spectrum.ranked(few, "largest", 2)[1] == pytest.approx([0.2, 0.7])
+    assert spectrum.extremal(few, "largest") == (4.0, 0.1)
+
+
 def test_the_precision_of_products_puts_no_rank_in_doubt():
     """Values 0.01 apart, known to 1e-3 because the products are no better."""
     few = of_rows(
@@ -128,7 +134,7 @@ def test_the_precision_of_products_puts_no_rank_in_doubt():
     )
     assert spectrum.ranked(few, "largest", 3)[1] == pytest.approx([1e-3] * 3)
     unknown = few._replace(metadata={})
-    assert spectrum.ranked(unknown, "largest", 3)[1] == pytest.approx([1e-3, 0.011, 0.021])
+    assert spectrum.ranked(unknown, "largest", 3)[1] == pytest.approx([0.002, 0.012, 0.022])
 
 
 def test_copies_of_an_eigenvalue_are_ranks_of_their_own():

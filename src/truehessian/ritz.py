@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian.gram_schmidt import raised
-from truehessian.spectrum import SEPARATE
+from truehessian.separation import SEPARATE
 
 
 class Tridiagonalisation(NamedTuple):

@@ -5,11 +5,14 @@ NumPy in float64 only, so that a laptop without PyTorch reads what a cluster has
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from truehessian.separation import errors_of_ranks
 
 End = Literal["largest", "smallest"]
 ENDS: tuple[End, End] = ("largest", "smallest")
@@ -20,9 +23,6 @@ ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
 OF_FOLDS = ("steps_done", "product_error", "numbers")
 
 _ROUNDOFF = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10}
-# Ranks are counted where residuals are below this part of the gaps: where they are larger, what
-# looks like one eigenvalue may well be two.
-SEPARATE = 0.01
 
 
 class Spectrum(NamedTuple):
@@ -160,13 +160,23 @@ def ranked(spectrum: Spectrum, end: End, count: int) -> tuple[NDArray, NDArray]:
     Returns
     -------
     values, errors
-        From the extreme inwards, shape (count,) or (folds, count); NaN where there are fewer. The
-        error of the extreme is its residual, a bound on the distance to an eigenvalue. That of a
-        further rank is meant to reach to the eigenvalue of the same rank: it is the residual where
-        all values farther out are separate, and else reaches to the innermost that are. An
-        eigenvalue that the start vector hardly sees may still be missed, and one that is repeated
-        counts once, unless the Krylov space was exhausted.
+        From the extreme inwards, shape (count,) or (folds, count); NaN where there are fewer. An
+        error is meant to reach to the eigenvalue of the same rank: it is the residual where all
+        values farther out are separate, else reaches to the innermost that are, and twice the
+        residual farther than the extreme where not even that is. An eigenvalue that the start
+        vector hardly sees may still be missed, and one that is repeated counts once, unless the
+        Krylov space was exhausted.
     """
+    return _outermost(spectrum, end, count, errors_of_ranks)
+
+
+def _outermost(
+    spectrum: Spectrum,
+    end: End,
+    count: int,
+    errors_of: Callable[[NDArray, NDArray, float], NDArray],
+) -> tuple[NDArray, NDArray]:
+    """Find values of ranks with what `errors_of` says of values, residuals and their floor."""
     sign = 1 if end == "largest" else -1
     shape = spectrum.ritz_values.shape
     found = np.full((math.prod(shape[:-1]), count, 2), np.nan)
@@ -175,7 +185,7 @@ def ranked(spectrum: Spectrum, end: End, count: int) -> tuple[NDArray, NDArray]:
     for place, (values, residuals, floor) in zip(found, rows, strict=True):
         real = np.flatnonzero(np.isfinite(values))[::-sign]
         outwards = sign * values[real]
-        errors = _errors_of_ranks(outwards, residuals[real], floor)
+        errors = errors_of(outwards, residuals[real], floor)
         known = min(count, max(len(real) // 2, min(len(real), 1)))
         place[:known, 0], place[:known, 1] = outwards[:known], errors[:known]
     found = found.reshape(*shape[:-1], count, 2)
@@ -199,7 +209,7 @@ def extremal(spectrum: Spectrum, end: End) -> tuple[NDArray, NDArray]:
     value, residual
         Shape () for a single spectrum, (folds,) for a stack.
     """
-    values, residuals = ranked(spectrum, end, 1)
+    values, residuals = _outermost(spectrum, end, 1, lambda values, residuals, floor: residuals)
     return values[..., 0], residuals[..., 0]
 
 
@@ -221,26 +231,6 @@ def product_errors(spectrum: Spectrum) -> NDArray:
 
 def _rows(array: NDArray) -> NDArray:
     return array.reshape(-1, array.shape[-1])
-
-
-def _errors_of_ranks(values: NDArray, residuals: NDArray, floor: float) -> NDArray:
-    """Bound the distance from each value to the eigenvalue of its rank; from the extreme inwards.
-
-    Values whose residuals overlap make a cluster. While residuals, but for their `floor`, the
-    precision of the products, are small beside the gaps between clusters, every value outside is
-    accounted for, and an eigenvalue lies no farther out than the outermost of its cluster; from
-    there on, no farther out than the last of those.
-    """
-    gaps = np.append(values[:-1] - values[1:], np.inf)[: len(values)]
-    apart = gaps > residuals + np.append(residuals[1:], 0.0)[: len(values)]
-    anchors, anchor, begin, sound = np.zeros(len(values), dtype=int), 0, 0, True
-    for last in map(int, np.flatnonzero(apart)):
-        cluster = slice(begin, last + 1)
-        sound = sound and residuals[cluster].max() - floor <= SEPARATE * gaps[last]
-        anchor = begin if sound else anchor
-        anchors[cluster] = anchor
-        anchor, begin = (last if sound else anchor), last + 1
-    return np.maximum(residuals, residuals[anchors] + (values[anchors] - values))
 
 
 def spectral_density(nodes: NDArray, weights: NDArray, grid: NDArray, bandwidth: float) -> NDArray:
