@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from truehessian.layouts import channels_last_is_safe
 from truehessian.operators.definition import ByDefinition
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.network import Linearised
@@ -40,7 +41,11 @@ class CompiledHessian(Hessian):
                 "their buffers; use Hessian, or batchnorm: eval"
             )
         super().__init__(model, data, **settings)
-        self._product = torch.compile(self._forward_over_reverse, dynamic=False)
+        # The compiler would lay channels last by itself, whatever the kernels for it give.
+        safe = channels_last_is_safe(self.network.module, self.device, self.dtype)
+        self._product = torch.compile(
+            self._forward_over_reverse, dynamic=False, options={"layout_optimization": safe}
+        )
         self._compiled_size: int | None = None
         self._checked = False  # whether a compiled product has been compared with a plain one
 

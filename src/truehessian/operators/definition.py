@@ -26,7 +26,6 @@ _CASTS = {
     Tensor.bfloat16,
     Tensor.float,
 }
-_CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
 
 class ByDefinition(TorchFunctionMode):
@@ -50,9 +49,6 @@ class ByDefinition(TorchFunctionMode):
     ----------
     met
         What has been met and done without, in words.
-    breaks_channels_last
-        Whether a convolution has been met, of a layer or not, whose kernels are wrong with channels
-        last on some processors; see `layouts`.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -60,7 +56,6 @@ class ByDefinition(TorchFunctionMode):
         self.dtype = dtype
         self.device = device
         self.met: set[str] = set()
-        self.breaks_channels_last = False
         self._contexts: list[contextlib.ExitStack] = []
 
     def __enter__(self) -> "ByDefinition":
@@ -94,8 +89,8 @@ class ByDefinition(TorchFunctionMode):
             self.met.add("attention")
         elif func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
-        elif func in _CONVOLUTIONS:
-            self._note_layout(*args, **kwargs)
+        elif func is F.conv2d:
+            args, kwargs = self._by_points(*args, **kwargs), {}
         elif func is F.embedding and kwargs.get("sparse"):
             kwargs = {**kwargs, "sparse": False}
         elif func in _RECURRENT and self.device.type == "cuda":
@@ -119,20 +114,35 @@ class ByDefinition(TorchFunctionMode):
             return False
         return dtype.itemsize < self.dtype.itemsize
 
-    def _note_layout(
+    def _by_points(
         self,
         input: Tensor,  # noqa: A002 (PyTorch's name)
         weight: Tensor,
         bias: Tensor | None = None,
         stride: Any = 1,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        if self.device.type != "cpu" or self.breaks_channels_last:
-            return
-        strided = any(step > 1 for step in ([stride] if isinstance(stride, int) else stride))
-        point = all(size == 1 for size in weight.shape[2:])
-        self.breaks_channels_last = strided and point and weight.shape[1] < layouts.BLOCK
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> tuple[Any, ...]:
+        """Give the arguments of a convolution, without strides where its kernels are wrong.
+
+        A 1x1 convolution with a stride is one without, of every other point. On processors with
+        AVX2 and without AVX-512, oneDNN's weight gradient with few input channels, a stride and
+        channels last is wrong or ends the process, however the layout comes about; see `layouts`.
+        """
+        strides = [stride] * 2 if isinstance(stride, int) else list(stride) * (2 // len(stride))
+        if (
+            self.device.type == "cpu"
+            and input.dtype == torch.float32
+            and max(strides) > 1
+            and weight.shape[1] < layouts.BLOCK
+            and tuple(weight.shape[2:]) == (1, 1)
+        ):
+            if padding not in (0, (0, 0), [0, 0], "valid"):
+                edges = [padding] * 2 if isinstance(padding, int) else list(padding)
+                input = F.pad(input, (edges[-1], edges[-1], edges[0], edges[0]))  # noqa: A001
+            input, stride, padding = input[..., :: strides[0], :: strides[1]], 1, 0  # noqa: A001
+        return input, weight, bias, stride, padding, dilation, groups
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:

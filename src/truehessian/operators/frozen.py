@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from truehessian.layouts import channels_last_is_safe
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.bilinear import RulesDoNotHold
 from truehessian.operators.definition import ByDefinition
@@ -51,8 +50,6 @@ class FrozenNetwork:
         Whether parameters were chosen by patterns.
     channels_last
         Whether activations lie with channels last; None before the first example was seen.
-    breaks_channels_last
-        Whether a layer has been met whose kernels are wrong with channels last on some processors.
     met
         What layers have been done without, in words; see `ByDefinition`.
 
@@ -87,7 +84,6 @@ class FrozenNetwork:
         self.batchnorm = batchnorm
         self.device, self.dtype = device, dtype
         self.channels_last: bool | None = None
-        self.breaks_channels_last = False
         self.met: set[str] = set()
 
     @property
@@ -131,7 +127,6 @@ class FrozenNetwork:
         for words in sorted(how.met - self.met):
             logger.info("the network has %s; products are made without it", words)
         self.met |= how.met
-        self.breaks_channels_last |= how.breaks_channels_last
         return outputs
 
     def by_definition(self) -> ByDefinition:
@@ -152,11 +147,9 @@ class FrozenNetwork:
 
     def put_channels_last(self) -> bool:
         """Put channels last, which is faster for 2d convolutions in float32, if this may help."""
-        if self.dtype == torch.float64 or self.breaks_channels_last:
-            return False
-        if not channels_last_is_safe(self._model, self.device, self.dtype):
-            return False
-        if not any(isinstance(module, nn.Conv2d) for module in self._model.modules()):
+        if self.dtype == torch.float64 or not any(
+            isinstance(module, nn.Conv2d) for module in self._model.modules()
+        ):
             return False
         for parameter in self._model.parameters():
             parameter.data = channels_last(parameter.data)

@@ -57,6 +57,8 @@ class LayerRules(ByDefinition):
         """Replace the layers that there is a rule for."""
         output = None
         if func in _CONVOLUTIONS:
+            if func is F.conv2d:
+                args, kwargs = self._by_points(*args, **kwargs), {}
             output = self._convolve(_CONVOLUTIONS[func], *args, **kwargs)
         elif func is F.linear:
             output = self._transform(*args, **kwargs)
@@ -81,7 +83,6 @@ class LayerRules(ByDefinition):
             return None
         if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
             return None
-        self._note_layout(input, weight, bias, stride)
         how = Convolution(_each(stride, rank), _each(padding, rank), _each(dilation, rank), groups)
         output: Tensor = Bilinear.apply(input, weight, bias, how, self)
         return output
