@@ -8,6 +8,8 @@ from torch import Tensor
 from truehessian.leak import LeakSketch
 from truehessian.slabs import Room, columns_of, read
 
+_ALL = slice(None)
+
 
 class GroupSums(NamedTuple):
     """What is left of n groups of sizes g_j once their products P_j, shape (K, P), are gone.
@@ -76,14 +78,18 @@ class Moments:
             projected += self._rows_onto(slab) @ own.T
             deviation = own - self._read(self._mean, slab)
             increment += deviation @ deviation.T
+            if self.sketch is None:
+                self._move_mean(slab, deviation, size)
         if share:
             increment *= share
             self._scatter += increment
             self._increments.append(increment.diagonal().clone())
-            self._leak(products, share**0.5)
-        for slab in self._columns:
-            mean = self._read(self._mean, slab)
-            self._mean[:, slab] = mean + (self._read(products, slab) - mean) * (size / self.weight)
+        if self.sketch is not None:
+            if share:
+                last = slice(len(self.directions) - self.sketch.num_vectors, None)
+                self.sketch.merge(lambda slab: share**0.5 * self._deviation(products, slab, last))
+            for slab in self._columns:
+                self._move_mean(slab, self._deviation(products, slab), size)
         self._projected.append(projected)
         self._sizes.append(size)
 
@@ -100,16 +106,11 @@ class Moments:
             torch.tensor(self._sizes, dtype=torch.float64, device=self.directions.device),
         )
 
-    def _leak(self, products: Tensor, scale: float) -> None:
-        if self.sketch is None:
-            return
-        last = slice(len(self.directions) - self.sketch.num_vectors, None)
+    def _deviation(self, products: Tensor, slab: slice, rows: slice = _ALL) -> Tensor:
+        return self._read(products[rows], slab) - self._read(self._mean[rows], slab)
 
-        def deviations(slab: slice) -> Tensor:
-            rows = self._read(products[last], slab) - self._read(self._mean[last], slab)
-            return scale * rows
-
-        self.sketch.merge(deviations)
+    def _move_mean(self, slab: slice, deviation: Tensor, size: int) -> None:
+        self._mean[:, slab] = self._read(self._mean, slab) + deviation * (size / self.weight)
 
     @property
     def _num_onto(self) -> int:
