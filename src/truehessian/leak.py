@@ -101,7 +101,7 @@ class LeakSketch:
 
     def _where(self) -> tuple[torch.device, list[slice]]:
         assert self._room is not None
-        rows = 8 * self.num_vectors + 2 * len(self._kept)
+        rows = 6 * self.num_vectors + 2 * len(self._kept)
         return self._room.device, columns_of(self._span.shape[1], rows, self._room.device)
 
     def _rooms(self) -> list[Tensor]:

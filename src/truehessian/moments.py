@@ -72,14 +72,7 @@ class Moments:
         """Take in the products of a group's mean matrix, shape (K, P), on the device."""
         share = size * self.weight / (self.weight + size)
         self.weight += size
-        increment, projected = self._zeros(len(self.directions)), self._zeros(self._num_onto)
-        for slab in self._columns:
-            own = self._read(products, slab)
-            projected += self._rows_onto(slab) @ own.T
-            deviation = own - self._read(self._mean, slab)
-            increment += deviation @ deviation.T
-            if self.sketch is None:
-                self._move_mean(slab, deviation, size)
+        projected, increment = self._seen(size, products)
         if share:
             increment *= share
             self._scatter += increment
@@ -105,6 +98,18 @@ class Moments:
             mean_projected,
             torch.tensor(self._sizes, dtype=torch.float64, device=self.directions.device),
         )
+
+    def _seen(self, size: int, products: Tensor) -> tuple[Tensor, Tensor]:
+        """Project products and take their scatter; the mean moves on unless a sketch needs it."""
+        projected, scatter = self._zeros(self._num_onto), self._zeros(len(self.directions))
+        for slab in self._columns:
+            own = self._read(products, slab)
+            projected += self._rows_onto(slab) @ own.T
+            deviation = own - self._read(self._mean, slab)
+            scatter += deviation @ deviation.T
+            if self.sketch is None:
+                self._move_mean(slab, deviation, size)
+        return projected, scatter
 
     def _deviation(self, products: Tensor, slab: slice, rows: slice = _ALL) -> Tensor:
         return self._read(products[rows], slab) - self._read(self._mean[rows], slab)

@@ -125,7 +125,7 @@ def along_directions(
 
 def group_sizes(operator: NetworkOperator) -> list[int]:
     """Count the examples of each of an operator's chunks: batches of one's own, or `chunk_size`."""
-    own = getattr(operator.data, "sizes", None)
+    own = getattr(getattr(operator, "data", None), "sizes", None)
     if own is not None:
         return list(own)
     slices = chunk_slices(operator.num_examples, operator.chunk_size)
