@@ -92,11 +92,12 @@ class Run:
             vectors_out=self.path("full.vectors.safetensors"),
             ggn_out=names["ggn"],
             test_out=names["test"],
+            evaluation_out=self.path("evaluation.csv"),
             settings=self.products("spectrum", steps=6, probes=2),
             epoch=1,
             **self.common,
         )
-        return list(names.values())
+        return [*names.values(), self.path("evaluation.csv")]
 
     @property
     def vectors(self) -> str:

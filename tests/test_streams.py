@@ -60,10 +60,11 @@ def test_randomness_enters_by_streams_only():
     }
     assert {name: calls for name, calls in found.items() if calls} == {
         "src/truehessian/streams.py": {"default_rng", "SeedSequence"},
-        "src/truehessian/models/__init__.py": {"manual_seed"},
+        "src/truehessian/models/factories.py": {"seed", "manual_seed"},
         "src/truehessian/training.py": {"Generator", "manual_seed"},
-        # The example that a trial differentiates: it decides no number.
-        "src/truehessian/operators/frozen.py": {"manual_seed"},
+        # Directions in which an operator is compared with its twin: they decide no number.
+        "src/truehessian/operators/diagnosis.py": {"Generator", "manual_seed"},
+        "src/truehessian/operators/twin.py": {"Generator", "manual_seed"},
     }
 
 

@@ -39,6 +39,11 @@ def resolve(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    return numbered(name)
+
+
+def numbered(name: str | torch.device) -> torch.device:
+    """Give a device with its index, as `resolve` does, but for `auto`."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

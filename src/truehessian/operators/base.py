@@ -138,9 +138,9 @@ class LinearCombination(Operator):
 
     def matmat(self, block: Tensor) -> Tensor:
         """Multiply with k vectors as rows (k, P); float64."""
-        total = torch.zeros(block.shape, dtype=torch.float64, device=block.device)
+        total = torch.zeros(block.shape, dtype=torch.float64, device=self.device)
         for factor, operator in self.terms:
-            total += factor * operator.matmat(block)
+            total.add_(operator.matmat(block), alpha=factor)
         return total
 
     def describe(self) -> dict[str, Any]:

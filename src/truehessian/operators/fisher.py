@@ -76,6 +76,7 @@ class GradientCovariance(Operator):
 
     def matmat(self, block: Tensor) -> Tensor:
         """Multiply with k vectors as rows (k, P); float64."""
+        block = block.to(self.device)
         along = block.double() @ self.mean_gradient
         return self.fisher.matmat(block) - along[:, None] * self.mean_gradient
 

@@ -240,6 +240,7 @@ class NetworkOperator(Operator):
             sizes.append(size)
             finite.append(torch.isfinite(products.sum()))  # one pass; no wait for a GPU
             yield size, products
+            del products  # or it would lie beside those of the next chunk
         if not bool(torch.stack(finite).all()):
             number = torch.stack(finite).tolist().index(False)
             first = sum(sizes[:number])
@@ -276,6 +277,7 @@ class NetworkOperator(Operator):
                 break
             done += 1
             yield size, products
+            del products
         if self._complete:
             return
         self._kept = []
@@ -310,16 +312,17 @@ class NetworkOperator(Operator):
 
     def _pass_through(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
         pieces = []
-        total: Tensor | float = 0.0
+        total: Tensor | None = None
         parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
         for part, wanted in parts:
             piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
-            total = total + self._apply_all([piece], block)
+            products = self._apply_all([piece], block)
+            total = products if total is None else total.add_(products)
             if self._keep:
                 pieces.append(piece)
         if self._keep:
             self._kept.append(_Chunk(len(inputs), pieces))
-        assert isinstance(total, Tensor)
+        assert total is not None
         return total
 
     def _apply_kept(self, number: int, block: Tensor) -> Tensor:
@@ -342,7 +345,7 @@ class NetworkOperator(Operator):
                     logger.warning("out of memory: going on with %d vectors at once", at_once // 2)
             if share < 1:
                 products = products.double() * share
-            total = products if total is None else total + products
+            total = products if total is None else total.add_(products)
         assert total is not None
         return total
 
@@ -442,4 +445,4 @@ def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.dev
     if device is None:
         first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
         return first.device
-    return devices.resolve(str(device))
+    return devices.numbered(device)
