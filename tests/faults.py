@@ -151,7 +151,8 @@ def small_disk(folder: Path, size: str = "8m") -> Iterator[Path]:
     except FileNotFoundError:
         pytest.skip("there is no `mount`")
     if done.returncode:
-        pytest.skip("no right to mount; try `unshare -rm uv run pytest tests/test_faults.py`")
+        again = "unshare -rm uv run pytest tests/pipeline/test_faults.py"
+        pytest.skip(f"no right to mount; try `{again}`")
     try:
         yield folder
     finally:

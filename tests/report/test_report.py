@@ -13,7 +13,7 @@ from truehessian.report import captions, findings, page, wording
 from truehessian.spectrum import Spectrum
 from truehessian.spectrum import save as save_spectrum
 
-TEMPLATES = Path(__file__).parents[1] / "workflow" / "report"
+TEMPLATES = Path(__file__).parents[2] / "workflow" / "report"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><title>%s</title></svg>'
 
 THEORY = pd.DataFrame(

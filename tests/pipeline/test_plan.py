@@ -5,7 +5,7 @@ import yaml
 
 from truehessian import config, plan, quantities
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))

@@ -9,7 +9,7 @@ import pytest
 
 from truehessian.stage.fingerprint import closure, fingerprint, module_digests, reaches
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 SCRIPT = '''"""A script."""

@@ -8,7 +8,7 @@ import yaml
 
 from truehessian import config, items, published
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/reproduction.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"snakemake (\w+) --configfile (workflow/presets/[\w-]+\.yaml)", TEXT)
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from truehessian import datasets
 from truehessian.datasets import CATALOGUE
 
-ROOT = Path(__file__).parents[1] / "data"
+ROOT = Path(__file__).parents[2] / "data"
 needs_cifar100 = pytest.mark.skipif(
     not (ROOT / "cifar-100-python" / "train").is_file(), reason="data/cifar-100-python is missing"
 )

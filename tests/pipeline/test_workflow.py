@@ -16,7 +16,7 @@ import yaml
 from truehessian import items
 from truehessian.stage.fingerprint import closure
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 EPOCHS = (0, 2)
 EXPENSIVE = ("train_network", "measure_")

@@ -1,7 +1,7 @@
 """The workflow on the SLURM cluster that the environment points to.
 
-Run with ``pytest -m slow tests/test_slurm.py -rs --basetemp FOLDER``, where FOLDER is a new one on
-a file system that all nodes see. Takes ten minutes on two cores.
+Run with ``pytest -m slow tests/pipeline/test_slurm.py -rs --basetemp FOLDER``, where FOLDER is a
+new one on a file system that all nodes see. Takes ten minutes on two cores.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = ["Snakefile", "config.yaml", "envs", "scripts", "src", "workflow", "profiles", "tests"]
 # The rules ask for what networks of common size need; a job here needs 0.8 GB.
 SMALL = {

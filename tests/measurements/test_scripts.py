@@ -31,7 +31,7 @@ from truehessian import (
 )
 from truehessian import config as configuration
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NETWORK = {"name": "mlp", "hidden": [6], "num_classes": 10, "input_shape": [1, 8, 8]}
 EPOCHS = [0, 2]
 FORMATS = ["svg", "png"]
