@@ -4,42 +4,29 @@ import copy
 import itertools
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from truehessian import devices
-from truehessian.operators import copies, twin
+from truehessian.operators import causes, copies, twin
 from truehessian.operators.additivity import LossAudit
-from truehessian.operators.base import Operator
 from truehessian.operators.bilinear import RulesDoNotHold
 from truehessian.operators.data import as_data
 from truehessian.operators.definition import ByDefinition
-from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.frozen import FrozenNetwork
+from truehessian.operators.graphs import GraphOperator
 from truehessian.operators.layers import LayerRules
 from truehessian.operators.losses import FrozenLoss, Loss
-from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
+from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import arithmetic, dtype_of
 
 logger = logging.getLogger(__name__)
 
 BatchNormMode = Literal["eval", "train"]
-Result = TypeVar("Result")
-# Examples times vectors to pass through at once: kernels for fewer take as long.
-_AT_ONCE = 128
-
-
-class _Piece(NamedTuple):
-    """The graph of some examples, and their share of the chunk."""
-
-    examples: int
-    share: float
-    graph: Any
 
 
 class Linearised(NamedTuple):
@@ -49,14 +36,7 @@ class Linearised(NamedTuple):
     outputs: Any
 
 
-class _Chunk(NamedTuple):
-    """The graphs of a chunk, of more than one piece where memory is short."""
-
-    size: int
-    pieces: list[_Piece]
-
-
-class NetworkOperator(Operator):
+class NetworkOperator(GraphOperator):
     """(1/N) sum_i A_i over a fixed set of examples, in chunks weighted by their size.
 
     Parameters
@@ -118,40 +98,25 @@ class NetworkOperator(Operator):
             raise ValueError(f"memory must be a number of bytes from 0 on, or None, got {memory!r}")
         dtype = dtype_of(precision)
         device = _device_of(copies.unwrapped(model), device)
-        self.network = FrozenNetwork(
+        network = FrozenNetwork(
             model, batchnorm=batchnorm, parameters=parameters, device=device, dtype=dtype
         )
-        super().__init__(self.network.num_params, dtype, device)
-        self.data = as_data(data)
+        super().__init__(
+            network,
+            as_data(data),
+            chunk_size=chunk_size,
+            precision=precision,
+            memory=memory,
+            whole=batchnorm == "train",
+        )
         self.loss = FrozenLoss(loss, device, dtype)
-        self.chunk_size = chunk_size
-        self.precision = precision
         self.batchnorm = batchnorm
-        self._memory = memory
-        self._at_once = chunk_size  # examples that memory suffices for
-        self._vectors_at_once = _AT_ONCE  # and vectors
-        self._keep: bool | None = None
-        self._kept: list[_Chunk] = []
-        self._complete = False  # whether the graphs of all chunks are kept
-        self._settled = False  # whether the first examples have been looked at
         self._no_rules = ""  # why there are no rules for layers
         self._audit: LossAudit | None = LossAudit(self.loss, self.network)
-
-    @property
-    def num_examples(self) -> int:
-        """Number N of examples of the mean."""
-        return self.data.num_examples
 
     @abstractmethod
     def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
         """Do what a product needs that does not depend on the vector: the graph of a chunk."""
-
-    @abstractmethod
-    def _apply(self, graph: Any, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
-        """Multiply one chunk's matrix with one vector, given as a list of parameter shapes.
-
-        The graph is used up unless `keep`.
-        """
 
     def _rules(self) -> LayerRules:
         """Make the rules by which this operator computes layers."""
@@ -266,29 +231,7 @@ class NetworkOperator(Operator):
             "differentiation": f"plain, since {self._no_rules}" if self._no_rules else "by rules",
         }
 
-    def _chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Go through the kept graphs; from where there are none, through the data."""
-        done = 0
-        while self._complete and done < len(self._kept):
-            size = self._kept[done].size
-            products = self._attempt(partial(self._apply_kept, done, block))
-            if products is None:
-                self._make_room(size)
-                break
-            done += 1
-            yield size, products
-            del products
-        if self._complete:
-            return
-        self._kept = []
-        for number, (inputs, targets) in enumerate(self.data.chunks(self.chunk_size, self.dtype)):
-            if number < done:
-                continue
-            inputs, targets = inputs.to(self.device), targets.to(self.device)
-            if not self._settled:
-                self._settle(inputs, targets)
-            yield len(inputs), self._multiply(inputs, targets, block)
-        self._complete = self._keep is True and done == 0
+    def _finish_pass(self) -> None:
         self._audit = None
 
     def _settle(self, inputs: Tensor, targets: Tensor) -> None:
@@ -301,115 +244,6 @@ class NetworkOperator(Operator):
                 raise
             raise self._short_of_memory(len(inputs[:2])) from error
         self._settled = True
-
-    def _multiply(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
-        """Multiply one chunk's matrix with vectors, in as many pieces as memory asks for."""
-        while True:
-            products = self._attempt(partial(self._pass_through, inputs, targets, block))
-            if products is not None:
-                return products
-            self._make_room(len(inputs))
-
-    def _pass_through(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
-        pieces = []
-        total: Tensor | None = None
-        parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
-        for part, wanted in parts:
-            piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
-            products = self._apply_all([piece], block)
-            total = products if total is None else total.add_(products)
-            if self._keep:
-                pieces.append(piece)
-        if self._keep:
-            self._kept.append(_Chunk(len(inputs), pieces))
-        assert total is not None
-        return total
-
-    def _apply_kept(self, number: int, block: Tensor) -> Tensor:
-        return self._apply_all(self._kept[number].pieces, block)
-
-    def _apply_all(self, pieces: list[_Piece], block: Tensor) -> Tensor:
-        total: Tensor | None = None
-        for examples, share, graph in pieces:
-            products = torch.empty_like(block)
-            begin = 0
-            while begin < len(block):
-                at_once = min(max(1, _AT_ONCE // examples), self._vectors_at_once)
-                some = slice(begin, begin + at_once)
-                vectors = [self.network.unflatten(vector) for vector in block[some]]
-                again = bool(self._keep) or begin + at_once < len(block)
-                if self._fits_at_once(graph, vectors, again, products[some]):
-                    begin += at_once
-                else:
-                    self._vectors_at_once = at_once // 2
-                    logger.warning("out of memory: going on with %d vectors at once", at_once // 2)
-            if share < 1:
-                products = products.double() * share
-            total = products if total is None else total.add_(products)
-        assert total is not None
-        return total
-
-    def _fits_at_once(
-        self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor
-    ) -> bool:
-        """Multiply with some vectors; False where the memory suffices for fewer only."""
-        try:
-            self._apply_some(graph, vectors, keep, out)
-        except Exception as error:
-            if len(vectors) == 1 or not is_out_of_memory(error):
-                raise
-            return False
-        return True
-
-    def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
-        """Multiply one chunk's matrix with vectors, and write the products as rows of `out`."""
-        for number, vector in enumerate(vectors):
-            again = keep or number + 1 < len(vectors)
-            self.network.flatten(self._apply(graph, vector, again), out[number])
-
-    def _attempt(self, multiply: Callable[[], Result]) -> Result | None:
-        """Give None where the memory does not suffice; what a failed attempt held is free then."""
-        try:
-            with arithmetic(self.precision):
-                return multiply()
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        return None
-
-    def _make_room(self, count: int) -> None:
-        """Do without kept graphs, then with fewer examples at once."""
-        if self._keep:
-            logger.warning("out of memory: graphs are made anew for every product from here on")
-            self._keep, self._kept, self._complete = False, [], False
-        else:
-            at_once = min(self._at_once, count)
-            if at_once == 1 or self.batchnorm == "train":
-                raise self._short_of_memory(at_once)
-            self._at_once, self._keep = at_once // 2, False
-            logger.warning("out of memory: going on with %d examples at once", self._at_once)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _short_of_memory(self, at_once: int) -> torch.OutOfMemoryError:
-        smaller = ", or a smaller chunk_size (chunks with batch statistics stay whole)"
-        return torch.OutOfMemoryError(
-            f"the memory of {self.device} does not suffice for {at_once} example(s) at "
-            f"once; free some, or take another device{smaller if at_once > 1 else ''}"
-        )
-
-    def _linearised(self, inputs: Tensor, targets: Tensor) -> Any:
-        """Make a graph; from the first one decide whether those of all examples may be kept."""
-        if self._keep is not None:
-            return self._graph(inputs, targets)
-        try:
-            with saved_bytes(besides=self.network.leaves) as saved:
-                graph = self._graph(inputs, targets)
-        except ComputationError:  # `torch.func` within the network takes no hooks that count
-            self._keep = False
-            return self._graph(inputs, targets)
-        self._keep = self._fits(saved.bytes / len(inputs))
-        return graph
 
     def _graph(self, inputs: Tensor, targets: Tensor) -> Any:
         """Make a graph by rules for layers, or plainly from where they do not hold."""
@@ -431,13 +265,9 @@ class NetworkOperator(Operator):
         chunks = self.data.chunks(self.chunk_size, self.dtype)
         inputs, targets = next(itertools.islice(chunks, number, None))
         try:
-            return twin.why_not_finite(self, inputs.to(self.device), targets.to(self.device))
+            return causes.why_not_finite(self, inputs.to(self.device), targets.to(self.device))
         except Exception:  # the sentence without a cause is better than none
             return ""
-
-    def _fits(self, bytes_per_example: float) -> bool:
-        """Decide whether the graphs of all examples may be kept between products."""
-        return graphs_fit(bytes_per_example, self.num_examples, self._memory, self.device)
 
 
 def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:

@@ -7,14 +7,13 @@ not influence each other, a symmetric product.
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from truehessian.operators import diagnosis
-from truehessian.operators.losses import name_of
+from truehessian.operators import causes, diagnosis
 from truehessian.operators.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -97,7 +96,8 @@ def _plainly(operator: "NetworkOperator", sample: Sample) -> tuple[Any, list[Ten
     except Exception as error:
         if is_out_of_memory(error) or isinstance(error, ValueError | diagnosis.ComputationError):
             raise
-        fault = _culprit(operator, sample, diagnosis.has_none) or _loss_at_fault(operator, sample)
+        fault = causes.layer_at_fault(operator, sample.inputs, diagnosis.has_none)
+        fault = fault or causes.loss_at_fault(operator, sample.inputs, sample.targets)
         raise NotImplementedError(
             f"the {operator.name} needs second derivatives, which "
             f"{fault or 'a layer of the network, or the loss,'} does not have: "
@@ -201,7 +201,7 @@ def _check_symmetry(operator: "NetworkOperator", sample: Sample, plain: Sequence
         _, products = operator.double().try_out(*exact, plain=True)
         gap = _asymmetry(exact, products)
     if gap > tolerance:
-        fault = _culprit(operator, sample, diagnosis.is_not_symmetric)
+        fault = causes.layer_at_fault(operator, sample.inputs, diagnosis.is_not_symmetric)
         raise ValueError(
             f"the {operator.name} product of the first examples is not symmetric (by {gap:.1e} of "
             f"its size): the derivative of {fault or 'a layer, or of the loss,'} is not the one of "
@@ -249,34 +249,6 @@ def _check_repeats(operator: "NetworkOperator", sample: Sample) -> None:
     )
 
 
-def _culprit(
-    operator: "NetworkOperator", sample: Sample, test: Callable[[diagnosis.Call], bool]
-) -> str:
-    network = operator.network
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return diagnosis.culprit(network.module, lambda: network(sample.inputs), test)
-    except Exception:  # a sentence without the layer is better than another error
-        return ""
-
-
-def _loss_at_fault(operator: "NetworkOperator", sample: Sample) -> str:
-    """Name the loss if it cannot be differentiated twice by the outputs."""
-    with torch.no_grad():
-        outputs = operator.network(sample.inputs)
-    if not isinstance(outputs, Tensor):
-        return ""
-    outputs = outputs.detach().requires_grad_(True)
-    try:
-        loss = operator.loss(outputs, sample.targets)
-        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
-        if slope.requires_grad:
-            torch.autograd.grad(slope.sum(), outputs, allow_unused=True)
-    except RuntimeError:
-        return f"the loss {name_of(operator.loss.own)}"
-    return ""
-
-
 def _agree(outputs: Any, others: Any) -> bool:
     """Whether all tensors of two outputs are close."""
     mine, theirs = diagnosis.tensors_of(outputs), diagnosis.tensors_of(others)
@@ -291,32 +263,3 @@ def _close(outputs: Tensor, others: Tensor) -> bool:
     scale = outputs.abs().nan_to_num(0.0, posinf=0.0).max().item() if outputs.numel() else 0.0
     tolerance = 1e3 * torch.finfo(outputs.dtype).eps * scale
     return torch.allclose(outputs, others, rtol=0.0, atol=tolerance, equal_nan=True)
-
-
-def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
-    """Tell why the product of a chunk is not finite, as the end of a sentence."""
-    network = operator.network
-    for what, tensors in {
-        "inputs": {"": inputs},
-        "parameters": network.parameters,
-        "buffers": network.buffers(),
-    }.items():
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                return f": the {what} {name and repr(name) + ' '}do, before any computation"
-    outputs = network(inputs)
-    if not all(bool(torch.isfinite(t).all()) for t in diagnosis.tensors_of(outputs)):
-        return ", and so do the network's outputs: the weights may have diverged"
-    loss = operator.loss(outputs, targets)
-    if not bool(torch.isfinite(loss)):
-        return ", and so does the loss, such as a mean over targets that are all ignored"
-    gradient = torch.autograd.grad(loss, network.leaves, allow_unused=True, materialize_grads=True)
-    if not all(bool(torch.isfinite(part).all()) for part in gradient):
-        return ", and so does the gradient, at finite outputs"
-    sample = Sample(inputs, targets, [])
-    fault = _culprit(operator, sample, diagnosis.is_not_finite)
-    return (
-        f", at a finite gradient: {fault or 'a layer of the network, or the loss,'} has no second "
-        "derivative there, such as a norm or a square root at zero; or numbers overflow, then try "
-        "precision: float64"
-    )

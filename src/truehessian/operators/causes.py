@@ -1,0 +1,71 @@
+"""Which part of an operator is to blame where there is no matrix, as parts of sentences."""
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from truehessian.operators import diagnosis
+from truehessian.operators.losses import name_of
+
+if TYPE_CHECKING:
+    from truehessian.operators.network import NetworkOperator
+
+
+def layer_at_fault(
+    operator: "NetworkOperator", inputs: Tensor, test: Callable[[diagnosis.Call], bool]
+) -> str:
+    """Name the innermost layer that a test finds at fault with these inputs; "" for none."""
+    network = operator.network
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return diagnosis.culprit(network.module, lambda: network(inputs), test)
+    except Exception:  # a sentence without the layer is better than another error
+        return ""
+
+
+def loss_at_fault(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+    """Name the loss if it cannot be differentiated twice by the outputs."""
+    with torch.no_grad():
+        outputs = operator.network(inputs)
+    if not isinstance(outputs, Tensor):
+        return ""
+    outputs = outputs.detach().requires_grad_(True)
+    try:
+        loss = operator.loss(outputs, targets)
+        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
+        if slope.requires_grad:
+            torch.autograd.grad(slope.sum(), outputs, allow_unused=True)
+    except RuntimeError:
+        return f"the loss {name_of(operator.loss.own)}"
+    return ""
+
+
+def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+    """Tell why the product of a chunk is not finite, as the end of a sentence."""
+    network = operator.network
+    for what, tensors in {
+        "inputs": {"": inputs},
+        "parameters": network.parameters,
+        "buffers": network.buffers(),
+    }.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                return f": the {what} {name and repr(name) + ' '}do, before any computation"
+    outputs = network(inputs)
+    if not all(bool(torch.isfinite(t).all()) for t in diagnosis.tensors_of(outputs)):
+        return ", and so do the network's outputs: the weights may have diverged"
+    loss = operator.loss(outputs, targets)
+    if not bool(torch.isfinite(loss)):
+        return ", and so does the loss, such as a mean over targets that are all ignored"
+    gradient = torch.autograd.grad(loss, network.leaves, allow_unused=True, materialize_grads=True)
+    if not all(bool(torch.isfinite(part).all()) for part in gradient):
+        return ", and so does the gradient, at finite outputs"
+    fault = layer_at_fault(operator, inputs, diagnosis.is_not_finite)
+    return (
+        f", at a finite gradient: {fault or 'a layer of the network, or the loss,'} has no second "
+        "derivative there, such as a norm or a square root at zero; or numbers overflow, then try "
+        "precision: float64"
+    )

@@ -1,0 +1,241 @@
+"""Products of a mean over chunks by graphs, which are kept where memory suffices."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from truehessian.operators.base import Operator
+from truehessian.operators.data import Data
+from truehessian.operators.diagnosis import ComputationError
+from truehessian.operators.frozen import FrozenNetwork
+from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
+from truehessian.operators.precision import arithmetic
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+# Examples times vectors to pass through at once: kernels for fewer take as long.
+_AT_ONCE = 128
+
+
+class _Piece(NamedTuple):
+    """The graph of some examples, and their share of the chunk."""
+
+    examples: int
+    share: float
+    graph: Any
+
+
+class _Chunk(NamedTuple):
+    """The graphs of a chunk, of more than one piece where memory is short."""
+
+    size: int
+    pieces: list[_Piece]
+
+
+class GraphOperator(Operator):
+    """A mean over chunks whose matrices are known by graphs.
+
+    Graphs are kept between products where those of all chunks fit into memory. Where memory runs
+    out, they are made anew; then fewer vectors, and then fewer examples pass through at once.
+
+    Parameters
+    ----------
+    network
+        Its parameters are those that vectors are cut into.
+    data, chunk_size
+        Examples, and how many of them make a chunk.
+    precision
+        Of the arithmetic.
+    memory
+        Bytes that kept graphs may take; a share of what is free by default.
+    whole
+        Whether chunks must not be passed through in pieces.
+    """
+
+    def __init__(
+        self,
+        network: FrozenNetwork,
+        data: Data,
+        *,
+        chunk_size: int,
+        precision: str,
+        memory: int | None,
+        whole: bool,
+    ) -> None:
+        super().__init__(network.num_params, network.dtype, network.device)
+        self.network, self.data = network, data
+        self.chunk_size, self.precision = chunk_size, precision
+        self._memory, self._whole = memory, whole
+        self._at_once = chunk_size  # examples that memory suffices for
+        self._vectors_at_once = _AT_ONCE  # and vectors
+        self._keep: bool | None = None
+        self._kept: list[_Chunk] = []
+        self._complete = False  # whether the graphs of all chunks are kept
+        self._settled = False  # whether the first examples have been looked at
+
+    @property
+    def num_examples(self) -> int:
+        """Number N of examples of the mean."""
+        return self.data.num_examples
+
+    @abstractmethod
+    def _settle(self, inputs: Tensor, targets: Tensor) -> None:
+        """Look at the first examples, and choose how products are made."""
+
+    @abstractmethod
+    def _graph(self, inputs: Tensor, targets: Tensor) -> Any:
+        """Make the graph of some examples."""
+
+    @abstractmethod
+    def _apply(self, graph: Any, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
+        """Multiply one chunk's matrix with one vector, given as a list of parameter shapes.
+
+        The graph is used up unless `keep`.
+        """
+
+    def _finish_pass(self) -> None:
+        """Do what is to be done once all chunks have been seen."""
+
+    def _chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Go through the kept graphs; from where there are none, through the data."""
+        done = 0
+        while self._complete and done < len(self._kept):
+            size = self._kept[done].size
+            products = self._attempt(partial(self._apply_kept, done, block))
+            if products is None:
+                self._make_room(size)
+                break
+            done += 1
+            yield size, products
+            del products
+        if self._complete:
+            return
+        self._kept = []
+        for number, (inputs, targets) in enumerate(self.data.chunks(self.chunk_size, self.dtype)):
+            if number < done:
+                continue
+            inputs, targets = inputs.to(self.device), targets.to(self.device)
+            if not self._settled:
+                self._settle(inputs, targets)
+            yield len(inputs), self._multiply(inputs, targets, block)
+        self._complete = self._keep is True and done == 0
+        self._finish_pass()
+
+    def _multiply(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
+        """Multiply one chunk's matrix with vectors, in as many pieces as memory asks for."""
+        while True:
+            products = self._attempt(partial(self._pass_through, inputs, targets, block))
+            if products is not None:
+                return products
+            self._make_room(len(inputs))
+
+    def _pass_through(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
+        pieces = []
+        total: Tensor | None = None
+        parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
+        for part, wanted in parts:
+            piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
+            products = self._apply_all([piece], block)
+            total = products if total is None else total.add_(products)
+            if self._keep:
+                pieces.append(piece)
+        if self._keep:
+            self._kept.append(_Chunk(len(inputs), pieces))
+        assert total is not None
+        return total
+
+    def _apply_kept(self, number: int, block: Tensor) -> Tensor:
+        return self._apply_all(self._kept[number].pieces, block)
+
+    def _apply_all(self, pieces: list[_Piece], block: Tensor) -> Tensor:
+        total: Tensor | None = None
+        for examples, share, graph in pieces:
+            products = torch.empty_like(block)
+            begin = 0
+            while begin < len(block):
+                at_once = min(max(1, _AT_ONCE // examples), self._vectors_at_once)
+                some = slice(begin, begin + at_once)
+                vectors = [self.network.unflatten(vector) for vector in block[some]]
+                again = bool(self._keep) or begin + at_once < len(block)
+                if self._fits_at_once(graph, vectors, again, products[some]):
+                    begin += at_once
+                else:
+                    self._vectors_at_once = at_once // 2
+                    logger.warning("out of memory: going on with %d vectors at once", at_once // 2)
+            if share < 1:
+                products = products.double() * share
+            total = products if total is None else total.add_(products)
+        assert total is not None
+        return total
+
+    def _fits_at_once(
+        self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor
+    ) -> bool:
+        """Multiply with some vectors; False where the memory suffices for fewer only."""
+        try:
+            self._apply_some(graph, vectors, keep, out)
+        except Exception as error:
+            if len(vectors) == 1 or not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
+        """Multiply one chunk's matrix with vectors, and write the products as rows of `out`."""
+        for number, vector in enumerate(vectors):
+            again = keep or number + 1 < len(vectors)
+            self.network.flatten(self._apply(graph, vector, again), out[number])
+
+    def _attempt(self, multiply: Callable[[], Result]) -> Result | None:
+        """Give None where the memory does not suffice; what a failed attempt held is free then."""
+        try:
+            with arithmetic(self.precision):
+                return multiply()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _make_room(self, count: int) -> None:
+        """Do without kept graphs, then with fewer examples at once."""
+        if self._keep:
+            logger.warning("out of memory: graphs are made anew for every product from here on")
+            self._keep, self._kept, self._complete = False, [], False
+        else:
+            at_once = min(self._at_once, count)
+            if at_once == 1 or self._whole:
+                raise self._short_of_memory(at_once)
+            self._at_once, self._keep = at_once // 2, False
+            logger.warning("out of memory: going on with %d examples at once", self._at_once)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _short_of_memory(self, at_once: int) -> torch.OutOfMemoryError:
+        smaller = ", or a smaller chunk_size (chunks with batch statistics stay whole)"
+        return torch.OutOfMemoryError(
+            f"the memory of {self.device} does not suffice for {at_once} example(s) at "
+            f"once; free some, or take another device{smaller if at_once > 1 else ''}"
+        )
+
+    def _linearised(self, inputs: Tensor, targets: Tensor) -> Any:
+        """Make a graph; from the first one decide whether those of all examples may be kept."""
+        if self._keep is not None:
+            return self._graph(inputs, targets)
+        try:
+            with saved_bytes(besides=self.network.leaves) as saved:
+                graph = self._graph(inputs, targets)
+        except ComputationError:  # `torch.func` within the network takes no hooks that count
+            self._keep = False
+            return self._graph(inputs, targets)
+        self._keep = self._fits(saved.bytes / len(inputs))
+        return graph
+
+    def _fits(self, bytes_per_example: float) -> bool:
+        """Decide whether the graphs of all examples may be kept between products."""
+        return graphs_fit(bytes_per_example, self.num_examples, self._memory, self.device)
