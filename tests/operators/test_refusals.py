@@ -535,3 +535,17 @@ def test_vectors_of_another_kind_are_refused():
     assert (operator @ torch.ones(size, 0)).shape == (size, 0)
     whole = operator @ torch.ones(size, dtype=torch.int64)
     torch.testing.assert_close(whole, operator @ torch.ones(size))
+
+
+@pytest.mark.parametrize("factor", [14, 56, 80, 160, 1000])
+def test_examples_that_are_fitted_perfectly_are_no_reason_to_refuse(factor, caplog):
+    """Slopes of their loss are rounding, which is not symmetric and differs between two ways."""
+    model = network(Smooth)
+    model[3].weight.data.mul_(factor)
+    targets = model.eval()(INPUTS).argmax(1)
+    for kind in (Hessian, GGN, EmpiricalFisher):
+        for precision in ("float32", "float64"):
+            operator = kind(model, (INPUTS, targets), precision=precision)
+            operator @ torch.ones(operator.num_params)
+            assert operator.describe()["differentiation"] == "by rules"
+    assert not caplog.records

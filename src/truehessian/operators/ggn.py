@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -111,11 +111,21 @@ class GGN(GaussNewton):
         )
         return weighted
 
-    def check_first(self, products: Sequence[Tensor]) -> None:
+    def check_loss(self, outputs: Any, targets: Tensor) -> None:
         """Say where the matrix is zero because the loss is linear in the outputs."""
-        if not any(bool(product.any()) for product in products):
-            logger.warning(
-                "the Gauss-Newton matrix of the first examples is zero, since the loss is linear "
-                "in the network's outputs there; a network that ends in log_softmax should give "
-                "its logits, with cross_entropy as the loss"
+        detached = outputs.detach().requires_grad_(True)
+        loss = self.loss(detached, targets)
+        self.loss.check_graph(loss, detached)
+        (slope,) = torch.autograd.grad(loss, detached, create_graph=True)
+        direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
+        if slope.requires_grad:
+            (curved,) = torch.autograd.grad(
+                slope, detached, direction, allow_unused=True, materialize_grads=True
             )
+            if bool(curved.any()):
+                return
+        logger.warning(
+            "the Gauss-Newton matrix of the first examples is zero, since the loss is linear in "
+            "the network's outputs there; a network that ends in log_softmax should give its "
+            "logits, with cross_entropy as the loss"
+        )

@@ -152,8 +152,14 @@ class NetworkOperator(GraphOperator):
                 self.network.flatten(parts, products[-1])
         return outputs, products
 
-    def check_first(self, products: Sequence[Tensor]) -> None:
-        """Look at products of the first examples, for what is worth a word."""
+    def check_loss(self, outputs: Any, targets: Tensor) -> None:
+        """Look at the loss of the first examples, for what is worth a word."""
+
+    def with_loss(self, loss: Any) -> Self:
+        """Give the same operator of another loss, for comparisons; it shares the network."""
+        twin = copy.copy(self)
+        twin.loss = loss
+        return twin
 
     def double(self) -> Self:
         """Give the same operator in float64, for comparisons."""

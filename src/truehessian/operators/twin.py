@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from truehessian.operators import causes, diagnosis
+from truehessian.operators.definition import ByDefinition
+from truehessian.operators.losses import FrozenLoss
 from truehessian.operators.memory import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -51,6 +53,33 @@ class Sample(NamedTuple):
         return Sample(inputs, targets, [direction.double() for direction in self.directions])
 
 
+class Enlivened:
+    """An operator's loss and a share of the outputs' squares, for comparisons only.
+
+    Of examples that are fitted perfectly the loss leaves nothing but rounding: its slopes are
+    differences of nearly equal numbers. The squares have slopes of order one and let every layer
+    take part.
+    """
+
+    def __init__(self, loss: FrozenLoss) -> None:
+        self.own = loss.own
+        self._loss = loss
+        self.check_graph = loss.check_graph
+
+    def double(self) -> "Enlivened":
+        """Give the same in float64."""
+        return Enlivened(self._loss.double())
+
+    def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
+        """Compute the loss, and add the squares in units of the largest output."""
+        value = self._loss(outputs, targets, how)
+        for tensor in diagnosis.tensors_of(outputs):
+            if tensor.is_floating_point() and tensor.requires_grad and tensor.numel():
+                scale = tensor.detach().abs().max().clamp(min=1e-30) * 2 * len(targets)
+                value = value + tensor.square().sum() / scale
+        return value
+
+
 def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
     """Look at the first examples before the first product, and choose how products are made.
 
@@ -74,9 +103,10 @@ def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str
     sample = Sample.of(operator, inputs, targets)
     network = operator.network
     network.channels_last = False
+    own, operator = operator, operator.with_loss(Enlivened(operator.loss))
     outputs, plain = _plainly(operator, sample)
     _check_dependence(operator, outputs)
-    operator.check_first(plain)
+    own.check_loss(outputs, sample.targets)
     if operator.batchnorm == "eval":
         _check_that_examples_are_apart(operator, sample, outputs)
     if not all(bool(torch.isfinite(product).all()) for product in plain):
