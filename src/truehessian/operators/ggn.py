@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from truehessian.operators.definition import ByDefinition
+from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.layers import LayerRules
 from truehessian.operators.network import Linearised, NetworkOperator
 
@@ -113,19 +114,29 @@ class GGN(GaussNewton):
 
     def check_loss(self, outputs: Any, targets: Tensor) -> None:
         """Say where the matrix is zero because the loss is linear in the outputs."""
-        detached = outputs.detach().requires_grad_(True)
-        loss = self.loss(detached, targets)
-        self.loss.check_graph(loss, detached)
-        (slope,) = torch.autograd.grad(loss, detached, create_graph=True)
-        direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
-        if slope.requires_grad:
-            (curved,) = torch.autograd.grad(
-                slope, detached, direction, allow_unused=True, materialize_grads=True
-            )
-            if bool(curved.any()):
-                return
+        # Of outputs that fit perfectly the curvature may vanish by rounding, of small ones not.
+        small = outputs.detach() / outputs.detach().abs().max().clamp(min=1e-30)
+        if self._is_curved(outputs.detach(), targets) or self._is_curved(small, targets):
+            return
         logger.warning(
             "the Gauss-Newton matrix of the first examples is zero, since the loss is linear in "
             "the network's outputs there; a network that ends in log_softmax should give its "
             "logits, with cross_entropy as the loss"
         )
+
+    def _is_curved(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether the loss has a second derivative by the outputs, as far as it can be had."""
+        outputs = outputs.clone().requires_grad_(True)
+        try:
+            loss = self.loss(outputs, targets)
+        except ComputationError:  # a loss that takes probabilities only
+            return True
+        self.loss.check_graph(loss, outputs)
+        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
+        if not slope.requires_grad:
+            return False
+        direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
+        (curved,) = torch.autograd.grad(
+            slope, outputs, direction, allow_unused=True, materialize_grads=True
+        )
+        return bool(curved.any())
