@@ -18,6 +18,12 @@ from truehessian import devices, layouts
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+# What a network may ask for, and what is done instead.
+DONE_WITHOUT = {
+    "attention": "computed by its definition, which has second derivatives",
+    "autocast": "off, so that products have the operator's precision",
+    "casts": "those to a lower precision are left out, so that products have the operator's",
+}
 _CASTS = {
     Tensor.to,
     Tensor.type,
@@ -48,7 +54,7 @@ class ByDefinition(TorchFunctionMode):
     Attributes
     ----------
     met
-        What has been met and done without, in words.
+        What has been met and done without, by the names in `DONE_WITHOUT`.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
@@ -105,7 +111,7 @@ class ByDefinition(TorchFunctionMode):
     def _cast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         result = func(*args, **kwargs)
         if args[0].dtype == self.dtype and self._is_lower(result.dtype):
-            self.met.add("casts to a lower precision")
+            self.met.add("casts")
             return args[0].to(result.device)
         return result
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.bilinear import RulesDoNotHold
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.definition import DONE_WITHOUT, ByDefinition
 from truehessian.operators.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ class FrozenNetwork:
             ) from error
         finally:
             self._put_buffers_back()
-        for words in sorted(how.met - self.met):
-            logger.info("the network has %s; products are made without it", words)
+        for met in sorted(how.met - self.met):
+            logger.info("%s: %s", met, DONE_WITHOUT[met])
         self.met |= how.met
         return outputs
 
