@@ -328,6 +328,24 @@ def test_what_is_not_finite_is_named():
     )
 
 
+class Caching(Two):
+    """Computes something once, with the graph that it has then."""
+
+    made = None
+
+    def between(self, hidden):
+        if self.made is None:
+            self.made = torch.sigmoid(self.first.weight[:, :4]).sum()
+        return torch.tanh(hidden) * self.made
+
+
+def test_a_network_that_keeps_a_graph_between_calls_is_said_to():
+    for kind in (Hessian, GGN):
+        refused(
+            RuntimeError, "keeps tensors", lambda kind=kind: hessian(network(Caching), kind=kind)
+        )
+
+
 def test_a_network_that_fails_is_said_to_with_the_layer():
     model = network(Convolutional)
     wide = torch.randn(3, 1, 6, 6, dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from truehessian.operators.base import Operator
 from truehessian.operators.data import Data
-from truehessian.operators.diagnosis import ComputationError
+from truehessian.operators.diagnosis import ComputationError, words
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
 from truehessian.operators.precision import arithmetic
@@ -199,7 +199,12 @@ class GraphOperator(Operator):
                 return multiply()
         except Exception as error:
             if not is_out_of_memory(error):
-                raise
+                if type(error) is not RuntimeError:
+                    raise
+                raise ComputationError(
+                    f"a product fails though the first examples had one: {words(error)} (a network "
+                    "that keeps tensors from one call to the next may be the cause)"
+                ) from error
         return None
 
     def _make_room(self, count: int) -> None:
