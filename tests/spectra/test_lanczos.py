@@ -173,16 +173,16 @@ def test_claims_beside_a_far_outlier_hold(name, dtype, rotated):
     for end, place in (("largest", -1), ("smallest", 0)):
         off = abs(result.values[place] - values[place])
         assert errors[end] == np.inf or off <= max(2 * errors[end], 0.02) * abs(values[place])
-    # The far end is known in any case, and in single precision up to 1e8 the near one, too.
+    # The far end is known in any case, and in single precision up to 1e6 the near one, too.
     known = [errors["largest"] if values[-1] == scale else errors["smallest"]]
-    if (dtype == torch.float64 and scale <= 1e14) or scale <= 1e8:
+    if (dtype == torch.float64 and scale <= 1e14) or scale <= 1e6:
         known += errors.values()
     assert max(known) < 0.05
 
 
 @pytest.mark.parametrize("noise", [1e-2, 1e-5, 1e-12])
 def test_errors_of_products_are_seen_in_what_is_orthogonalised_away(noise):
-    """Errors in random directions, from a hundredth of the norm to less than the roundoff."""
+    """Errors in random directions, from a hundredth of the norm to less than any roundoff."""
     generator = torch.Generator().manual_seed(0)
     diagonal = torch.linspace(-1, 1, 3000)
 
@@ -191,7 +191,7 @@ def test_errors_of_products_are_seen_in_what_is_orthogonalised_away(noise):
         return vector.double() * diagonal + noise * error / error.norm()
 
     run = tridiagonalise(product, probe_vector(3000, 0), 30, dtype=torch.float32)
-    least = max(noise, 1.19e-7)
+    least = max(noise, 16 * 1.19e-7)
     assert 0.8 * least <= run.product_error <= 2 * least
     assert ritz(run).residuals.min() >= run.product_error
 
