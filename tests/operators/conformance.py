@@ -109,6 +109,29 @@ class OperatorConformance:
             monkeypatch.setattr(part, "_apply_some", failing)
         close(operator @ block, reference @ block)
 
+    @pytest.mark.parametrize("failing", [1, 3, 6])
+    def test_memory_that_is_short_at_the_end_of_a_product_changes_nothing(
+        self, model, reference, monkeypatch, failing
+    ):
+        """Even where a graph would have been used up by then."""
+        operator = self.operator(model, chunk_size=5, memory=0)
+        block = self.vectors(operator, 6)
+        operator @ block[:, :1]  # looks at the first examples
+        for part in self.parts(operator):
+            apply, calls = part._apply, []
+
+            def short(graph, vector, keep, apply=apply, calls=calls):
+                calls.append(keep)
+                products = apply(graph, vector, keep)
+                if len(calls) == failing:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return products
+
+            monkeypatch.setattr(part, "_apply", short)
+            # Several at once would not come this way.
+            monkeypatch.setattr(part, "_vectorised", False, raising=False)
+        close(operator @ block, reference @ block)
+
     def test_on_a_device_it_is_the_same(self, model, reference, cuda):
         operator = self.operator(model, device=cuda, chunk_size=4)
         block = self.vectors(operator)

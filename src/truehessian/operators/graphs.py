@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -136,24 +136,25 @@ class GraphOperator(Operator):
             self._make_room(len(inputs))
 
     def _pass_through(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
-        pieces = []
-        total: Tensor | None = None
+        made: list[_Piece] = []
+        total = self._apply_all(self._pieces(inputs, targets, made), block)
+        if self._keep:
+            self._kept.append(_Chunk(len(inputs), made))
+        return total
+
+    def _pieces(self, inputs: Tensor, targets: Tensor, made: list[_Piece]) -> Iterator[_Piece]:
+        """Make the graphs of a chunk one by one; those that are kept are listed in `made`."""
         parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
         for part, wanted in parts:
             piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
-            products = self._apply_all([piece], block)
-            total = products if total is None else total.add_(products)
             if self._keep:
-                pieces.append(piece)
-        if self._keep:
-            self._kept.append(_Chunk(len(inputs), pieces))
-        assert total is not None
-        return total
+                made.append(piece)
+            yield piece
 
     def _apply_kept(self, number: int, block: Tensor) -> Tensor:
         return self._apply_all(self._kept[number].pieces, block)
 
-    def _apply_all(self, pieces: list[_Piece], block: Tensor) -> Tensor:
+    def _apply_all(self, pieces: Iterable[_Piece], block: Tensor) -> Tensor:
         total: Tensor | None = None
         for examples, share, graph in pieces:
             products = torch.empty_like(block)
@@ -162,7 +163,9 @@ class GraphOperator(Operator):
                 at_once = min(max(1, _AT_ONCE // examples), self._vectors_at_once)
                 some = slice(begin, begin + at_once)
                 vectors = [self.network.unflatten(vector) for vector in block[some]]
-                again = bool(self._keep) or begin + at_once < len(block)
+                # Several may not fit, and are tried again in smaller groups.
+                last = begin + at_once >= len(block) and len(vectors) == 1
+                again = bool(self._keep) or not last
                 if self._fits_at_once(graph, vectors, again, products[some]):
                     begin += at_once
                 else:
