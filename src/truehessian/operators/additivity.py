@@ -2,14 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from truehessian.operators import diagnosis
+from truehessian.operators.data import cast
+from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.losses import FrozenLoss, name_of
+from truehessian.operators.trees import mapped, tensors_of
 
 _TOLERANCE = 1e-6  # relative; the losses are computed in float64
 
@@ -43,9 +45,9 @@ class LossAudit:
             The loss is no mean over examples, or depends on parameters other than the network's.
         """
         count = len(targets)
-        targets = _double(targets.detach())
-        if all(t.ndim and len(t) == count for t in diagnosis.tensors_of(outputs)):
-            outputs = _each(outputs, lambda t: _double(t.detach()))
+        targets = cast(targets.detach(), torch.float64)
+        if all(t.ndim and len(t) == count for t in tensors_of(outputs)):
+            outputs = mapped(outputs, _detached)
             last = (_rows(outputs, slice(count - 1, count)), targets[-1:])
             if self._before is None:
                 self._check_leaves(outputs, targets)
@@ -55,8 +57,10 @@ class LossAudit:
             self._check(targets, lambda part: _rows(outputs, part))
         elif self._before is None and count > 1:  # such as a number for all examples together
             self._before = (outputs, targets)
-            self._check_leaves(_each(outputs, lambda t: _double(t.detach())), targets)
-            self._check(targets[:2], lambda part: _each(self._network(inputs[:2][part]), _double))
+            self._check_leaves(mapped(outputs, _detached), targets)
+            self._check(
+                targets[:2], lambda part: mapped(self._network(inputs[:2][part]), _detached)
+            )
 
     def _check_leaves(self, outputs: Any, targets: Tensor) -> None:
         with torch.enable_grad():
@@ -101,7 +105,7 @@ class LossAudit:
         try:
             with warnings.catch_warnings(action="ignore"):
                 return self._loss(outputs, targets)
-        except diagnosis.ComputationError:
+        except ComputationError:
             return None
 
     def _sentence(self, count: int, whole: float, mean: float, is_sum: bool) -> str:
@@ -119,33 +123,21 @@ class LossAudit:
         )
 
 
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
-
-
-def _each(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """Apply a function to the tensors of nested tuples, lists and mappings."""
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, Mapping):
-        return {name: _each(value, function) for name, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        branches = [_each(value, function) for value in tree]
-        return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)
-    return tree
+def _detached(tensor: Tensor) -> Tensor:
+    return cast(tensor.detach(), torch.float64)
 
 
 def _rows(tree: Any, index: Any) -> Any:
-    return _each(tree, lambda tensor: tensor[index])
+    return mapped(tree, lambda tensor: tensor[index])
 
 
 def _shapes(tree: Any) -> list[tuple[int, ...]]:
-    return [tuple(tensor.shape[1:]) for tensor in diagnosis.tensors_of(tree)]
+    return [tuple(tensor.shape[1:]) for tensor in tensors_of(tree)]
 
 
 def _joined(first: Any, second: Any) -> Any:
-    others = iter(diagnosis.tensors_of(second))
-    return _each(first, lambda tensor: _cat(tensor, next(others)))
+    others = iter(tensors_of(second))
+    return mapped(first, lambda tensor: _cat(tensor, next(others)))
 
 
 def _cat(first: Tensor, second: Tensor) -> Tensor:

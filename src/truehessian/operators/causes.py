@@ -9,6 +9,8 @@ from torch import Tensor
 
 from truehessian.operators import diagnosis
 from truehessian.operators.losses import name_of
+from truehessian.operators.precision import arithmetic
+from truehessian.operators.trees import all_finite, tensors_of
 
 if TYPE_CHECKING:
     from truehessian.operators.network import NetworkOperator
@@ -32,17 +34,14 @@ def loss_at_fault(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) 
         outputs = operator.network(inputs)
     if not isinstance(outputs, Tensor):
         return ""
-    outputs = outputs.detach().requires_grad_(True)
     try:
-        loss = operator.loss(outputs, targets)
-        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
-        if slope.requires_grad:
-            torch.autograd.grad(slope.sum(), outputs, allow_unused=True)
+        operator.loss.curvature(outputs, targets)
     except RuntimeError:
         return f"the loss {name_of(operator.loss.own)}"
     return ""
 
 
+@arithmetic("float32")
 def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
     """Tell why the product of a chunk is not finite, as the end of a sentence."""
     network = operator.network
@@ -52,16 +51,16 @@ def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor)
         "buffers": network.buffers(),
     }.items():
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if not all_finite([tensor]):
                 return f": the {what} {name and repr(name) + ' '}do, before any computation"
     outputs = network(inputs)
-    if not all(bool(torch.isfinite(t).all()) for t in diagnosis.tensors_of(outputs)):
+    if not all_finite(tensors_of(outputs)):
         return ", and so do the network's outputs: the weights may have diverged"
     loss = operator.loss(outputs, targets)
-    if not bool(torch.isfinite(loss)):
+    if not all_finite([loss]):
         return ", and so does the loss, such as a mean over targets that are all ignored"
     gradient = torch.autograd.grad(loss, network.leaves, allow_unused=True, materialize_grads=True)
-    if not all(bool(torch.isfinite(part).all()) for part in gradient):
+    if not all_finite(gradient):
         return ", and so does the gradient, at finite outputs"
     fault = layer_at_fault(operator, inputs, diagnosis.is_not_finite)
     return (

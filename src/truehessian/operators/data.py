@@ -34,7 +34,7 @@ class TensorData:
         """Cut both tensors into chunks of `size`, the last one short; floats become `dtype`."""
         for begin in range(0, len(self.inputs), size):
             inputs, targets = self.inputs[begin : begin + size], self.targets[begin : begin + size]
-            yield _cast(inputs, dtype), _cast(targets, dtype)
+            yield cast(inputs, dtype), cast(targets, dtype)
 
 
 class BatchData:
@@ -57,7 +57,7 @@ class BatchData:
         """Iterate over the batches; `size` is theirs, not the caller's."""
         del size
         for inputs, targets in self.batches:
-            yield _cast(inputs, dtype), _cast(targets, dtype)
+            yield cast(inputs, dtype), cast(targets, dtype)
 
 
 class Stream:
@@ -105,7 +105,7 @@ class Stream:
         for number, batch in enumerate(self.loader):
             inputs, targets = _pair(batch)
             self._compare(number, _sums(inputs) + 1e3 * _sums(targets))
-            yield _cast(inputs, dtype), _cast(targets, dtype)
+            yield cast(inputs, dtype), cast(targets, dtype)
         if number + 1 != len(self._sums):
             raise ValueError(
                 f"the loader gave {number + 1} batches and {len(self._sums)} the time before; it "
@@ -211,7 +211,8 @@ def _described(value: Any) -> str:
     return type(value).__name__
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bring real numbers into a precision; whole ones stay what they are."""
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 

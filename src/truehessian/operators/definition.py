@@ -5,8 +5,8 @@ precision, are replaced by what defines them, whatever the network asks for.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,18 @@ _CASTS = {
     Tensor.bfloat16,
     Tensor.float,
 }
+
+
+class ConvolutionCall(NamedTuple):
+    """What a convolution of PyTorch is called with, by its names."""
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
 
 
 class ByDefinition(TorchFunctionMode):
@@ -96,7 +108,7 @@ class ByDefinition(TorchFunctionMode):
         elif func is torch._weight_norm:
             return weight_norm(*args, **kwargs)
         elif func is F.conv2d:
-            args, kwargs = self._by_points(*args, **kwargs), {}
+            args, kwargs = self._by_points(ConvolutionCall(*args, **kwargs)), {}
         elif func is F.embedding and kwargs.get("sparse"):
             kwargs = {**kwargs, "sparse": False}
         elif func in _RECURRENT and self.device.type == "cuda":
@@ -106,6 +118,10 @@ class ByDefinition(TorchFunctionMode):
             return self._cast(func, args, kwargs)
         if self._is_lower(kwargs.get("dtype")) and func is not Tensor.view:
             kwargs = {**kwargs, "dtype": self.dtype}
+        return self._call(func, args, kwargs)
+
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Compute a function of PyTorch's that nothing stands in for."""
         return func(*args, **kwargs)
 
     def _cast(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -120,35 +136,34 @@ class ByDefinition(TorchFunctionMode):
             return False
         return dtype.itemsize < self.dtype.itemsize
 
-    def _by_points(
-        self,
-        input: Tensor,  # noqa: A002 (PyTorch's name)
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> tuple[Any, ...]:
-        """Give the arguments of a convolution, without strides where its kernels are wrong.
+    def _by_points(self, call: ConvolutionCall) -> ConvolutionCall:
+        """Do without strides where a convolution's kernels for them are wrong.
 
         A 1x1 convolution with a stride is one without, of every other point. On processors with
         AVX2 and without AVX-512, oneDNN's weight gradient with few input channels, a stride and
         channels last is wrong or ends the process, however the layout comes about; see `layouts`.
         """
-        strides = [stride] * 2 if isinstance(stride, int) else list(stride) * (2 // len(stride))
+        rows, columns = each(call.stride, 2)
+        padding = [0, 0] if call.padding == "valid" else call.padding
         if (
-            self.device.type == "cpu"
-            and input.dtype == torch.float32
-            and max(strides) > 1
-            and weight.shape[1] < layouts.BLOCK
-            and tuple(weight.shape[2:]) == (1, 1)
+            self.device.type != "cpu"
+            or call.input.dtype != torch.float32
+            or max(rows, columns) == 1
+            or call.weight.shape[1] >= layouts.BLOCK
+            or tuple(call.weight.shape[2:]) != (1, 1)
+            or isinstance(padding, str)
         ):
-            if padding not in (0, (0, 0), [0, 0], "valid"):
-                edges = [padding] * 2 if isinstance(padding, int) else list(padding)
-                input = F.pad(input, (edges[-1], edges[-1], edges[0], edges[0]))  # noqa: A001
-            input, stride, padding = input[..., :: strides[0], :: strides[1]], 1, 0  # noqa: A001
-        return input, weight, bias, stride, padding, dilation, groups
+            return call
+        height, width = each(padding, 2)
+        padded = call.input
+        if height or width:
+            padded = F.pad(padded, (width, width, height, height))
+        return call._replace(input=padded[..., ::rows, ::columns], stride=1, padding=0)
+
+
+def each(value: int | Sequence[int], rank: int) -> list[int]:
+    """Give a setting of a layer for each of its axes."""
+    return [value] * rank if isinstance(value, int) else list(value) * (rank // len(value))
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:

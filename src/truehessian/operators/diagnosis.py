@@ -1,10 +1,12 @@
 """Sentences for what networks and losses do that curvature cannot be had of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from truehessian.operators.trees import all_finite, tensors_of
 
 
 class ComputationError(RuntimeError):
@@ -28,17 +30,6 @@ def place_of(error: BaseException, model: nn.Module) -> str:
             found = f", in {_named(names[id(owner)], owner)}"
         trace = trace.tb_next
     return found
-
-
-def tensors_of(tree: Any) -> list[Tensor]:
-    """List the tensors of nested tuples, lists and mappings, in order."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, Mapping):
-        tree = list(tree.values())
-    if isinstance(tree, tuple | list):
-        return [tensor for branch in tree for tensor in tensors_of(branch)]
-    return []
 
 
 class Call(NamedTuple):
@@ -138,7 +129,7 @@ def is_not_finite(call: Call) -> bool:
         products = second_derivative(call)[1]
     except Exception:
         return False
-    return any(not bool(torch.isfinite(part).all()) for parts in products for part in parts)
+    return not all_finite(part for parts in products for part in parts)
 
 
 def is_not_symmetric(call: Call) -> bool:

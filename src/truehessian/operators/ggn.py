@@ -116,7 +116,7 @@ class GGN(GaussNewton):
         """Say where the matrix is zero because the loss is linear in the outputs."""
         # Of outputs that fit perfectly the curvature may vanish by rounding, of small ones not.
         small = outputs.detach() / outputs.detach().abs().max().clamp(min=1e-30)
-        if self._is_curved(outputs.detach(), targets) or self._is_curved(small, targets):
+        if self._is_curved(outputs, targets) or self._is_curved(small, targets):
             return
         logger.warning(
             "the Gauss-Newton matrix of the first examples is zero, since the loss is linear in "
@@ -126,17 +126,7 @@ class GGN(GaussNewton):
 
     def _is_curved(self, outputs: Tensor, targets: Tensor) -> bool:
         """Whether the loss has a second derivative by the outputs, as far as it can be had."""
-        outputs = outputs.clone().requires_grad_(True)
         try:
-            loss = self.loss(outputs, targets)
+            return bool(self.loss.curvature(outputs, targets).any())
         except ComputationError:  # a loss that takes probabilities only
             return True
-        self.loss.check_graph(loss, outputs)
-        (slope,) = torch.autograd.grad(loss, outputs, create_graph=True)
-        if not slope.requires_grad:
-            return False
-        direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
-        (curved,) = torch.autograd.grad(
-            slope, outputs, direction, allow_unused=True, materialize_grads=True
-        )
-        return bool(curved.any())

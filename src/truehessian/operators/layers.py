@@ -1,6 +1,6 @@
 """Which of a network's layers are computed by rules of our own, with the same values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from truehessian.operators.bilinear import Bilinear, Convolution, Product
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.definition import ByDefinition, ConvolutionCall, each
 from truehessian.operators.normalisation import Statistics, normalise, normalised_from
 
 _CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
@@ -53,38 +53,30 @@ class LayerRules(ByDefinition):
         self.running = False
         super().__exit__(*error)
 
-    def _compute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         """Replace the layers that there is a rule for."""
         output = None
         if func in _CONVOLUTIONS:
-            if func is F.conv2d:
-                args, kwargs = self._by_points(*args, **kwargs), {}
-            output = self._convolve(_CONVOLUTIONS[func], *args, **kwargs)
+            output = self._convolve(_CONVOLUTIONS[func], ConvolutionCall(*args, **kwargs))
         elif func is F.linear:
             output = self._transform(*args, **kwargs)
         elif func is F.batch_norm:
             output = self._normalise(*args, **kwargs)
         elif func in _RELUS:
             output = self._rectify(*args, **kwargs)
-        return super()._compute(func, args, kwargs) if output is None else output
+        return super()._call(func, args, kwargs) if output is None else output
 
-    def _convolve(
-        self,
-        rank: int,
-        input: Tensor,  # noqa: A002 (PyTorch's name)
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Tensor | None:
-        if isinstance(padding, str) or input.ndim != rank + 2 or weight.ndim != rank + 2:
+    def _convolve(self, rank: int, call: ConvolutionCall) -> Tensor | None:
+        inputs, weight, bias, *_ = call
+        if isinstance(call.padding, str) or {inputs.ndim, weight.ndim} != {rank + 2}:
             return None
-        if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
+        if not _are_plain(inputs, weight, bias) or not _are_leaves(weight, bias):
             return None
-        how = Convolution(_each(stride, rank), _each(padding, rank), _each(dilation, rank), groups)
-        output: Tensor = Bilinear.apply(input, weight, bias, how, self)
+        stride, padding, dilation = (
+            each(value, rank) for value in (call.stride, call.padding, call.dilation)
+        )
+        how = Convolution(stride, padding, dilation, call.groups)
+        output: Tensor = Bilinear.apply(inputs, weight, bias, how, self)
         return output
 
     def _transform(
@@ -146,7 +138,3 @@ def _are_plain(inputs: Tensor, *others: Tensor | None) -> bool:
         )
         for tensor in (inputs, *others)
     )
-
-
-def _each(value: int | Sequence[int], rank: int) -> list[int]:
-    return [value] * rank if isinstance(value, int) else list(value) * (rank // len(value))

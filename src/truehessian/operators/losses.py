@@ -11,6 +11,7 @@ from truehessian.operators import copies, diagnosis
 from truehessian.operators.bilinear import RulesDoNotHold
 from truehessian.operators.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
+from truehessian.operators.trees import tensors_of
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -56,12 +57,32 @@ class FrozenLoss:
         ValueError
             The loss does not depend on the outputs in a way that can be differentiated.
         """
-        if value.requires_grad or not any(t.requires_grad for t in diagnosis.tensors_of(outputs)):
+        if value.requires_grad or not any(t.requires_grad for t in tensors_of(outputs)):
             return
         raise ValueError(
             f"the loss {name_of(self.own)} does not depend on the network's outputs by a graph; "
             "detach, .item(), argmax or NumPy may be in its way"
         )
+
+    def curvature(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Multiply the loss's Hessian by the outputs with a direction that has no zeros.
+
+        Returns
+        -------
+        Tensor
+            As the outputs.
+        """
+        outputs = outputs.detach().clone().requires_grad_(True)
+        value = self(outputs, targets)
+        self.check_graph(value, outputs)
+        (slope,) = torch.autograd.grad(value, outputs, create_graph=True)
+        if not slope.requires_grad:  # linear
+            return torch.zeros_like(outputs)
+        direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
+        (curved,) = torch.autograd.grad(
+            slope, outputs, direction, allow_unused=True, materialize_grads=True
+        )
+        return curved
 
     def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
         """Compute the loss.
@@ -79,7 +100,7 @@ class FrozenLoss:
         except Exception as error:
             if isinstance(error, RulesDoNotHold) or is_out_of_memory(error):
                 raise
-            shapes = ", ".join(str(tuple(t.shape)) for t in diagnosis.tensors_of(outputs))
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors_of(outputs))
             raise diagnosis.ComputationError(
                 f"the loss {name_of(self.own)} fails on outputs of shape {shapes or 'unknown'} "
                 f"({type(outputs).__name__}) and targets of shape {tuple(targets.shape)} and type "

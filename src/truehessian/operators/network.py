@@ -22,7 +22,7 @@ from truehessian.operators.graphs import GraphOperator
 from truehessian.operators.layers import LayerRules
 from truehessian.operators.losses import FrozenLoss, Loss
 from truehessian.operators.memory import is_out_of_memory
-from truehessian.operators.precision import arithmetic, dtype_of
+from truehessian.operators.precision import dtype_of
 
 logger = logging.getLogger(__name__)
 
@@ -142,14 +142,12 @@ class NetworkOperator(GraphOperator):
             What the network gives for the examples, and one product of shape (P,) per direction.
         """
         how = self.network.by_definition() if plain else self._rules()
-        products = []
-        with arithmetic("float64" if self.precision == "float64" else "float32"):
-            graph, outputs = self._linearise(inputs, targets, how)
-            for number, direction in enumerate(directions):
-                again = number + 1 < len(directions)
-                parts = self._apply(graph, self.network.unflatten(direction), again)
-                products.append(torch.empty_like(direction))
-                self.network.flatten(parts, products[-1])
+        graph, outputs = self._linearise(inputs, targets, how)
+        products = [torch.empty_like(direction) for direction in directions]
+        for number, (direction, product) in enumerate(zip(directions, products, strict=True)):
+            again = number + 1 < len(directions)
+            parts = self._apply(graph, self.network.unflatten(direction), again)
+            self.network.flatten(parts, product)
         return outputs, products
 
     def check_loss(self, outputs: Any, targets: Tensor) -> None:
@@ -243,8 +241,7 @@ class NetworkOperator(GraphOperator):
     def _settle(self, inputs: Tensor, targets: Tensor) -> None:
         """Look at the first examples, and choose how products are made."""
         try:
-            with arithmetic("float64" if self.precision == "float64" else "float32"):
-                self._no_rules = twin.examine(self, inputs, targets)
+            self._no_rules = twin.examine(self, inputs, targets)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

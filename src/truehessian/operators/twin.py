@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from truehessian.operators import causes, diagnosis
+from truehessian.operators.data import cast
 from truehessian.operators.definition import ByDefinition
 from truehessian.operators.losses import FrozenLoss
 from truehessian.operators.memory import is_out_of_memory
+from truehessian.operators.precision import arithmetic
+from truehessian.operators.trees import all_finite, tensors_of
 
 if TYPE_CHECKING:
     from truehessian.operators.network import NetworkOperator
@@ -48,9 +51,10 @@ class Sample(NamedTuple):
 
     def double(self) -> "Sample":
         """Give the same in float64."""
-        targets = self.targets.double() if self.targets.is_floating_point() else self.targets
-        inputs = self.inputs.double() if self.inputs.is_floating_point() else self.inputs
-        return Sample(inputs, targets, [direction.double() for direction in self.directions])
+        inputs, targets, *directions = (
+            cast(tensor, torch.float64) for tensor in (self.inputs, self.targets, *self.directions)
+        )
+        return Sample(inputs, targets, directions)
 
 
 class Enlivened:
@@ -64,7 +68,7 @@ class Enlivened:
     def __init__(self, loss: FrozenLoss) -> None:
         self.own = loss.own
         self._loss = loss
-        self.check_graph = loss.check_graph
+        self.check_graph, self.curvature = loss.check_graph, loss.curvature
 
     def double(self) -> "Enlivened":
         """Give the same in float64."""
@@ -73,13 +77,14 @@ class Enlivened:
     def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
         """Compute the loss, and add the squares in units of the largest output."""
         value = self._loss(outputs, targets, how)
-        for tensor in diagnosis.tensors_of(outputs):
+        for tensor in tensors_of(outputs):
             if tensor.is_floating_point() and tensor.requires_grad and tensor.numel():
                 scale = tensor.detach().abs().max().clamp(min=1e-30) * 2 * len(targets)
                 value = value + tensor.square().sum() / scale
         return value
 
 
+@arithmetic("float32")  # never in less than the operator's own, as TF32 would be
 def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
     """Look at the first examples before the first product, and choose how products are made.
 
@@ -109,7 +114,7 @@ def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str
     own.check_loss(outputs, sample.targets)
     if operator.batchnorm == "eval":
         _check_that_examples_are_apart(operator, sample, outputs)
-    if not all(bool(torch.isfinite(product).all()) for product in plain):
+    if not all_finite(plain):
         return ""  # for the product to complain about
     reason = _compare(operator, sample, outputs, plain)
     _check_symmetry(operator, sample, plain)
@@ -139,12 +144,12 @@ def _check_that_examples_are_apart(
     operator: "NetworkOperator", sample: Sample, outputs: Any
 ) -> None:
     """Refuse networks whose outputs for an example depend on the others of its chunk."""
-    together = diagnosis.tensors_of(outputs)
+    together = tensors_of(outputs)
     if len(sample.inputs) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
         return
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            alone = diagnosis.tensors_of(operator.network(sample.inputs[:1]))
+            alone = tensors_of(operator.network(sample.inputs[:1]))
     except diagnosis.ComputationError as error:
         raise ValueError(
             "the network takes two examples and not one alone, as if it normalised by the "
@@ -165,7 +170,7 @@ def _check_that_examples_are_apart(
 
 def _check_dependence(operator: "NetworkOperator", outputs: Any) -> None:
     """Refuse a network that cuts its graph: all its derivatives would be zero."""
-    if any(tensor.requires_grad for tensor in diagnosis.tensors_of(outputs)):
+    if any(tensor.requires_grad for tensor in tensors_of(outputs)):
         return
     names = list(operator.network.parameters)
     sentence = (
@@ -281,7 +286,7 @@ def _check_repeats(operator: "NetworkOperator", sample: Sample) -> None:
 
 def _agree(outputs: Any, others: Any) -> bool:
     """Whether all tensors of two outputs are close."""
-    mine, theirs = diagnosis.tensors_of(outputs), diagnosis.tensors_of(others)
+    mine, theirs = tensors_of(outputs), tensors_of(others)
     return len(mine) == len(theirs) and all(map(_close, mine, theirs))
 
 
