@@ -30,46 +30,30 @@ def main(
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
     full = source.operator(operators.Hessian, train)
-    how = {
-        "seed": settings["seed"],
-        "tolerance": settings["tolerance"],
-        "epoch": epoch,
-        "split": "train",
-    }
+    seed = settings["seed"]
+    how = {"seed": seed, "tolerance": settings["tolerance"], "epoch": epoch, "split": "train"}
     names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
     ranks = len(names) // 2  # those that are compared with the full data's
-    count = settings["noise_directions"]
-    random = variance.random_directions(full.num_params, count, settings["seed"])
+    random = variance.random_directions(full.num_params, settings["noise_directions"], seed)
     whole = full.matmat(random)
     turned = []
     for number, size in enumerate(sorted(settings["sizes"])):
-        how["batch_size"] = size
-        indices = measurement.draw_folds(len(train), size, settings["folds"], settings["seed"])
+        indices = measurement.draw_folds(len(train), size, settings["folds"], seed)
         batches, noises, squares = [], [], []
         for fold, positions in enumerate(indices):
             batch = source.operator(operators.Hessian, train.subset(positions))
-            own = state / f"{size}-{fold}"
-            how["numbers"] = [size, fold]
-            steps = settings["steps"]
-            measured = source.spectrum(
-                batch,
-                steps=steps,
-                ranks=ranks,
-                onto=ritz,
-                state=own / "batch",
-                purpose="batch",
-                **how,
-            )
+            own = {**how, "batch_size": size, "numbers": [size, fold]}
+            folder = state / f"{size}-{fold}"
+            as_batch = {"purpose": "batch", "steps": settings["steps"], "ranks": ranks}
+            measured = source.spectrum(batch, onto=ritz, state=folder / "batch", **as_batch, **own)
             squared = measured.metadata.pop("squared_overlaps")
             turned += overlaps.records(squared, names, batch_size=size, fold=fold)
             batches.append(measured)
             squares.append((batch.matmat(random) - whole).square().sum(1).tolist())
             if fold < settings["noise_folds"]:
                 noise = operators.Noise(batch, full)
-                steps = settings["noise_steps"]
-                noises.append(
-                    source.spectrum(noise, steps=steps, state=own / "noise", purpose="noise", **how)
-                )
+                as_noise = {"purpose": "noise", "steps": settings["noise_steps"]}
+                noises.append(source.spectrum(noise, state=folder / "noise", **as_noise, **own))
         stack = measurement.stack_folds(batches, indices)
         stack.metadata.update(noise_squares=squares, population=len(train))
         spectrum.save(batch_out[number], stack)

@@ -29,51 +29,32 @@ def main(
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
-    how = {
-        "probes": settings["probes"],
-        "seed": settings["seed"],
-        "tolerance": settings["tolerance"],
-        "epoch": epoch,
-    }
-    steps = settings["steps"]
-    hessian = source.operator(operators.Hessian, source.dataset.train)
-    evaluated = evaluation.of_checkpoint(
+    evaluation.of_checkpoint(
         source.model,
         source.dataset,
         chunk_size=settings["chunk_size"],
         imported=checkpoints.read_metadata(checkpoint).get("seed") is None,
-    )
-    evaluated.to_csv(evaluation_out, index=False)
-    measured, runs = source.measure(
-        hessian,
-        steps=steps,
-        ranks=settings["vectors"],
-        split="train",
-        purpose="full",
-        state=state / "train",
-        **how,
-    )
-    spectrum.save(spectrum_out, measured)
-    extremal_vectors.save(vectors_out, runs[0], settings["vectors"])
+    ).to_csv(evaluation_out, index=False)
+
+    how = {name: settings[name] for name in ("probes", "seed", "tolerance")}
+
+    def measured(
+        kind: type[operators.NetworkOperator], split: str, purpose: str, **own: Any
+    ) -> Any:
+        operator = source.operator(kind, getattr(source.dataset, split))
+        own |= {"split": split, "purpose": purpose, "epoch": epoch, "state": state / purpose}
+        return source.measure(operator, **how, **own)
+
+    steps, count = settings["steps"], settings["vectors"]
+    full, runs = measured(operators.Hessian, "train", "full", steps=steps, ranks=count)
+    spectrum.save(spectrum_out, full)
+    extremal_vectors.save(vectors_out, runs[0], count)
     del runs  # and with them their bases, gigabytes of a large network
-
-    test = source.operator(operators.Hessian, source.dataset.test)
-    measured, _ = source.measure(
-        test, steps=steps, split="test", purpose="test", state=state / "test", **how
-    )
-    spectrum.save(test_out, measured)
-
-    ggn = source.operator(operators.GGN, source.dataset.train)
-    measured, _ = source.measure(
-        ggn,
-        steps=settings["ggn_steps"],
-        ends=["largest"],  # the smallest is zero, of which there is no relative error
-        split="train",
-        purpose="ggn",
-        state=state / "ggn",
-        **how,
-    )
-    spectrum.save(ggn_out, measured)
+    test, _ = measured(operators.Hessian, "test", "test", steps=steps)
+    spectrum.save(test_out, test)
+    ends = ["largest"]  # the smallest is zero, of which there is no relative error
+    ggn, _ = measured(operators.GGN, "train", "ggn", steps=settings["ggn_steps"], ends=ends)
+    spectrum.save(ggn_out, ggn)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import warnings
 
 import pytest
+import test_training
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,16 +16,7 @@ from truehessian.passes import Forward
 from truehessian.shuffling import Augmentation, batches
 from truehessian.training import evaluate, step, train
 
-SETTINGS = {
-    "epochs": 2,
-    "batch_size": 32,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "augment": True,
-    "seed": 0,
-    "checkpoint_epochs": [2],
-}
+SETTINGS = test_training.SETTINGS | {"epochs": 2, "checkpoint_epochs": [2]}
 COMPILED = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),

@@ -235,14 +235,20 @@ def with_network(job, tmp_path, monkeypatch):
     return read_the_workflow
 
 
-def test_a_changed_helper_of_a_network_is_computed_and_named(job, tmp_path, with_network):
+def restored_until(job, read_the_workflow, path, text):
+    """Run a stage, run it again, which restores it, and run it after a file has changed."""
     main = Main()
     stage.run(main, job)
     stage.run(main, job)
     assert main.calls == 1
-    (tmp_path / "own/stage_layers.py").write_text("WIDTH = 8\n")
-    with_network()
+    path.write_text(text)
+    read_the_workflow()
     stage.run(main, job)
+    return main
+
+
+def test_a_changed_helper_of_a_network_is_computed_and_named(job, tmp_path, with_network):
+    main = restored_until(job, with_network, tmp_path / "own/stage_layers.py", "WIDTH = 8\n")
     assert main.calls == 2
     assert re.search(r"nearest stored result, \w+, in code of stage_layers \(key", log_of(tmp_path))
 
@@ -274,13 +280,8 @@ def with_data(job, tmp_path):
 
 
 def test_replaced_data_are_computed_and_named(job, tmp_path, with_data):
-    main = Main()
-    stage.run(main, job)
-    stage.run(main, job)
-    assert main.calls == 1
-    (tmp_path / "data/MNIST/raw/t10k-labels-idx1-ubyte").write_text("new")
-    with_data()
-    stage.run(main, job)
+    file = tmp_path / "data/MNIST/raw/t10k-labels-idx1-ubyte"
+    main = restored_until(job, with_data, file, "new")
     assert main.calls == 2
     assert "in data file t10k-labels-idx1-ubyte (key" in log_of(tmp_path)
     shutil.move(tmp_path / "data", tmp_path / "moved")

@@ -5,26 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, make_spectrum
 
 from truehessian import prediction, sampling_tables
-from truehessian.spectrum import Spectrum
 from truehessian.subspace import SubspaceNoise
-
-NUM_EXAMPLES, NUM_PARAMETERS = 200, 50
-
-
-def make_spectrum(ritz_values, **metadata):
-    """Ritz values of shape (probes, m), or (folds, probes, m); residuals are a tenth of them."""
-    values = np.sort(np.array(ritz_values, dtype=float))
-    common = {"operator": "hessian", "split": "train", "epoch": 0, "num_examples": NUM_EXAMPLES}
-    return Spectrum(
-        values,
-        np.full_like(values, 1 / values.shape[-1]),
-        np.abs(values) / 10,
-        np.zeros_like(values),
-        np.zeros_like(values[..., 1:]),
-        common | {"batch_size": None, "factor": None} | metadata,
-    )
 
 
 def spectra(epoch=0):
