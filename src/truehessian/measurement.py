@@ -18,6 +18,7 @@ from truehessian.datasets import Dataset
 from truehessian.folds import disjoint_folds, disjoint_parts, draw_folds, shuffled
 from truehessian.lanczos import Tridiagonalisation
 from truehessian.operators import NetworkOperator, Operator
+from truehessian.operators.network import MAKING
 from truehessian.recurrence import Journal, another_matrix
 from truehessian.spectrum import ARRAYS, ENDS, OF_FOLDS, Spectrum
 
@@ -32,9 +33,6 @@ __all__ = [
     "shuffled",
     "stack_folds",
 ]
-
-# What an operator says of how its products are made, which memory and device decide.
-_PASSING = ("device", "examples_at_once", "graph_kept", "channels_last", "attention")
 
 Kind = TypeVar("Kind", bound=NetworkOperator)
 
@@ -240,7 +238,7 @@ def _is_of(operator: Operator, measured: Spectrum) -> bool:
 def _lasting(facts: Any) -> Any:
     """Leave out of what an operator says how its products are made at the moment."""
     if isinstance(facts, Mapping):
-        return {key: _lasting(value) for key, value in facts.items() if key not in _PASSING}
+        return {key: _lasting(value) for key, value in facts.items() if key not in MAKING}
     return [*map(_lasting, facts)] if isinstance(facts, (list, tuple)) else facts
 
 

@@ -4,12 +4,15 @@ import functools
 import json
 import logging
 
+import cases
 import numpy as np
 import pytest
 import torch
-from cases import Dense
+from cases import Convolutional, Dense
+from sequences import InnerGradient
 
 from truehessian import examples, extremal_vectors, lanczos, measurement, spectrum, tensorfile
+from truehessian.operators import Hessian
 from truehessian.recurrence import Journal
 from truehessian.spectrum import Spectrum
 
@@ -270,3 +273,20 @@ def test_a_finished_spectrum_is_taken_from_the_state(tmp_path):
     finished.write_bytes(finished.read_bytes()[:100])
     anew = source.spectrum(operator, state=state, steps=4, seed=0)
     np.testing.assert_allclose(anew.ritz_values, 2 * first.ritz_values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("architecture", [Convolutional, InnerGradient])
+def test_a_finished_spectrum_is_taken_however_its_products_were_made(tmp_path, architecture):
+    """By rules or plainly, with graphs kept or not: that is no part of the matrix."""
+    model, data = cases.network(architecture), cases.examples(6)
+    source = measurement.Source(model, None, {"precision": "float64"}, None)
+    first = source.spectrum(
+        source.operator(Hessian, data), state=tmp_path / "fold", steps=4, seed=0
+    )
+    assert first.metadata["differentiation"].startswith(
+        "by rules" if architecture is Convolutional else "plain"
+    )
+    again = source.spectrum(
+        source.operator(Hessian, data, memory=0), state=tmp_path / "fold", steps=4, seed=0
+    )
+    assert again.metadata == first.metadata

@@ -27,6 +27,15 @@ from truehessian.operators.precision import dtype_of
 logger = logging.getLogger(__name__)
 
 BatchNormMode = Literal["eval", "train"]
+# What an operator says of how its products are made: it is chosen at the first one, and may change.
+MAKING = (
+    "examples_at_once",
+    "device",
+    "graph_kept",
+    "channels_last",
+    "attention",
+    "differentiation",
+)
 
 
 class Linearised(NamedTuple):
@@ -219,7 +228,15 @@ class NetworkOperator(GraphOperator):
             )
 
     def describe(self) -> dict[str, Any]:
-        """Say what the matrix is and how its products are made."""
+        """Say what the matrix is, and under the keys of `MAKING` how its products are made."""
+        made = (
+            min(self._at_once, self.chunk_size, self.num_examples),
+            self.device.type,
+            bool(self._keep),
+            bool(self.network.channels_last),
+            "by definition" if "attention" in self.network.met else None,
+            f"plain, since {self._no_rules}" if self._no_rules else "by rules",
+        )
         return {
             "operator": self.name,
             "num_examples": self.num_examples,
@@ -227,12 +244,7 @@ class NetworkOperator(GraphOperator):
             "batchnorm": self.batchnorm,
             "precision": self.precision,
             "chunk_size": self.chunk_size,
-            "examples_at_once": min(self._at_once, self.chunk_size, self.num_examples),
-            "device": self.device.type,
-            "graph_kept": bool(self._keep),
-            "channels_last": bool(self.network.channels_last),
-            "attention": "by definition" if "attention" in self.network.met else None,
-            "differentiation": f"plain, since {self._no_rules}" if self._no_rules else "by rules",
+            **dict(zip(MAKING, made, strict=True)),
         }
 
     def _finish_pass(self) -> None:
