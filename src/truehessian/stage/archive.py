@@ -10,7 +10,6 @@ import re
 import shutil
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -73,7 +72,7 @@ def import_archive(archive: Path) -> Imported:
     """
     root = store.root()
     root.mkdir(parents=True, exist_ok=True)
-    _clear_drafts(root)
+    store.clear_drafts(root, f"{_DRAFT}*")
     taken, refused = 0, []
     with (
         tempfile.TemporaryDirectory(dir=root, prefix=_DRAFT) as folder,
@@ -172,10 +171,3 @@ def _unpacked(
 def _short(name: str) -> str:
     """Quote a name that may hold anything."""
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
-
-
-def _clear_drafts(root: Path) -> None:
-    """Remove what killed imports have left."""
-    for draft in root.glob(f"{_DRAFT}*"):
-        if time.time() - draft.stat().st_mtime > store.ABANDONED:
-            shutil.rmtree(draft, ignore_errors=True)

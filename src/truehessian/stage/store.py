@@ -64,7 +64,7 @@ def save(key: Key, outputs: dict[str, Path]) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    _clear_drafts(target)
+    clear_drafts(target.parent, f".{target.name}-*")
     draft = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
     draft.mkdir()
     try:
@@ -259,9 +259,9 @@ def _rename_unless_there(draft: Path, target: Path) -> None:
             raise
 
 
-def _clear_drafts(target: Path) -> None:
-    """Remove what killed processes have left of an entry."""
-    for draft in target.parent.glob(f".{target.name}-*"):
+def clear_drafts(folder: Path, pattern: str) -> None:
+    """Remove the folders in a folder that killed processes have left."""
+    for draft in folder.glob(pattern):
         with contextlib.suppress(OSError):
             if time.time() - draft.stat().st_mtime > ABANDONED:
                 shutil.rmtree(draft, ignore_errors=True)
