@@ -11,7 +11,7 @@ import torch
 from benchmarks import checks, memory, precision, products, report, scaling, spectra, training
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
-from truehessian.datasets import CATALOGUE
+from truehessian.data.dataset import CATALOGUE
 from truehessian.operators.precision import PRECISIONS
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {

@@ -7,9 +7,9 @@ from benchmarks.report import Section, Table
 from benchmarks.settings import Settings
 from benchmarks.timing import now
 from benchmarks.workloads import trained
-from truehessian import lanczos
 from truehessian.operators import Hessian
 from truehessian.operators.precision import PRECISIONS
+from truehessian.spectra import lanczos
 
 _TOLERANCE = 1e-8  # Lanczos must not be what limits the comparison
 _STEPS = 150

@@ -11,7 +11,8 @@ from benchmarks.settings import Settings
 from benchmarks.timing import interleave, seconds_of
 from benchmarks.tools import TrueHessian
 from benchmarks.workloads import Problem, artificial
-from truehessian import lanczos, variance
+from truehessian.measurements import variance
+from truehessian.spectra import lanczos
 
 Action = Callable[[], object]
 

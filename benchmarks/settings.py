@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-Arguments = dict[str, Any]  # of `truehessian.models.build`
+Arguments = dict[str, Any]  # of `truehessian.networks.build`
 
 PRERESNET110: Arguments = {"name": "preresnet", "depth": 110}
 VGG16: Arguments = {"name": "vgg", "depth": 16}

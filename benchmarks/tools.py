@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.timing import NotInstalledError, Product, Stopwatch
 from benchmarks.workloads import Problem
-from truehessian import lanczos
 from truehessian.operators import Hessian
+from truehessian.spectra import lanczos
 
 MEMORY = 1 << 40  # bytes that a kept graph may take: as many as it likes
 

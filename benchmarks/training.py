@@ -9,12 +9,14 @@ from benchmarks import report
 from benchmarks.report import Section, Table
 from benchmarks.settings import Arguments, Settings
 from benchmarks.timing import compare
-from truehessian import devices, models, shuffling, training
-from truehessian.examples import Examples
-from truehessian.passes import Forward
+from truehessian import devices
+from truehessian.data import batches
+from truehessian.data.examples import Examples
+from truehessian.networks import registry, training
+from truehessian.networks.forward import Forward
 
 _TOLERANCE = 0.05  # of the mean loss: bfloat16 has eight bits
-_CROPS = shuffling.Augmentation(padding=4, flip=True)
+_CROPS = batches.Augmentation(padding=4, flip=True)
 MODES: dict[str, dict[str, Any]] = {
     "float32": {},
     "float32, channels last": {"channels_last": True},
@@ -79,7 +81,7 @@ def _prepare(settings: Settings, arguments: Arguments, mode: dict[str, Any]) -> 
     labels = torch.randint(settings.num_classes, (count,), generator=generator)
     channels = scale.image[0]
     examples = Examples(images, labels, (0.5,) * channels, (0.29,) * channels).to(device)
-    model = models.build(
+    model = registry.build(
         num_classes=settings.num_classes, input_shape=scale.image, seed=0, **arguments
     )
     how = {**mode, "compiled_size": size if mode.get("compiled") else None}
@@ -89,7 +91,7 @@ def _prepare(settings: Settings, arguments: Arguments, mode: dict[str, Any]) -> 
 
     def epoch() -> float:
         seeded = torch.Generator().manual_seed(1)
-        feed = shuffling.batches(examples, size, seeded, _CROPS, forward.memory_format)
+        feed = batches.batches(examples, size, seeded, _CROPS, forward.memory_format)
         with devices.deterministic_algorithms(tf32=forward.precision == "tf32"):
             losses = [training.step(forward, optimiser, *batch)[0] for batch in feed]
         return torch.stack(losses).mean().item()

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.settings import Arguments, Settings
-from truehessian import datasets, measurement, models, training
+from truehessian.data import dataset
+from truehessian.measurements import source
+from truehessian.networks import registry, training
 
 
 class Problem(NamedTuple):
@@ -77,9 +79,9 @@ def artificial(
     image = settings.scale.image
     inputs = torch.randn(num_examples, *image, generator=generator)
     targets = torch.randint(settings.num_classes, (num_examples,), generator=generator)
-    model = models.build(num_classes=settings.num_classes, input_shape=image, seed=0, **network).to(
-        settings.device
-    )
+    model = registry.build(
+        num_classes=settings.num_classes, input_shape=image, seed=0, **network
+    ).to(settings.device)
     inputs, targets = inputs.to(settings.device), targets.to(settings.device)
     _settle(model, inputs[:64])
     return Problem(
@@ -96,7 +98,7 @@ def trained_folds(settings: Settings) -> list[Problem]:
     scale = settings.scale
     model, data = trained(settings)
     model = model.to(settings.dtype)
-    folds = measurement.draw_folds(len(data.train), scale.fold_size, scale.folds, seed=0)
+    folds = source.draw_folds(len(data.train), scale.fold_size, scale.folds, seed=0)
     return [
         Problem(
             model,
@@ -108,9 +110,9 @@ def trained_folds(settings: Settings) -> list[Problem]:
     ]
 
 
-def trained(settings: Settings) -> tuple[nn.Module, datasets.Dataset]:
+def trained(settings: Settings) -> tuple[nn.Module, dataset.Dataset]:
     """Take the trained network, in evaluation mode, and its data."""
-    data = datasets.fetch(settings.scale.dataset, root=settings.root, download=False)
+    data = dataset.fetch(settings.scale.dataset, root=settings.root, download=False)
     data = data.to(settings.device)
     return _trained(settings, data).to(settings.device).eval(), data
 
@@ -126,7 +128,7 @@ def _settle(model: nn.Module, inputs: Tensor) -> None:
     model.eval()
 
 
-def _trained(settings: Settings, data: datasets.Dataset) -> nn.Module:
+def _trained(settings: Settings, data: dataset.Dataset) -> nn.Module:
     """Train for a few epochs, or take the weights from the run before."""
     scale = settings.scale
     what = {
@@ -137,7 +139,7 @@ def _trained(settings: Settings, data: datasets.Dataset) -> nn.Module:
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / "truehessian-benchmarks" / f"{key}.safetensors"
-    model = models.build(
+    model = registry.build(
         num_classes=data.num_classes, input_shape=data.input_shape, seed=0, **scale.trained
     )
     if path.exists():

@@ -1,6 +1,9 @@
 """Rule compare_batchnorm: spectra by either kind of statistics in, a table and figures out."""
 
-from truehessian import plots, spectrum, stage, summary_tables, tables
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.tables import extremes, summary
+from truehessian.spectra import spectrum
 
 
 def main(
@@ -13,9 +16,9 @@ def main(
 ) -> None:
     known = {item.metadata["epoch"]: item for item in map(spectrum.load, running)}
     measured = [spectrum.load(path) for path in batch]
-    frame = summary_tables.batchnorm(known.values(), measured)
+    frame = summary.batchnorm(known.values(), measured)
     csv, tex, md = table_out
-    tables.write(frame, csv, tex, md, caption="Extremal Ritz values by mode of normalisation")
+    extremes.write(frame, csv, tex, md, caption="Extremal Ritz values by mode of normalisation")
     for number, item in enumerate(measured):
         epoch, size = item.metadata["epoch"], item.metadata["chunk_size"]
         panels = {

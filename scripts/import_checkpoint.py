@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from truehessian import checkpoints, datasets, stage
+from truehessian.data import dataset as datasets
+from truehessian.networks import checkpoints
+from truehessian.pipeline import stage
 
 
 def main(

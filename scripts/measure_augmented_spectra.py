@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, spectrum, stage
-from truehessian.augmentation import Augmented
+from truehessian import operators
+from truehessian.data.augmentation import Augmented
+from truehessian.measurements import source as measurement
+from truehessian.pipeline import stage
+from truehessian.spectra import spectrum
 
 
 def main(

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import (
-    extremal_vectors,
-    measurement,
-    operators,
-    overlaps,
-    spectrum,
-    stage,
-    variance,
-)
+from truehessian import operators
+from truehessian.measurements import source as measurement
+from truehessian.measurements import variance
+from truehessian.pipeline import stage
+from truehessian.spectra import overlaps, spectrum
+from truehessian.spectra import vectors as extremal_vectors
 
 
 def main(

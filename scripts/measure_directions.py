@@ -5,16 +5,12 @@ from typing import Any
 
 import torch
 
-from truehessian import (
-    extremal_vectors,
-    held_out,
-    leak,
-    measurement,
-    operators,
-    stage,
-    subspace,
-    variance,
-)
+from truehessian import operators
+from truehessian.measurements import held_out, leak_sketch, variance
+from truehessian.measurements import source as measurement
+from truehessian.pipeline import stage
+from truehessian.spectra import vectors as extremal_vectors
+from truehessian.theory.predictions import noise as subspace
 
 
 def main(
@@ -37,7 +33,7 @@ def main(
     train = measurement.shuffled(source.dataset.train, seed, "training")
     hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
-    sketch = leak.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
+    sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
     estimate = variance.along_directions(
         hessian, torch.cat([random, ritz]), sketch=sketch, memory=room
     )

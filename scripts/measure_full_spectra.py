@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import (
-    checkpoints,
-    evaluation,
-    extremal_vectors,
-    measurement,
-    operators,
-    spectrum,
-    stage,
-)
+from truehessian import operators
+from truehessian.measurements import source as measurement
+from truehessian.networks import checkpoints, evaluation
+from truehessian.pipeline import stage
+from truehessian.spectra import spectrum, vectors
 
 
 def main(
@@ -48,7 +44,7 @@ def main(
     steps, count = settings["steps"], settings["vectors"]
     full, runs = measured(operators.Hessian, "train", "full", steps=steps, ranks=count)
     spectrum.save(spectrum_out, full)
-    extremal_vectors.save(vectors_out, runs[0], count)
+    vectors.save(vectors_out, runs[0], count)
     del runs  # and with them their bases, gigabytes of a large network
     test, _ = measured(operators.Hessian, "test", "test", steps=steps)
     spectrum.save(test_out, test)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from truehessian import measurement, self_test, stage
+from truehessian.measurements import calibration
+from truehessian.measurements import source as measurement
+from truehessian.pipeline import stage
 
 
 def main(
@@ -15,7 +17,9 @@ def main(
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     how = ("parts", "repetitions", "folds", "steps", "tolerance", "seed")
-    frame = self_test.trials(self_test.TrainingSplit(source), **{key: settings[key] for key in how})
+    frame = calibration.trials(
+        calibration.TrainingSplit(source), **{key: settings[key] for key in how}
+    )
     frame.to_csv(self_test_out, index=False)
 
 

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import measurement, operators, spectrum, stage
+from truehessian import operators
+from truehessian.measurements import source as measurement
+from truehessian.pipeline import stage
+from truehessian.spectra import spectrum
 
 
 def main(

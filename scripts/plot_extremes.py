@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from truehessian import plots, stage, tables
-from truehessian.spectrum import ENDS
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.tables import extremes
+from truehessian.spectra.spectrum import ENDS
 
 
 def main(
@@ -15,7 +17,7 @@ def main(
     batch_sizes: list[int],
     formats: list[str],
 ) -> None:
-    frame = tables.first_folds(pd.read_csv(extremal))
+    frame = extremes.first_folds(pd.read_csv(extremal))
     panels = [(size, end) for size in batch_sizes for end in ENDS]
     for number, (size, end) in enumerate(panels):
         files = boxplots_out[number * len(formats) : (number + 1) * len(formats)]

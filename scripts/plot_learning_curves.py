@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from truehessian import plots, stage
+from truehessian.pipeline import stage
+from truehessian.report import plots
 
 
 def main(training: str, *, figure_out: list[str]) -> None:

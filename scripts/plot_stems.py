@@ -1,7 +1,10 @@
 """Rule plot_stems: all spectra of a run in, a stem plot of each out."""
 
-from truehessian import plots, spectrum, stage, tables
-from truehessian.spectrum import ENDS, Spectrum
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.tables import extremes as tables
+from truehessian.spectra import spectrum
+from truehessian.spectra.spectrum import ENDS, Spectrum
 
 
 def main(

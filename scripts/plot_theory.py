@@ -2,7 +2,10 @@
 
 import pandas as pd
 
-from truehessian import plots, spectrum, stage, tables
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.tables import extremes
+from truehessian.spectra import spectrum
 
 
 def main(
@@ -21,7 +24,7 @@ def main(
     overlaps_out: list[str],
     noise_out: list[str],
 ) -> None:
-    plots.save(plots.variance(tables.read_epochs(variance)), variance_out)
+    plots.save(plots.variance(extremes.read_epochs(variance)), variance_out)
     if theory_out:
         plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
         plots.save(plots.distributions(pd.read_csv(outliers)), distributions_out)

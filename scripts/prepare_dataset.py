@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from truehessian import datasets, stage
+from truehessian.data import dataset
+from truehessian.pipeline import stage
 
 
 def main(*, dataset_out: str, settings: dict[str, Any]) -> None:
-    datasets.save(dataset_out, datasets.fetch(**settings))
+    dataset.save(dataset_out, dataset.fetch(**settings))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import config, plan, spectrum, stage
+from truehessian.pipeline import plan, stage
+from truehessian.pipeline.config import checks
+from truehessian.spectra import spectrum
 
 
 def main(*, runs: dict[str, Any], results: str) -> None:
     folder = Path(results)
-    plans = [plan.plan(name, run, config.num_parameters(run)) for name, run in runs.items()]
+    plans = [plan.plan(name, run, checks.num_parameters(run)) for name, run in runs.items()]
     rates = {
         name: plan.rate(
             [spectrum.load(path).metadata for path in folder.glob(f"{name}/spectra/*/full.npz")]

@@ -1,6 +1,8 @@
 """Rule tabulate_extremal_ritz_values: all spectra of a run in, two tables out."""
 
-from truehessian import estimate_tables, spectrum, stage, tables
+from truehessian.pipeline import stage
+from truehessian.report.tables import extremes, truth
+from truehessian.spectra import spectrum
 
 
 def main(
@@ -10,13 +12,13 @@ def main(
     extremal_out: list[str],
     shrinkage_out: list[str],
 ) -> None:
-    extremal = tables.extremal_ritz_values(map(spectrum.load, spectra))
+    extremal = extremes.extremal_ritz_values(map(spectrum.load, spectra))
     csv, tex, md = extremal_out
-    tables.write(extremal, csv, tex, md, caption="Extremal Ritz values")
-    parts = tables.extremal_ritz_values(map(spectrum.load, subsamples))
+    extremes.write(extremal, csv, tex, md, caption="Extremal Ritz values")
+    parts = extremes.extremal_ritz_values(map(spectrum.load, subsamples))
     csv, tex, md = shrinkage_out
-    tables.write(
-        estimate_tables.shrinkage(extremal, parts),
+    extremes.write(
+        truth.shrinkage(extremal, parts),
         csv,
         tex,
         md,

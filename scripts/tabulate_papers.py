@@ -4,8 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from truehessian import comparison, spectrum, stage, summary_tables, tables
-from truehessian import published as numbers
+from truehessian.pipeline import stage
+from truehessian.report.papers import confrontation
+from truehessian.report.papers import published as numbers
+from truehessian.report.tables import extremes as tables
+from truehessian.report.tables import summary
+from truehessian.spectra import spectrum
 
 
 def main(
@@ -25,18 +29,18 @@ def main(
     predicted = pd.read_csv(theory[0]) if theory else None
     variances = tables.read_epochs(variance) if variance else None
     facts = spectrum.load(full[0]).metadata
-    results = comparison.Results(
+    results = confrontation.Results(
         extremes, predicted, variances, facts["num_parameters"], facts["num_examples"]
     )
-    frame = comparison.beside_published(results, dataset, model, numbers.load(published))
+    frame = confrontation.beside_published(results, dataset, model, numbers.load(published))
     csv, tex, md = papers_out
     tables.write(frame, csv, tex, md, caption="Published numbers and those of this run")
     if augmentation_out:
-        frame = summary_tables.augmentation(extremes, variances)
+        frame = summary.augmentation(extremes, variances)
         csv, tex, md = augmentation_out
         tables.write(frame, csv, tex, md, caption="Extremal Ritz values of augmented data")
     if predicted is not None and variances is not None:
-        frame = summary_tables.batch_predictions(predicted, variances)
+        frame = summary.batch_predictions(predicted, variances)
         caption = "Extremes of batches, bound, predictions and element variance"
         csv, tex, md = predictions_out
         tables.write(frame, csv, tex, md, caption=caption)

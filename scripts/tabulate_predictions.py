@@ -2,8 +2,11 @@
 
 import pandas as pd
 
-from truehessian import estimate_tables, noise_tables, sampling_tables, spectrum, stage, tables
-from truehessian import subspace as noises
+from truehessian.pipeline import stage
+from truehessian.report.tables import extremes, sampling, truth
+from truehessian.report.tables import noise as noise_tables
+from truehessian.spectra import spectrum
+from truehessian.theory.predictions import noise as noises
 
 _CAPTIONS = {
     "outliers": "Predicted and measured outliers of batch Hessians",
@@ -31,25 +34,23 @@ def main(
     epochs: list[int],
     settings: dict[str, int],
 ) -> None:
-    variances = tables.read_epochs(variance)
+    variances = extremes.read_epochs(variance)
     spectra = [spectrum.load(path) for path in [*full, *batches]]
-    outliers = sampling_tables.outliers(
+    outliers = sampling.outliers(
         spectra,
         variances,
         dict(zip(epochs, map(noises.load, subspace), strict=True)),
-        tables.read_epochs(overlaps) if overlaps else None,
+        extremes.read_epochs(overlaps) if overlaps else None,
         **settings,
     )
     noise = noise_tables.noise(spectra, variances)
     scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
-    estimates = estimate_tables.true_hessian(
-        pd.read_csv(extremal), variances, tables.read_epochs(held_out)
-    )
-    theory = sampling_tables.theory_vs_empirical(outliers)
+    estimates = truth.true_hessian(pd.read_csv(extremal), variances, extremes.read_epochs(held_out))
+    theory = sampling.theory_vs_empirical(outliers)
     frames = (outliers, theory, noise, scaling, estimates)
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
     for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):
-        tables.write(frame, csv, tex, md, caption=caption)
+        extremes.write(frame, csv, tex, md, caption=caption)
 
 
 if __name__ == "__main__":

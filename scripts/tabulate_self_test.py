@@ -1,12 +1,14 @@
 """Rule tabulate_self_test: guesses of a known truth in, their errors out."""
 
-from truehessian import estimate_tables, plots, stage, tables
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.tables import extremes, truth
 
 
 def main(self_tests: list[str], *, table_out: list[str], figure_out: list[str]) -> None:
-    frame = estimate_tables.self_test(tables.read_epochs(self_tests))
+    frame = truth.self_test(extremes.read_epochs(self_tests))
     csv, tex, md = table_out
-    tables.write(frame, csv, tex, md, caption="Estimators of the true extremes, on a known truth")
+    extremes.write(frame, csv, tex, md, caption="Estimators of the true extremes, on a known truth")
     plots.save(plots.self_test(frame), figure_out)
 
 

@@ -8,7 +8,10 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from truehessian import checkpoints, datasets, devices, models, stage, tensorfile, training
+from truehessian import devices, tensorfile
+from truehessian.data import dataset as datasets
+from truehessian.networks import checkpoints, registry, training
+from truehessian.pipeline import stage
 
 _ARGUMENTS = (
     "epochs",
@@ -52,7 +55,7 @@ def main(
         )
 
     rows = training.train(
-        models.build(**network, seed=settings["seed"]),
+        registry.build(**network, seed=settings["seed"]),
         data,
         **chosen,
         compiled=settings["compile"],

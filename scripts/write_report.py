@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from truehessian import report, stage
+from truehessian import report
+from truehessian.pipeline import stage
 
 
 def main(files: list[str], templates: list[str], *, report_out: str, folders: list[str]) -> None:

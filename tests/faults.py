@@ -28,7 +28,7 @@ DEADLINE = 300.0  # seconds; a test that waits longer hangs
 # Processes that start from one which has PyTorch already, but has computed nothing with it: threads
 # of its own would not survive a fork.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["truehessian.lanczos", "truehessian.stage"])
+PROCESSES.set_forkserver_preload(["truehessian.spectra.lanczos", "truehessian.pipeline.stage"])
 
 
 class Workflow:

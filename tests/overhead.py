@@ -10,10 +10,10 @@ from pathlib import Path
 
 from faults import Workflow
 
-from truehessian.stage import key as keys
-from truehessian.stage import origins, runner, store
-from truehessian.stage.fingerprint import fingerprint
-from truehessian.stage.job import Job
+from truehessian.pipeline.stage import key as keys
+from truehessian.pipeline.stage import origins, runner, store
+from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.pipeline.stage.job import Job
 
 ROOT = Path(__file__).parents[1]
 SIZE = 60_000_000  # bytes

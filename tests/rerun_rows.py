@@ -55,7 +55,7 @@ REPORT = {"write_report"}
 # standard modules, which must not stand before these.
 OWN_NETWORK = {
     "own_net.py": (
-        "from own_parts import width\nfrom truehessian.models.preresnet import PreResNet\n\n\n"
+        "from own_parts import width\nfrom truehessian.networks.preresnet import PreResNet\n\n\n"
         "def make(num_classes, input_shape):\n"
         "    return PreResNet(num_classes, input_shape, depth=8, width=width.WIDTH)\n"
     ),
@@ -211,14 +211,16 @@ ROWS = [
     Row("comment, docstring and formatting in every module", _reword, set(), "none"),
     Row(
         "colour of a figure",
-        lambda clone: clone.edit("src/truehessian/plots/style.py", "#c8c8c8", "#c9c9c9"),
+        lambda clone: clone.edit("src/truehessian/report/plots/style.py", "#c8c8c8", "#c9c9c9"),
         FIGURES | REPORT,
         "figures, report",
     ),
     Row(
         "prediction formula",
         lambda clone: clone.edit(
-            "src/truehessian/prediction.py", "def goe(", "UNUSED = 1\n\n\ndef goe("
+            "src/truehessian/theory/predictions/isotropic.py",
+            "def goe(",
+            "UNUSED = 1\n\n\ndef goe(",
         ),
         CHEAP,
         "tables, figures, report",
@@ -226,7 +228,7 @@ ROWS = [
     Row(
         "body of the Lanczos recurrence",
         lambda clone: clone.edit(
-            "src/truehessian/lanczos.py",
+            "src/truehessian/spectra/lanczos.py",
             "max(recurrence.largest, image.norm().item())",
             "max(image.norm().item(), recurrence.largest)",
         ),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from truehessian.spectrum import Spectrum
+from truehessian.spectra.spectrum import Spectrum
 
 NUM_EXAMPLES, NUM_PARAMETERS = 200, 50
 

@@ -12,8 +12,10 @@ import scipy.sparse.linalg
 import torch
 import torch.nn.functional as F
 
-from truehessian import checkpoints, datasets, spectrum
+from truehessian.data import dataset
+from truehessian.networks import checkpoints
 from truehessian.operators import Hessian
+from truehessian.spectra import spectrum
 
 RESULTS = Path(__file__).parents[1] / "results"
 SPECTRA = sorted(RESULTS.glob("digits-*/spectra/*/full.npz"))
@@ -53,7 +55,7 @@ def test_default_run_is_there():
 def test_extremes_agree_with_scipy(path):
     run, epoch = path.parents[2], path.parent.name
     model = checkpoints.load(run / "checkpoints" / f"{epoch}.safetensors")
-    train = datasets.load(run / "dataset.safetensors").train
+    train = dataset.load(run / "dataset.safetensors").train
     images, labels = train.batch(slice(None))
     operator = independent_product(model, images, labels)
     measured = spectrum.load(path)
@@ -72,7 +74,7 @@ def test_outliers_of_all_ranks_agree_with_scipy_to_the_residuals_that_they_state
     """Ranks 1 to 5 of both ends, of all data and of the mean over all folds of batches."""
     run, epoch = path.parents[2], int(path.parent.name)
     model = checkpoints.load(run / "checkpoints" / f"{epoch}.safetensors")
-    train = datasets.load(run / "dataset.safetensors").train
+    train = dataset.load(run / "dataset.safetensors").train
     outliers = pd.read_csv(run / "tables/outliers.csv").query("epoch == @epoch")
     assert set(outliers["rank"]) == set(range(1, RANKS + 1))
     stacks = {size: spectrum.load(path.with_name(f"batch-{size}.npz")) for size in (16, 64)}

@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from truehessian import devices
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.autograd.definition import ByDefinition
 
 
 def machine(root, cgroup: str, files: dict[str, str]):

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
-from truehessian import config, models
+from truehessian.networks import registry
+from truehessian.pipeline.config import checks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +48,7 @@ def test_every_block_is_of_a_kind_that_is_tested():
 @pytest.mark.parametrize("name", ["mine.yaml", "own.yaml"])
 def test_configurations_are_valid(name):
     settings = yaml.safe_load(named("yaml", name))
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
 
 
 def test_changed_experiment_is_planned_without_its_data(tmp_path):
@@ -65,7 +66,7 @@ def test_own_network_goes_from_its_weights_to_a_spectrum(tmp_path, monkeypatch):
     settings = named("yaml", "own.yaml")
     (tmp_path / "own.yaml").write_text(settings)
     monkeypatch.syspath_prepend(str(tmp_path))
-    network = models.build("mynet:make", num_classes=10, input_shape=(1, 8, 8), seed=0, hidden=32)
+    network = registry.build("mynet:make", num_classes=10, input_shape=(1, 8, 8), seed=0, hidden=32)
     (tmp_path / "weights").mkdir()
     save_file(network.state_dict(), tmp_path / "weights" / "10.safetensors")
     target = "results/own/spectra/10/full.npz"

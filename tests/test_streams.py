@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from truehessian import drawing, measurement, streams, variance
-from truehessian.augmentation import Augmented
-from truehessian.examples import Examples
-from truehessian.lanczos import probe_vector
+from truehessian import streams
+from truehessian.data.augmentation import Augmented
+from truehessian.data.examples import Examples
+from truehessian.measurements import source, variance
+from truehessian.spectra.lanczos import probe_vector
+from truehessian.theory.predictions import subspace
 
 ROOT = Path(__file__).parents[1]
 PURPOSES = ("batch", "partition", "probe", "probe: 1", "")
@@ -60,8 +62,8 @@ def test_randomness_enters_by_streams_only():
     }
     assert {name: calls for name, calls in found.items() if calls} == {
         "src/truehessian/streams.py": {"default_rng", "SeedSequence"},
-        "src/truehessian/models/factories.py": {"seed", "manual_seed"},
-        "src/truehessian/training.py": {"Generator", "manual_seed"},
+        "src/truehessian/networks/factories.py": {"seed", "manual_seed"},
+        "src/truehessian/networks/training.py": {"Generator", "manual_seed"},
         # Directions in which an operator is compared with its twin: they decide no number.
         "src/truehessian/operators/diagnosis.py": {"Generator", "manual_seed"},
         "src/truehessian/operators/twin.py": {"Generator", "manual_seed"},
@@ -91,11 +93,11 @@ def test_cuts_orders_and_copies_of_one_seed_differ():
     examples = Examples(images, torch.arange(20), (0.0,), (1.0,))
     orders = [
         *(streams.generator(0, "partition", 20, n).permutation(20) for n in range(2)),
-        *(measurement.shuffled(examples, 0, name).labels.numpy() for name in ("training", "test")),
+        *(source.shuffled(examples, 0, name).labels.numpy() for name in ("training", "test")),
         streams.generator(0, "batch", 20, 0).permutation(20),
     ]
     assert len({tuple(order) for order in orders}) == len(orders)
-    first, second = measurement.disjoint_folds(20, 4, 0), measurement.disjoint_folds(20, 4, 0, 1)
+    first, second = source.disjoint_folds(20, 4, 0), source.disjoint_folds(20, 4, 0, 1)
     assert {tuple(part) for part in first}.isdisjoint(tuple(part) for part in second)
     copies = Augmented(examples, 2, seed=0, padding=3, flip=True)._offsets.reshape(2, -1)
     assert not copies[0].equal(copies[1])
@@ -105,7 +107,7 @@ def test_predicted_batches_of_two_sizes_are_drawn_from_streams_of_their_own():
     projected = np.random.default_rng(0).standard_normal((6, 1, 1))
     how = {"group_size": 4, "num_examples": 1000, "end": "largest", "draws": 3}
     for size in (8, 12):
-        found = drawing.subspace(
+        found = subspace.subspace(
             np.ones(1), projected, np.zeros((1, 1)), batch_size=size, seed=5, **how
         )
         chosen = streams.generator(5, "predicted batches", size)

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import torch
 
-from truehessian import stage
-from truehessian.lanczos import probe_vector, tridiagonalise
-from truehessian.recurrence import Journal
-from truehessian.stage import store
-from truehessian.stage.fingerprint import fingerprint
+from truehessian.pipeline import stage
+from truehessian.pipeline.stage import store
+from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.spectra.lanczos import probe_vector, tridiagonalise
+from truehessian.spectra.recurrence import Journal
 
 
 def lanczos(begun: Event, folder: Path) -> None:

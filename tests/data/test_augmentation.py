@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from truehessian import datasets
-from truehessian.augmentation import Augmented, augment, draw_crops
+from truehessian.data import dataset
+from truehessian.data.augmentation import Augmented, augment, draw_crops
 
 
 @pytest.fixture
 def examples():
-    return datasets.fetch("digits", train_examples=60).train
+    return dataset.fetch("digits", train_examples=60).train
 
 
 def numbered(batch, channels=2, height=5, width=4):
@@ -96,7 +96,7 @@ def test_offsets_and_flips_cover_their_whole_range_evenly():
     images = torch.zeros(count, 1, 5, 5, dtype=torch.uint8)
     images[:, 0, 2, 1] = 1  # rows 1 to 3; columns 0 to 2, mirrored 4 to 2
     labels = torch.zeros(count, dtype=torch.int64)
-    bright = datasets.Examples(images, labels, (0.0,), (1.0,))
+    bright = dataset.Examples(images, labels, (0.0,), (1.0,))
     fixed = Augmented(bright, 1, seed=0, padding=padding, flip=True).subset(slice(None)).images
     fresh = freshly(images, 0, padding, True)
     # The middle column is met from both sides.
@@ -112,7 +112,7 @@ def test_without_flips_nothing_is_mirrored_and_the_crops_are_kept():
     """An image and its mirror image agree only in the column offsets that are symmetric."""
     images = numbered(200, 1, 1, 1).expand(-1, -1, 3, 3)
     labels = torch.zeros(200, dtype=torch.int64)
-    plain = datasets.Examples(images, labels, (0.0,), (1.0,))
+    plain = dataset.Examples(images, labels, (0.0,), (1.0,))
     flipped = Augmented(plain, 1, seed=0, padding=1, flip=True).subset(slice(None)).images
     straight = Augmented(plain, 1, seed=0, padding=1, flip=False).subset(slice(None)).images
     same = (flipped == straight).flatten(1).all(1)

@@ -7,8 +7,8 @@ from importlib import metadata
 import pytest
 import torchvision
 
-from truehessian import datasets
-from truehessian.data_sources import SOURCES, Sources, sources
+from truehessian.data import dataset
+from truehessian.data.files import SOURCES, Sources, sources
 
 NOTHING = Sources({}, {})
 FILES = [
@@ -39,7 +39,7 @@ def found(raw):
 
 
 def test_of_every_data_set_it_is_known_what_it_is_read_from():
-    assert set(SOURCES) == set(datasets.CATALOGUE)
+    assert set(SOURCES) == set(dataset.CATALOGUE)
     with pytest.raises(ValueError, match="not known what the data set 'own' is read from"):
         sources({"name": "own"})
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from truehessian import datasets
-from truehessian.datasets import CATALOGUE
+from truehessian.data import dataset as datasets
+from truehessian.data.dataset import CATALOGUE
 
 ROOT = Path(__file__).parents[2] / "data"
 needs_cifar100 = pytest.mark.skipif(
@@ -196,7 +196,7 @@ def test_a_damaged_download_is_called_damaged(tmp_path):
 
 def test_the_catalogue_is_read_without_torchvision_or_scikit_learn():
     code = (
-        "import sys, truehessian.datasets as d; d.num_train_examples('digits');"
+        "import sys, truehessian.data.dataset as d; d.num_train_examples('digits');"
         "assert not {'torchvision', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,11 @@ import torch.nn.functional as F
 from table_cases import make_spectrum
 from test_scripts import PRODUCTS, call, figure, table
 
-from truehessian import checkpoints, datasets, models, plots, spectrum, summary_tables
+from truehessian.data import dataset
+from truehessian.networks import checkpoints, registry
+from truehessian.report import plots
+from truehessian.report.tables import summary
+from truehessian.spectra import spectrum
 
 SIZES = (32, 40)  # of 96 examples, so that one of them leaves a short chunk
 NETWORK = {"name": "preresnet", "depth": 8, "width": 2, "num_classes": 10}
@@ -24,9 +28,9 @@ def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("batchnorm")
     for name in ("tables", "figures"):
         (base / name).mkdir()
-    data = datasets.fetch("digits", train_examples=96, test_examples=64)
-    datasets.save(base / "dataset.safetensors", data)
-    model = models.build(**NETWORK, seed=0)
+    data = dataset.fetch("digits", train_examples=96, test_examples=64)
+    dataset.save(base / "dataset.safetensors", data)
+    model = registry.build(**NETWORK, seed=0)
     metadata = {"model": NETWORK, "epoch": 0, "seed": 0}
     checkpoints.save(base / "0.safetensors", model, metadata=metadata)
     settings = {**PRODUCTS, "precision": "float64", "steps": 30, "probes": 1, "seed": 0}
@@ -69,7 +73,7 @@ def product_by_batch_statistics(model, examples, size):
 def test_extremes_are_those_of_a_network_in_training_mode_on_chunks_of_this_size(folder, size):
     measured = spectrum.load(folder / f"batchnorm-{size}.npz")
     assert (measured.metadata["batchnorm"], measured.metadata["chunk_size"]) == ("train", size)
-    examples = datasets.load(folder / "dataset.safetensors").train
+    examples = dataset.load(folder / "dataset.safetensors").train
     operator = product_by_batch_statistics(
         checkpoints.load(folder / "0.safetensors"), examples, size
     )
@@ -106,8 +110,8 @@ def test_both_modes_stand_side_by_side_in_a_table_and_a_figure(folder):
 def test_the_ratio_is_that_of_batch_to_running_statistics():
     running = [make_spectrum([[-1.0, 2.0]], epoch=epoch) for epoch in (0, 5)]
     batch = [make_spectrum([[-4.0, 20.0]], epoch=5, chunk_size=64, num_examples=200)]
-    frame = summary_tables.batchnorm(running, batch)
-    assert list(frame.columns) == list(summary_tables.BATCHNORM_COLUMNS)
+    frame = summary.batchnorm(running, batch)
+    assert list(frame.columns) == list(summary.BATCHNORM_COLUMNS)
     assert frame["end"].tolist() == ["largest", "smallest"]
     assert frame[["running", "batch", "ratio"]].to_numpy().tolist() == [[2, 20, 10], [-1, -4, 4]]
     assert frame["running_residual"].tolist() == pytest.approx([0.2, 0.1])

@@ -14,8 +14,9 @@ import torch
 import yaml
 from test_scripts import PRODUCTS, ROOT, call
 
-from truehessian import checkpoints, devices, models, tensorfile
-from truehessian import config as configuration
+from truehessian import devices, tensorfile
+from truehessian.networks import checkpoints, registry
+from truehessian.pipeline.config import checks as configuration
 
 NETWORK = {"name": "preresnet", "depth": 8, "width": 8, "num_classes": 10, "input_shape": [1, 8, 8]}
 OWN = {"name": "vgg", "depth": 11, "width": 8, "num_classes": 10, "input_shape": [1, 8, 8]}
@@ -62,7 +63,7 @@ class Run:
 
     @functools.cached_property
     def import_checkpoint(self) -> list[str]:
-        weights = models.build(**OWN, seed=5).state_dict()
+        weights = registry.build(**OWN, seed=5).state_dict()
         safetensors.torch.save_file(weights, self.path("own.safetensors"))
         target = self.path("imported/3.safetensors")
         source = self.path("own.safetensors")
@@ -73,7 +74,7 @@ class Run:
     def checkpoint(self) -> str:
         """The same one on all devices: training in float32 differs from GPU to CPU."""
         torch.manual_seed(0)
-        model = models.build(**NETWORK, seed=3)
+        model = registry.build(**NETWORK, seed=3)
         for name, buffer in model.named_buffers():
             if "running" in name:
                 buffer.uniform_(0.5, 1.5)

@@ -5,8 +5,10 @@ import pytest
 import torch
 from cases import Dense, Smooth, dense_hessian, examples, network
 
-from truehessian import held_out, lanczos, operators
-from truehessian.variance import DirectionalVariance
+from truehessian import operators
+from truehessian.measurements import held_out
+from truehessian.measurements.variance import DirectionalVariance
+from truehessian.spectra import lanczos
 
 
 def fold(seed: int, order: int = 8) -> torch.Tensor:

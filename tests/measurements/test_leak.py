@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from truehessian.leak import LeakSketch
+from truehessian.measurements.leak_sketch import LeakSketch
 
 
 def deviations(groups=30, k=4, order=40, seed=0):

@@ -11,10 +11,14 @@ import torch
 from cases import Convolutional, Dense
 from sequences import InnerGradient
 
-from truehessian import examples, extremal_vectors, lanczos, measurement, spectrum, tensorfile
+from truehessian import tensorfile
+from truehessian.data import examples
+from truehessian.measurements import source as measurement
 from truehessian.operators import Hessian
-from truehessian.recurrence import Journal
-from truehessian.spectrum import Spectrum
+from truehessian.spectra import lanczos, spectrum
+from truehessian.spectra import vectors as extremal_vectors
+from truehessian.spectra.recurrence import Journal
+from truehessian.spectra.spectrum import Spectrum
 
 
 def symmetric(values, seed=0) -> torch.Tensor:

@@ -14,22 +14,18 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from truehessian import (
-    checkpoints,
-    comparison,
-    datasets,
-    estimate_tables,
-    evaluation,
-    extremal_vectors,
-    models,
-    noise_tables,
-    plots,
-    sampling_tables,
-    spectrum,
-    subspace,
-    tables,
-)
-from truehessian import config as configuration
+from truehessian.data import dataset as datasets
+from truehessian.networks import checkpoints, evaluation, registry
+from truehessian.pipeline.config import checks as configuration
+from truehessian.report import plots
+from truehessian.report.papers import confrontation
+from truehessian.report.tables import extremes as tables
+from truehessian.report.tables import noise as noise_tables
+from truehessian.report.tables import sampling
+from truehessian.report.tables import truth as estimate_tables
+from truehessian.spectra import spectrum
+from truehessian.spectra import vectors as extremal_vectors
+from truehessian.theory.predictions import noise as subspace
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {"name": "mlp", "hidden": [6], "num_classes": 10, "input_shape": [1, 8, 8]}
@@ -242,7 +238,7 @@ def tabulated(folder, spectra, directions, run):
         [table(folder, "theory_vs_empirical")[0]],
         [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
         [str(spectra[epoch] / "full.npz") for epoch in EPOCHS],
-        str(ROOT / "src/truehessian/published.csv"),
+        str(ROOT / "src/truehessian/report/papers/published.csv"),
         papers_out=table(folder, "papers"),
         augmentation_out=table(folder, "augmentation"),
         predictions_out=table(folder, "batch_predictions"),
@@ -306,7 +302,7 @@ def drawn(folder, spectra, tabulated):
 
 def test_published_numbers_stand_beside_those_of_the_run(tabulated):
     frame = tabulated["papers"].set_index(["quantity", "architecture"])
-    assert (frame["network"] == comparison.OTHER).all()
+    assert (frame["network"] == confrontation.OTHER).all()
     assert frame.loc[("parameters_per_example", "PreResNet110"), "ours"] == 460 / 96
     theory = tabulated["theory_vs_empirical"].query(
         "epoch == 2 and batch_size == 32 and end == 'largest'"
@@ -371,7 +367,7 @@ def test_training_keeps_the_listed_epochs_and_the_learning_curve(folder, trained
 
 
 def test_the_first_checkpoint_is_the_initialisation(trained, run):
-    start = models.build(**NETWORK, seed=run["training"]["seed"]).state_dict()
+    start = registry.build(**NETWORK, seed=run["training"]["seed"]).state_dict()
     for name, tensor in checkpoints.load(trained[0]).state_dict().items():
         assert tensor.equal(start[name])
 
@@ -548,8 +544,8 @@ def test_the_self_test_knows_the_extremes_of_all_training_examples(self_tested, 
     [
         ("checkpoints", ("epoch", *evaluation.COLUMNS)),
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
-        ("theory_vs_empirical", sampling_tables.THEORY_COLUMNS),
-        ("outliers", sampling_tables.OUTLIER_COLUMNS),
+        ("theory_vs_empirical", sampling.THEORY_COLUMNS),
+        ("outliers", sampling.OUTLIER_COLUMNS),
         ("noise", noise_tables.NOISE_COLUMNS),
         ("noise_scaling", noise_tables.SCALING_COLUMNS),
         ("true_hessian", estimate_tables.TRUE_HESSIAN_COLUMNS),
@@ -608,7 +604,7 @@ def test_the_report_holds_every_figure_and_refers_to_no_other_file(folder, drawn
 
 
 def test_weights_of_ones_own_become_a_checkpoint(dataset, tmp_path):
-    model = models.build(**NETWORK, seed=5)
+    model = registry.build(**NETWORK, seed=5)
     state = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
     safetensors.torch.save_file(state, tmp_path / "own.safetensors")
     target = tmp_path / "7.safetensors"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from truehessian import self_test
+from truehessian.measurements import calibration
 from truehessian.operators import NetworkOperator
 
 
@@ -54,11 +54,11 @@ HOW = {"steps": 24, "tolerance": None, "seed": 0}
 
 @pytest.fixture(scope="module")
 def trials():
-    return self_test.trials(Matrices([3.0, -2.0]), parts=[4, 8], repetitions=20, folds=2, **HOW)
+    return calibration.trials(Matrices([3.0, -2.0]), parts=[4, 8], repetitions=20, folds=2, **HOW)
 
 
 def test_there_is_a_row_per_subsample_end_and_estimator(trials):
-    assert list(trials.columns) == list(self_test.COLUMNS)
+    assert list(trials.columns) == list(calibration.COLUMNS)
     counts = trials.groupby(["num_examples", "end", "estimator"]).size()
     assert set(counts.index.get_level_values("num_examples")) == {32, 16}
     assert (counts[32] == 20).all()
@@ -70,7 +70,7 @@ def test_the_truth_and_the_naive_value_are_eigenvalues(trials):
     values = torch.linalg.eigvalsh(population.matrices.mean(0))
     largest = trials[trials["end"] == "largest"]
     assert largest["truth"].unique() == pytest.approx([values[-1].item()], abs=1e-10)
-    subset = self_test.measurement.disjoint_folds(128, 4, 0)[0]
+    subset = calibration.measurement.disjoint_folds(128, 4, 0)[0]
     own = torch.linalg.eigvalsh(population.matrices[torch.from_numpy(subset)].mean(0))
     naive = largest[(largest["estimator"] == "naive") & (largest["num_examples"] == 32)]
     assert naive["estimate"].iloc[0] == pytest.approx(own[-1].item(), abs=1e-10)
@@ -97,19 +97,19 @@ def test_isotropic_noise_is_undone_by_inverting_either_variance(trials):
 
 
 def test_a_population_without_noise_leaves_nothing_to_correct():
-    frame = self_test.trials(
+    frame = calibration.trials(
         Matrices([3.0, -2.0], noise=0.0), parts=[4], repetitions=4, folds=2, **HOW
     )
     np.testing.assert_allclose(frame["estimate"], frame["truth"], atol=1e-10)
 
 
 def test_pure_noise_is_said_to_be_inside_the_noise():
-    frame = self_test.trials(Matrices([0.0]), parts=[8], repetitions=8, folds=2, **HOW)
+    frame = calibration.trials(Matrices([0.0]), parts=[8], repetitions=8, folds=2, **HOW)
     inverted = frame[frame["estimator"] == "goe"]
     assert inverted["estimate"].isna().mean() > 0.5
 
 
 def test_the_same_seed_gives_the_same_numbers():
     how = {"parts": [8], "repetitions": 8, "folds": 2, **HOW}
-    first, second = (self_test.trials(Matrices([3.0, -2.0]), **how) for _ in range(2))
+    first, second = (calibration.trials(Matrices([3.0, -2.0]), **how) for _ in range(2))
     assert first.equals(second)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from cases import Smooth, dense_hessian, examples, network
 
-from truehessian import placement, slabs
-from truehessian.leak import LeakSketch
+from truehessian.measurements import slabs
+from truehessian.measurements.leak_sketch import LeakSketch
+from truehessian.measurements.variance import along_directions, of_subspace
 from truehessian.operators import GGN, Hessian, Stream
-from truehessian.variance import along_directions, of_subspace
+from truehessian.spectra import bases
 
 COUNT = 24
 WHERE = {"cuda": "on the cuda device", "host": "in host memory"}
@@ -301,7 +302,7 @@ def small_slabs(monkeypatch):
 def test_numbers_do_not_depend_on_slabs_or_on_where_large_arrays_lie(monkeypatch):
     known, leaks = measured_of_long(torch.device("cpu"))
     small_slabs(monkeypatch)
-    room = placement._room
+    room = bases._room
 
     def without_host(place, *arguments):
         return 0 if place == "cpu" else room(place, *arguments)
@@ -309,7 +310,7 @@ def test_numbers_do_not_depend_on_slabs_or_on_where_large_arrays_lie(monkeypatch
     for host, memory in ((True, None), (True, 8 * 10 * Long.num_params), (False, 0)):
         with fake_cuda.installed(), monkeypatch.context() as patch:
             if not host:
-                patch.setattr(placement, "_room", without_host)
+                patch.setattr(bases, "_room", without_host)
             found, other = measured_of_long(fake_cuda.DEVICE, memory=memory)
         for value, expected in zip(found, known, strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from truehessian import checkpoints, models
+from truehessian.networks import checkpoints, registry
 
 SETTINGS = {
     "name": "preresnet",
@@ -27,7 +27,7 @@ METADATA = {
 @pytest.fixture
 def model():
     """A network whose buffers differ from their initial values."""
-    model = models.build(**SETTINGS, seed=1)
+    model = registry.build(**SETTINGS, seed=1)
     generator = torch.Generator().manual_seed(0)
     model(torch.randn(4, 1, 8, 8, generator=generator))
     return model
@@ -61,7 +61,7 @@ def test_loading_leaves_the_global_generator_alone(path):
 
 def test_another_process_writes_the_same_bytes(path, tmp_path):
     code = (
-        "import sys; from truehessian import checkpoints as c; source, target = sys.argv[1:];"
+        "import sys; from truehessian.networks import checkpoints as c; source, target = sys.argv[1:];"
         "c.save(target, c.load(source), metadata=c.read_metadata(source))"
     )
     again = tmp_path / "again.safetensors"
@@ -123,7 +123,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(path, change, message):
 
 def test_unexpected_weights_are_refused_by_name(tmp_path):
     small = {"name": "mlp", "num_classes": 2, "input_shape": [1, 1, 1], "hidden": [2]}
-    big = models.build(**{**small, "hidden": [2, 2]})
+    big = registry.build(**{**small, "hidden": [2, 2]})
     checkpoints.save(tmp_path / "x.safetensors", big, metadata={"model": small})
     with pytest.raises(ValueError, match=r"layers\.5\.bias is not expected"):
         checkpoints.load(tmp_path / "x.safetensors")

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from truehessian import datasets, evaluation, models
-from truehessian.training import train
+from truehessian.data import dataset
+from truehessian.networks import evaluation, registry
+from truehessian.networks.training import train
 
 SETTINGS = {
     "epochs": 20,
@@ -25,12 +26,12 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.fetch("digits", train_examples=200, test_examples=100)
+    return dataset.fetch("digits", train_examples=200, test_examples=100)
 
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    model = models.build("mlp", num_classes=10, input_shape=(1, 8, 8), hidden=[16], seed=0)
+    model = registry.build("mlp", num_classes=10, input_shape=(1, 8, 8), hidden=[16], seed=0)
     train(model, digits, **SETTINGS)
     return model
 
@@ -54,7 +55,7 @@ def test_loss_and_accuracy_are_those_of_all_examples(digits, trained, chunk_size
 
 
 def test_imported_weights_that_know_nothing_are_reported(digits, trained, caplog):
-    fresh = models.build("mlp", num_classes=10, input_shape=(1, 8, 8), hidden=[16], seed=1)
+    fresh = registry.build("mlp", num_classes=10, input_shape=(1, 8, 8), hidden=[16], seed=1)
     for model, imported, at_chance, said in (
         (trained, True, False, False),
         (fresh, True, True, True),
@@ -69,7 +70,7 @@ def test_imported_weights_that_know_nothing_are_reported(digits, trained, caplog
 
 def test_weights_of_other_normalisation_lose_their_accuracy(digits, trained):
     """The case for which loss and accuracy are shown: nothing in a spectrum would tell."""
-    plain = datasets.fetch("digits", train_examples=200, test_examples=100, mean=[6], std=[0.1])
+    plain = dataset.fetch("digits", train_examples=200, test_examples=100, mean=[6], std=[0.1])
     before, after = (
         evaluation.of_checkpoint(trained, data, chunk_size=64, imported=False).iloc[0]
         for data in (digits, plain)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from truehessian import models, run_facts
+from truehessian.networks import registry
+from truehessian.pipeline.config import facts as run_facts
 
 DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
 FACTORIES = """
@@ -129,7 +130,7 @@ def test_a_factory_is_counted_whatever_it_does(factory, count, capsys, recwarn):
     assert states() == before
     assert capsys.readouterr().out == ""
     assert not recwarn.list
-    model = models.build(f"own_factories:{factory}", **DIGITS, seed=0)
+    model = registry.build(f"own_factories:{factory}", **DIGITS, seed=0)
     assert model.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     assert states() == before
 
@@ -137,7 +138,7 @@ def test_a_factory_is_counted_whatever_it_does(factory, count, capsys, recwarn):
 def test_a_network_takes_no_memory_to_be_counted(monkeypatch):
     devices = []
     monkeypatch.setattr(
-        models, "count_parameters", lambda model: devices.append(next(model.parameters()).device)
+        registry, "count_parameters", lambda model: devices.append(next(model.parameters()).device)
     )
     run_facts.network_facts(run_with("keyword"))
     run_facts.network_facts(run_with("warns"))
@@ -148,13 +149,13 @@ def test_a_network_takes_no_memory_to_be_counted(monkeypatch):
 def test_the_seed_decides_whatever_the_factory_draws_from():
     drawn = []
     for seed in (0, 0, 1):
-        drawn.append(models.build("own_factories:draws", **DIGITS, seed=seed)[1].bias[0].item())
+        drawn.append(registry.build("own_factories:draws", **DIGITS, seed=seed)[1].bias[0].item())
         random.random(), np.random.rand(), torch.rand(())  # noqa: NPY002
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_lazy_layers_leave_the_mode_and_the_statistics_alone():
-    model = models.build("own_factories:lazy", **DIGITS)
+    model = registry.build("own_factories:lazy", **DIGITS)
     assert all(module.training for module in model.modules())
     assert not model[2].running_mean.any()
     assert model[2].num_batches_tracked == 0
@@ -187,7 +188,7 @@ def test_lazy_layers_leave_the_mode_and_the_statistics_alone():
 )
 def test_what_makes_no_network_is_refused_in_a_sentence(name, arguments, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
-        models.build(name, **DIGITS, **arguments)
+        registry.build(name, **DIGITS, **arguments)
     assert str(error.value).startswith(f"model {name}")
     assert "\n" not in str(error.value)
 
@@ -198,5 +199,5 @@ def test_what_a_factory_raises_is_what_it_raises_for_real():
 
 
 def test_a_network_may_be_a_class_of_pytorch():
-    model = models.build("torch.nn:Linear", **DIGITS, in_features=3, out_features=2)
+    model = registry.build("torch.nn:Linear", **DIGITS, in_features=3, out_features=2)
     assert isinstance(model, nn.Linear)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from truehessian import models
-from truehessian.layouts import channels_last_is_safe
+from truehessian.networks import registry
+from truehessian.networks.layouts import channels_last_is_safe
 
 
 class OwnForward(nn.Conv2d):
@@ -67,7 +67,7 @@ UNSAFE = {
     "forward replaced": replaced,
     "functional": lambda: Functional(8, 4, 1, 1),
     "nested": lambda: nn.ModuleDict({"a": nn.Sequential(nn.Conv2d(4, 8, 1, stride=2))}),
-    "narrow preresnet": lambda: models.build(
+    "narrow preresnet": lambda: registry.build(
         "preresnet", num_classes=10, input_shape=(1, 8, 8), depth=8, width=8
     ),
 }
@@ -82,7 +82,7 @@ SAFE = {
     "functional, larger kernel": lambda: Functional(8, 4, 3, 3),
     "functional, sixteen channels": lambda: Functional(8, 16, 1, 1),
     "scale of each channel": lambda: Functional(8, 1, 1),
-    "wide preresnet": lambda: models.build(
+    "wide preresnet": lambda: registry.build(
         "preresnet", num_classes=10, input_shape=(1, 8, 8), depth=8, width=16
     ),
 }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from truehessian import models
+from truehessian.networks import registry
 
 CIFAR = {"input_shape": (3, 32, 32), "num_classes": 100}
 DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
@@ -20,21 +20,21 @@ DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
     ],
 )
 def test_networks_have_the_published_numbers_of_parameters(name, num_classes, arguments, expected):
-    model = models.build(name, num_classes=num_classes, input_shape=(3, 32, 32), **arguments)
-    assert models.count_parameters(model) == expected
+    model = registry.build(name, num_classes=num_classes, input_shape=(3, 32, 32), **arguments)
+    assert registry.count_parameters(model) == expected
 
 
 def test_a_perceptron_has_the_parameters_of_its_layers():
-    model = models.build("mlp", hidden=[5, 4], **DIGITS)
-    assert models.count_parameters(model) == 64 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10
-    linear = models.build("mlp", hidden=[], **DIGITS)
-    assert models.count_parameters(linear) == 64 * 10 + 10
+    model = registry.build("mlp", hidden=[5, 4], **DIGITS)
+    assert registry.count_parameters(model) == 64 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10
+    linear = registry.build("mlp", hidden=[], **DIGITS)
+    assert registry.count_parameters(linear) == 64 * 10 + 10
 
 
 @pytest.mark.parametrize("depth", [11, 13, 16, 19])
 def test_vgg_has_as_many_weight_layers_as_its_depth_says(depth):
     """The CIFAR variant is named after the ImageNet one, whose classifier also has three layers."""
-    model = models.build("vgg", depth=depth, width=2, **CIFAR)
+    model = registry.build("vgg", depth=depth, width=2, **CIFAR)
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == depth
 
@@ -51,7 +51,7 @@ def test_vgg_has_as_many_weight_layers_as_its_depth_says(depth):
     ],
 )
 def test_preresnet_has_as_many_weight_layers_as_its_depth_says(depth, block, per_block):
-    model = models.build("preresnet", depth=depth, block=block, width=1, **CIFAR)
+    model = registry.build("preresnet", depth=depth, block=block, width=1, **CIFAR)
     layers = [
         m
         for name, m in model.named_modules()
@@ -63,7 +63,7 @@ def test_preresnet_has_as_many_weight_layers_as_its_depth_says(depth, block, per
 
 def test_preresnet_agrees_with_the_definition_of_a_pre_activation_block():
     """y = shortcut(x) + conv(relu(bn(conv(relu(bn(x)))))), with the shortcut of the plain x."""
-    model = models.build("preresnet", depth=8, width=2, seed=0, **CIFAR).double().eval()
+    model = registry.build("preresnet", depth=8, width=2, seed=0, **CIFAR).double().eval()
     x = torch.randn(2, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     block = model.stages[1][0]
     assert block.shortcut.weight.shape == (4, 2, 1, 1)
@@ -76,7 +76,7 @@ def test_preresnet_agrees_with_the_definition_of_a_pre_activation_block():
 def test_convolutions_start_with_the_variance_of_he_with_fan_out():
     """The sample variance of n normal weights has relative standard error sqrt(2 / n)."""
     for name in ("vgg", "preresnet"):
-        for module in models.build(name, seed=0, **CIFAR).modules():
+        for module in registry.build(name, seed=0, **CIFAR).modules():
             if not isinstance(module, nn.Conv2d):
                 continue
             fan_out = module.out_channels * module.kernel_size[0] ** 2
@@ -89,12 +89,12 @@ def test_convolutions_start_with_the_variance_of_he_with_fan_out():
 @pytest.mark.parametrize("name", ["vgg", "preresnet", "mlp"])
 def test_networks_accept_images_of_any_size(name, shape):
     size = {"hidden": [4]} if name == "mlp" else {"width": 1}
-    model = models.build(name, num_classes=7, input_shape=shape, **size).eval()
+    model = registry.build(name, num_classes=7, input_shape=shape, **size).eval()
     assert model(torch.zeros(2, *shape)).shape == (2, 7)
 
 
 def test_width_scales_vgg_throughout():
-    model = models.build("vgg", width=8, **DIGITS)
+    model = registry.build("vgg", width=8, **DIGITS)
     convolutions = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert convolutions == [8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64]
     assert [m.out_features for m in model.modules() if isinstance(m, nn.Linear)] == [64, 64, 10]
@@ -104,7 +104,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     weights = [
-        nn.utils.parameters_to_vector(models.build("mlp", seed=seed, **DIGITS).parameters())
+        nn.utils.parameters_to_vector(registry.build("mlp", seed=seed, **DIGITS).parameters())
         for seed in (1, 1, 2)
     ]
     assert torch.random.get_rng_state().equal(before)
@@ -113,20 +113,20 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone():
 
 
 def test_batch_normalisation_is_recognised():
-    assert models.has_batch_norm(models.build("preresnet", depth=8, **DIGITS))
-    assert models.has_batch_norm(models.build("vgg", width=1, batch_norm=True, **DIGITS))
-    assert not models.has_batch_norm(models.build("vgg", width=1, **DIGITS))
+    assert registry.has_batch_norm(registry.build("preresnet", depth=8, **DIGITS))
+    assert registry.has_batch_norm(registry.build("vgg", width=1, batch_norm=True, **DIGITS))
+    assert not registry.has_batch_norm(registry.build("vgg", width=1, **DIGITS))
 
 
 def test_frozen_parameters_are_not_counted():
     model = nn.Linear(3, 2)
     model.bias.requires_grad_(False)
-    assert models.count_parameters(model) == 6
+    assert registry.count_parameters(model) == 6
 
 
 def test_no_layer_works_in_place():
     for name in ("vgg", "preresnet", "mlp"):
-        modules = models.build(name, **DIGITS).modules()
+        modules = registry.build(name, **DIGITS).modules()
         assert not any(getattr(m, "inplace", False) for m in modules)
 
 
@@ -145,8 +145,8 @@ def own_module(tmp_path, monkeypatch):
 
 def test_a_network_of_the_users_own_is_made_by_its_factory(own_module):
     settings = {"num_classes": 10, "input_shape": [1, 8, 8], "bias": False}
-    model = models.build("own_networks:make", **settings)
-    assert models.count_parameters(model) == 640
+    model = registry.build("own_networks:make", **settings)
+    assert registry.count_parameters(model) == 640
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_network_of_the_users_own_is_made_by_its_factory(own_module):
 )
 def test_a_wrong_name_is_an_error_that_helps(own_module, name, message):
     with pytest.raises(ValueError, match=message):
-        models.build(name, **DIGITS)
+        registry.build(name, **DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_a_wrong_name_is_an_error_that_helps(own_module, name, message):
 )
 def test_impossible_arguments_are_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        models.build(name, **DIGITS, **arguments)
+        registry.build(name, **DIGITS, **arguments)

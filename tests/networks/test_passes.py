@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from truehessian import checkpoints, datasets, models, resume
-from truehessian.passes import Forward
-from truehessian.shuffling import Augmentation, batches
-from truehessian.training import evaluate, step, train
+from truehessian.data import dataset as datasets
+from truehessian.data.batches import Augmentation, batches
+from truehessian.networks import checkpoints, registry, resume
+from truehessian.networks.forward import Forward
+from truehessian.networks.training import evaluate, step, train
 
 SETTINGS = test_training.SETTINGS | {"epochs": 2, "checkpoint_epochs": [2]}
 COMPILED = [
@@ -43,7 +44,7 @@ def network(name="preresnet", width=4):
         "preresnet": {"width": width, "depth": 8},
         "vgg": {"width": 2, "depth": 11, "batch_norm": True},
     }
-    return models.build(name, num_classes=10, input_shape=(1, 8, 8), seed=0, **arguments[name])
+    return registry.build(name, num_classes=10, input_shape=(1, 8, 8), seed=0, **arguments[name])
 
 
 def ignore(epoch, model):

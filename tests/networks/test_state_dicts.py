@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from truehessian import state_dicts
+from truehessian.networks import state_dicts
 
 _COUNTER = "num_batches_tracked"
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from truehessian import datasets, models
-from truehessian.training import evaluate, learning_rate_at, train
+from truehessian.data import dataset as datasets
+from truehessian.networks import registry
+from truehessian.networks.training import evaluate, learning_rate_at, train
 
 SETTINGS = {
     "epochs": 4,
@@ -29,7 +30,7 @@ def digits():
 def network(name="vgg"):
     """By default with dropout and batch normalisation: all that a resumed run has to restore."""
     arguments = {"vgg": {"width": 2, "depth": 11, "batch_norm": True}, "mlp": {"hidden": [8]}}
-    return models.build(name, num_classes=10, input_shape=(1, 8, 8), seed=0, **arguments[name])
+    return registry.build(name, num_classes=10, input_shape=(1, 8, 8), seed=0, **arguments[name])
 
 
 def ignore(epoch, model):
@@ -55,7 +56,7 @@ def test_the_rate_is_constant_then_linear_then_one_hundredth(epoch, expected):
 
 def test_the_loss_falls_and_the_digits_are_recognised():
     dataset = datasets.fetch("digits", train_examples=500)
-    model = models.build(
+    model = registry.build(
         "preresnet", num_classes=10, input_shape=(1, 8, 8), width=4, depth=8, seed=0
     )
     settings = SETTINGS | {"epochs": 6, "checkpoint_epochs": [], "augment": False}
@@ -201,7 +202,7 @@ def test_epochs_differ_in_order_augmentation_and_dropout(digits):
 
 def test_each_epoch_is_logged_in_one_line(digits, caplog):
     settings = SETTINGS | {"epochs": 2, "checkpoint_epochs": []}
-    with caplog.at_level(logging.INFO, logger="truehessian.training"):
+    with caplog.at_level(logging.INFO, logger="truehessian.networks.training"):
         train(network("mlp"), digits, **settings, on_checkpoint=ignore)
     assert [record.getMessage()[:12] for record in caplog.records] == [
         "epoch 0 of 2",

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from truehessian import held_out, lanczos, leak, operators, variance
+from truehessian import operators
+from truehessian.measurements import held_out, leak_sketch, variance
 from truehessian.operators import (
     GGN,
     EmpiricalFisher,
@@ -15,6 +16,7 @@ from truehessian.operators import (
     LinearCombination,
     Noise,
 )
+from truehessian.spectra import lanczos
 
 
 class Recurrent(nn.Module):
@@ -130,7 +132,7 @@ def test_variances_are_those_of_the_cpu_from_directions_on_the_cpu(cuda, kind):
     for device in ("cpu", cuda):
         operator = make(kind, cases.Convolutional, device)
         directions = torch.linalg.qr(vectors(operator.num_params, 5))[0].T
-        sketch = leak.LeakSketch(list(directions[1:].chunk(2)), 1)
+        sketch = leak_sketch.LeakSketch(list(directions[1:].chunk(2)), 1)
         estimate = variance.along_directions(operator, directions, sketch=sketch)
         values = estimate.quotient[1:].cpu().numpy()
         noise = variance.of_subspace(operator, directions[1:], values, estimate, sketch)

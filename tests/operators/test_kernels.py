@@ -8,7 +8,7 @@ import torch
 from cases import dense_by_two_passes, examples, network
 from torch import nn
 
-from truehessian import models
+from truehessian.networks import registry
 from truehessian.operators import Hessian
 
 # The kernels of a processor with AVX2 and without AVX-512, where oneDNN has a fault.
@@ -17,7 +17,7 @@ AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 NARROW = """
 import torch
 from torch import nn
-from truehessian import models
+from truehessian.networks import registry as models
 from truehessian.operators import Hessian
 
 torch.set_num_threads({threads})
@@ -82,7 +82,7 @@ def test_strided_shortcuts_are_those_of_plain_differentiation():
 
 @pytest.mark.parametrize("width", [2, 4, 8])
 def test_products_of_narrow_residual_networks_are_plain_ones(width):
-    model = models.build(
+    model = registry.build(
         "preresnet", num_classes=3, input_shape=(1, 4, 4), depth=8, width=width, seed=0
     )
     data = examples(4)

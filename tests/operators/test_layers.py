@@ -8,13 +8,7 @@ import torch.nn.functional as F
 from cases import dense_fisher, dense_ggn, dense_hessian, examples, network
 from torch import nn
 
-from truehessian.operators import (
-    GGN,
-    CompiledHessian,
-    EmpiricalFisher,
-    GradientCovariance,
-    Hessian,
-)
+from truehessian.operators import GGN, CompiledHessian, EmpiricalFisher, GradientCovariance, Hessian
 
 KINDS = {
     "hessian": (Hessian, dense_hessian),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from truehessian import cli
-from truehessian.stage import archive, maintenance, store
-from truehessian.stage import key as keys
+from truehessian.pipeline import cli
+from truehessian.pipeline.stage import archive, maintenance, store
+from truehessian.pipeline.stage import key as keys
 
 CONTENT = b"spectrum" * 100
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from truehessian import cli
-from truehessian.stage import key as keys
-from truehessian.stage import maintenance, store
+from truehessian.pipeline import cli
+from truehessian.pipeline.stage import key as keys
+from truehessian.pipeline.stage import maintenance, store
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +74,11 @@ def test_verify_names_damage_and_drops_on_request(tmp_path, capsys):
 
 
 def test_explain_names_module_and_setting(tmp_path, capsys):
-    put(tmp_path, 1, **{"truehessian.lanczos": "old"})
-    put(tmp_path, 2, **{"truehessian.lanczos": "new"})
+    put(tmp_path, 1, **{"truehessian.spectra.lanczos": "old"})
+    put(tmp_path, 2, **{"truehessian.spectra.lanczos": "new"})
     assert cli.main(["cache", "explain", str(tmp_path / "2.npz")]) == 0
     out = capsys.readouterr().out
-    assert "code of truehessian.lanczos" in out
+    assert "code of truehessian.spectra.lanczos" in out
     assert "setting settings.seed (1 -> 2)" in out
     (tmp_path / "foreign").write_bytes(b"?")
     assert cli.main(["cache", "explain", str(tmp_path / "foreign")]) == 1

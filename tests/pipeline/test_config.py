@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian import config
+from truehessian.pipeline.config import checks
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -31,13 +31,13 @@ def settings():
 
 
 def accept(settings) -> None:
-    config.check(settings, SCHEMA)
-    config.check_networks(settings)
+    checks.check(settings, SCHEMA)
+    checks.check_networks(settings)
 
 
 def message(settings) -> str:
     """The one sentence that a configuration is refused with."""
-    with pytest.raises(config.ConfigError) as caught:
+    with pytest.raises(checks.ConfigError) as caught:
         accept(settings)
     text = str(caught.value)
     assert text
@@ -61,8 +61,8 @@ def test_a_valid_configuration_is_accepted(settings):
 @pytest.mark.parametrize("path", ["config.yaml", "tests/reduced.yaml"])
 def test_the_experiments_that_come_with_the_workflow_are_valid(path):
     settings = yaml.safe_load((ROOT / path).read_text())
-    config.check(settings, SCHEMA)
-    config.check_networks(settings)
+    checks.check(settings, SCHEMA)
+    checks.check_networks(settings)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_run_needs_training_or_checkpoints(settings):
 def test_checkpoints_of_ones_own_take_the_place_of_training(settings):
     del settings["runs"]["tiny"]["training"]
     change(settings, "checkpoints", "weights/{epoch}.safetensors")
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
 
 
 @pytest.mark.parametrize("pattern", ["weights.safetensors", "{epoch}/{seed}.safetensors"])
@@ -337,7 +337,7 @@ def test_a_single_example_is_no_matter_where_there_is_none(settings, changes):
 def test_batch_statistics_are_allowed_where_no_variance_is_meant(settings):
     change(settings, "spectrum.batchnorm", "train")
     change(settings, "variance", None)
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
 
 
 def test_analyse_must_name_known_runs(settings):
@@ -349,7 +349,7 @@ def test_analyse_must_name_known_runs(settings):
 def test_runs_that_are_not_analysed_need_not_be_possible(settings):
     settings["runs"]["other"] = copy.deepcopy(settings["runs"]["tiny"])
     settings["runs"]["other"]["batch"]["sizes"] = [1000]
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -370,8 +370,8 @@ def test_more_lanczos_steps_than_parameters_are_refused(settings, key):
     for name in parents:
         target = target[int(name) if name.isdigit() else name]
     target[last] = number
-    config.check(settings, SCHEMA)
-    config.check_networks(settings)
+    checks.check(settings, SCHEMA)
+    checks.check_networks(settings)
     target[last] = number + 1
     text = message(settings)
     assert f"runs.tiny.{key} is {number + 1}" in text
@@ -402,7 +402,7 @@ def test_defaults_are_filled_in_and_what_is_given_stays(settings):
         del settings["runs"]["tiny"][name]
     change(settings, "dataset", {"name": "digits"})
     change(settings, "training.batch_size", 7)
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
     run = settings["runs"]["tiny"]
     assert run["training"]["batch_size"] == 7
     assert run["training"]["momentum"] == 0.9
@@ -418,7 +418,7 @@ def test_defaults_are_not_shared_between_configurations(settings):
     other = copy.deepcopy(settings)
     for item in (settings, other):
         del item["runs"]["tiny"]["augmentation"]
-        config.check(item, SCHEMA)
+        checks.check(item, SCHEMA)
     settings["runs"]["tiny"]["augmentation"]["factors"].append("changed")
     assert other["runs"]["tiny"]["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
 
@@ -433,26 +433,26 @@ def test_modes_of_normalisation_are_compared_where_there_is_one(settings):
 @pytest.mark.parametrize("name", ["batch", "augmentation", "variance"])
 def test_null_switches_a_section_off(settings, name):
     change(settings, name, None)
-    config.check(settings, SCHEMA)
-    config.check_networks(settings)
+    checks.check(settings, SCHEMA)
+    checks.check_networks(settings)
     assert settings["runs"]["tiny"][name] is None
 
 
 def test_the_epochs_to_analyse_are_kept_unless_said_otherwise(settings):
     change(settings, "epochs", [2, 0])
-    config.check(settings, SCHEMA)
-    assert config.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 2]
+    checks.check(settings, SCHEMA)
+    assert checks.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 2]
     change(settings, "training.checkpoint_epochs", [2, 1, 0])
-    assert config.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 1, 2]
+    assert checks.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "digits"])
 def test_examples_are_counted_without_the_data(settings, name):
     change(settings, "dataset", {"name": name})
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
     run = settings["runs"]["tiny"]
     expected = {"cifar10": (50000, 10000), "digits": (1438, 359)}[name]
-    assert (config.num_train_examples(run), config.num_test_examples(run)) == expected
+    assert (checks.num_train_examples(run), checks.num_test_examples(run)) == expected
 
 
 def objects(schema, path=""):

@@ -26,11 +26,14 @@ from test_lanczos import SPECTRA, matrix_with
 from test_training import SETTINGS, ignore, network, same_weights
 from victims import WHOLE, job, lanczos, run_stage, work
 
-from truehessian import datasets, spectrum, stage, tensorfile
-from truehessian.lanczos import probe_vector, tridiagonalise
-from truehessian.recurrence import Journal
-from truehessian.stage import presence, store
-from truehessian.training import train
+from truehessian import tensorfile
+from truehessian.data import dataset
+from truehessian.networks.training import train
+from truehessian.pipeline import stage
+from truehessian.pipeline.stage import presence, store
+from truehessian.spectra import spectrum
+from truehessian.spectra.lanczos import probe_vector, tridiagonalise
+from truehessian.spectra.recurrence import Journal
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_of_two_processes_one_computes_and_the_other_restores(tmp_path):
 BEGIN = """
 import sys, time
 from pathlib import Path
-from truehessian.stage import presence
+from truehessian.pipeline.stage import presence
 presence.begin(Path("state"))
 Path(sys.argv[1]).write_text("")
 time.sleep(60)
@@ -349,7 +352,7 @@ def test_a_disk_that_is_full_costs_the_journal_and_not_the_run(tmp_path, disk, c
 
 
 def test_a_disk_that_is_full_costs_the_state_of_training_and_not_the_run(disk, caplog):
-    digits = datasets.fetch("digits", train_examples=64, test_examples=32)
+    digits = dataset.fetch("digits", train_examples=64, test_examples=32)
     networks = [network("mlp"), network("mlp")]
     train(networks[0], digits, **SETTINGS, on_checkpoint=ignore)
     fill(disk)
@@ -430,7 +433,7 @@ def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_pat
     spec = importlib.util.spec_from_file_location("train_network", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    datasets.save(tmp_path / "data", datasets.fetch("digits", train_examples=64, test_examples=32))
+    dataset.save(tmp_path / "data", dataset.fetch("digits", train_examples=64, test_examples=32))
     made = {"name": "mlp", "hidden": [4], "num_classes": 10, "input_shape": [1, 8, 8]}
     arguments = {
         "checkpoints_out": [str(tmp_path / "0"), str(tmp_path / "4")],

@@ -25,7 +25,7 @@ from faults import (
 )
 from rerun_rows import PARTS
 
-from truehessian import checkpoints
+from truehessian.networks import checkpoints
 
 DATASET = "results/tiny/dataset.safetensors"
 CHECKPOINT = "results/tiny/checkpoints/1.safetensors"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.stage.fingerprint import closure, fingerprint, module_digests, reaches
+from truehessian.pipeline.stage.fingerprint import closure, fingerprint, module_digests, reaches
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -174,7 +174,7 @@ def test_every_module_imported_when_a_script_is_loaded_is_in_its_closure():
         [sys.executable, "-c", code, str(script)], capture_output=True, text=True, check=True
     )
     # What surrounds a stage, and how it tells its inputs apart, has no part in its numbers.
-    around = ("truehessian.stage", "truehessian.data_sources")
+    around = ("truehessian.pipeline.stage", "truehessian.data.files")
     loaded = {name for name in run.stdout.split() if not name.startswith(around)}
     assert "truehessian.operators.hessian" in loaded
     assert loaded <= set(closure(script, ROOT / "src"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.stage import installed, own_code
+from truehessian.pipeline.stage import installed, own_code
 
 FACTORY = "ownnet.build:make"
 FILES = {
@@ -181,10 +181,15 @@ def test_a_module_that_no_distribution_has_installed_counts_by_its_code(own, sit
 
 
 def test_our_own_package_counts_by_its_code_wherever_it_is_installed(own):
-    write(own / "helper.py", "from truehessian.models import vgg\nfrom truehessian import stage\n")
+    write(
+        own / "helper.py",
+        "from truehessian.networks import vgg\nfrom truehessian.pipeline import stage\n",
+    )
     found = {name for name in code().modules if name.startswith("truehessian")}
-    assert {"truehessian.models.vgg", "truehessian.models", "truehessian"} <= found
-    assert not {name for name in found if name.startswith(("truehessian.stage", "truehessian.p"))}
+    assert {"truehessian.networks.vgg", "truehessian.networks", "truehessian"} <= found
+    assert not {
+        name for name in found if name.startswith(("truehessian.pipeline.stage", "truehessian.p"))
+    }
 
 
 @pytest.mark.parametrize("name", ["no_such_module:make", "ownnet.missing:make"])
@@ -232,7 +237,7 @@ def test_a_loop_of_imports_ends(own):
 PROBE = """
 import sys
 from pathlib import Path
-from truehessian.stage import once
+from truehessian.pipeline.stage import once
 once.make_importable(Path(sys.argv[1]), Path(sys.argv[2]))
 import os, subprocess
 print(subprocess.check_output(

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian import config, plan, quantities
+from truehessian import text as quantities
+from truehessian.pipeline import plan
+from truehessian.pipeline.config import checks
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
@@ -13,7 +15,7 @@ PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
 def checked(runs):
     settings = {"runs": runs, "analyse": list(runs)}
-    config.check(settings, SCHEMA)
+    checks.check(settings, SCHEMA)
     return settings["runs"]
 
 
@@ -157,8 +159,8 @@ def merged(settings, changes):
 def test_a_preset_can_be_run(path):
     default = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     settings = merged(default, yaml.safe_load(path.read_text(encoding="utf-8")))
-    config.check(settings, SCHEMA)
-    config.check_networks(settings)
+    checks.check(settings, SCHEMA)
+    checks.check_networks(settings)
     for name in settings["analyse"]:
         run = settings["runs"][name]
         group = (run["variance"] or {}).get("group_size", 1)
@@ -180,7 +182,7 @@ def test_a_full_preset_has_the_papers_settings_and_the_cost_that_its_header_stat
     runs = checked(yaml.safe_load(text)["runs"])
     for run in runs.values():
         assert run["dataset"]["name"] == "cifar100"
-        assert config.num_train_examples(run) == 50_000
+        assert checks.num_train_examples(run) == 50_000
         assert (run["spectrum"]["steps"], run["spectrum"]["probes"]) == (100, 1)
         if run["batch"]:
             assert (run["batch"]["folds"], run["batch"]["steps"]) == (5, 100)
@@ -206,5 +208,5 @@ def test_the_networks_of_a_preset_have_the_sizes_that_its_header_states(name, co
     text = (ROOT / f"workflow/presets/{name}.yaml").read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
     runs = [settings["runs"][run] for run in settings["analyse"]]
-    assert [config.num_parameters(run) for run in runs] == counts
+    assert [checks.num_parameters(run) for run in runs] == counts
     assert all(f"{count:,}" in text for count in counts)

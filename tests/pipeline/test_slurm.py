@@ -123,7 +123,7 @@ def test_a_job_whose_code_was_edited_while_it_was_queued_refuses_to_run(start):
     held = ["--default-resources", "slurm_extra='--hold'", "mem_mb=1000", "runtime=10"]
     run = start("edited", *ON_SLURM, "--until=prepare_dataset", "--retries=0", *held)
     job = run.first_job()
-    with (run.folder / "src/truehessian/datasets.py").open("a") as module:
+    with (run.folder / "src/truehessian/data/dataset.py").open("a") as module:
         module.write("\n_EDITED = True\n")
     subprocess.run(["scontrol", "release", job], check=True)
 

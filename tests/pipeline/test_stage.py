@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from truehessian import stage
-from truehessian.stage import origins, own_code, store
-from truehessian.stage.fingerprint import fingerprint
-from truehessian.stage.log import logging_to
+from truehessian.pipeline import stage
+from truehessian.pipeline.stage import origins, own_code, store
+from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.pipeline.stage.log import logging_to
 
 TEXT = "def main(source, *, copy_out, parts_out, factor):\n    pass\n"
 
@@ -403,7 +403,7 @@ def test_warnings_and_records_go_to_the_log(tmp_path, recwarn):
     import warnings
 
     with logging_to(tmp_path / "new/stage.log"):
-        logging.getLogger("truehessian.training").info("epoch 3")
+        logging.getLogger("truehessian.networks.training").info("epoch 3")
         warnings.warn("careful", stacklevel=1)
     text = (tmp_path / "new/stage.log").read_text()
     assert "epoch 3" in text
@@ -415,7 +415,7 @@ def test_warnings_and_records_go_to_the_log(tmp_path, recwarn):
 
 
 def test_drafts_of_a_killed_job_are_cleared_away(tmp_path):
-    from truehessian.stage import runner
+    from truehessian.pipeline.stage import runner
 
     stale = tmp_path / ".draft-123-a.csv"
     stale.mkdir()

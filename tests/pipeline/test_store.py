@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from truehessian.stage import key as keys
-from truehessian.stage import store
+from truehessian.pipeline.stage import key as keys
+from truehessian.pipeline.stage import store
 
 KEY = keys.Key("ab" + "0" * 62, {"stage": "measure"})
 
@@ -39,7 +39,7 @@ def entry(cache):
 def make(settings=None, **changes):
     parts = {
         "name": "measure",
-        "modules": {"measure": "1", "truehessian.lanczos": "2"},
+        "modules": {"measure": "1", "truehessian.spectra.lanczos": "2"},
         "settings": settings or {},
         "inputs": {"checkpoint": "3"},
         "environment": {"device": "cpu", "torch": "2.11"},
@@ -52,7 +52,7 @@ def test_order_and_spelling_of_numbers_do_not_change_a_key():
     one = {"settings": {"steps": 1, "rate": 0.5, "pairs": [(1, 2.0)]}, "epoch": 3}
     two = {"epoch": 3.0, "settings": {"rate": 0.5, "pairs": [[1.0, 2]], "steps": 1.0}}
     assert make(one) == make(two)
-    modules = {"truehessian.lanczos": "2", "measure": "1"}
+    modules = {"truehessian.spectra.lanczos": "2", "measure": "1"}
     assert make(modules=modules) == make()
 
 
@@ -87,7 +87,7 @@ def test_all_arguments_of_a_network_count(name):
     "changes",
     [
         {"name": "other"},
-        {"modules": {"measure": "1", "truehessian.lanczos": "changed"}},
+        {"modules": {"measure": "1", "truehessian.spectra.lanczos": "changed"}},
         {"inputs": {"checkpoint": "changed"}},
         {"environment": {"device": "cuda", "torch": "2.11"}},
         {"environment": {"device": "cpu", "torch": "2.12"}},
@@ -238,7 +238,7 @@ def test_losing_the_race_to_save_is_harmless(outputs, cache, monkeypatch, tmp_pa
 
 WORKER = """
 import pathlib, sys, time
-from truehessian.stage import key, store
+from truehessian.pipeline.stage import key, store
 folder = pathlib.Path(sys.argv[1])
 with store.exclusive(key.Key(sys.argv[2], {})):
     (folder / "inside").write_text("")

@@ -13,19 +13,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from truehessian import items
-from truehessian.stage.fingerprint import closure
+from truehessian.pipeline.stage.fingerprint import closure
+from truehessian.report.papers import coverage
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 EPOCHS = (0, 2)
 EXPENSIVE = ("train_network", "measure_")
-TARGETS = ("all", *items.ITEMS, *items.AGGREGATES)
+TARGETS = ("all", *coverage.ITEMS, *coverage.AGGREGATES)
 # The items of the papers that each preset is there for.
 ITEMS_OF = {
     "minibatch-vgg16": ["minibatch_fig_1_2", "minibatch_fig_3_4", "minibatch_eq_7_9"],
     "minibatch-preresnet110": ["minibatch_fig_3_4", "minibatch_fig_5_6", "minibatch_eq_7_9"],
-    "truehessian-preresnet110": list(items.AGGREGATES["truehessian_figures"]),
+    "truehessian-preresnet110": list(coverage.AGGREGATES["truehessian_figures"]),
     "truehessian-vgg16bn": [
         "truehessian_fig_3_6",
         "truehessian_tables_1_3",
@@ -203,8 +203,8 @@ def test_an_item_that_no_run_can_be_made_into_is_refused_with_one_sentence(tmp_p
 def test_each_item_has_a_rule_that_says_which_it_is():
     text = (ROOT / "workflow/rules/papers.smk").read_text()
     described = dict(re.findall(r'^rule (\w+):\n    """(.*)"""', text, flags=re.MULTILINE))
-    assert sorted(described) == sorted([*items.ITEMS, *items.AGGREGATES])
-    for name in items.ITEMS:
+    assert sorted(described) == sorted([*coverage.ITEMS, *coverage.AGGREGATES])
+    for name in coverage.ITEMS:
         paper = "Mini-batch" if name.startswith("minibatch") else "True-Hessian"
         assert described[name].startswith(f"{paper} paper, "), name
         assert f'item("{name}"),' in text
@@ -299,7 +299,9 @@ def test_a_conda_environment_holds_what_its_scripts_import(script, env):
     files = [path, *closure(path, ROOT / "src").values()]
     # A stage asks for PyTorch's version only where results are stored, which analyses are not.
     around = {
-        name for file in (ROOT / "src/truehessian/stage").glob("*.py") for name in imported(file)
+        name
+        for file in (ROOT / "src/truehessian/pipeline/stage").glob("*.py")
+        for name in imported(file)
     }
     needed = set().union(*map(imported, files)) | (around - {"torch"})
     assert {CONDA.get(name, IMPORTS.get(name, name)) for name in needed} <= set(environment(env))

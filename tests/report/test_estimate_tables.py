@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, make_spectrum, spectra, variance
 
-from truehessian import estimate_tables, shrinkage, tables, true_hessian
+from truehessian.report.tables import extremes, truth
+from truehessian.theory import estimates, shrinkage
 
 
 @pytest.fixture
 def extremal():
-    return tables.extremal_ritz_values([*spectra(3), *spectra(0)])
+    return extremes.extremal_ritz_values([*spectra(3), *spectra(0)])
 
 
 def through_csv(frame):
@@ -19,15 +20,15 @@ def through_csv(frame):
 
 
 def test_no_spectra_give_an_empty_table_with_all_columns():
-    frame = estimate_tables.shrinkage(tables.extremal_ritz_values([]))
+    frame = truth.shrinkage(extremes.extremal_ritz_values([]))
     assert frame.empty
-    assert list(frame.columns) == list(estimate_tables.SHRINKAGE_COLUMNS)
+    assert list(frame.columns) == list(truth.SHRINKAGE_COLUMNS)
 
 
 def test_shrinkage_follows_the_training_hessian_over_all_sample_sizes(extremal):
     halves = make_spectrum([[[-1.3, 4.4]], [[-1.2, 4.2]]], epoch=3, num_examples=100, parts=2)
-    frame = estimate_tables.shrinkage(extremal, tables.extremal_ritz_values([halves]))
-    assert list(frame.columns) == list(estimate_tables.SHRINKAGE_COLUMNS)
+    frame = truth.shrinkage(extremal, extremes.extremal_ritz_values([halves]))
+    assert list(frame.columns) == list(truth.SHRINKAGE_COLUMNS)
     assert list(frame.columns[:14]) == [
         "epoch", "end", "num_examples", "value", "inherent_limit", "inherent_low",
         "inherent_high", "inherent_slope", "inherent_fit", "vanishing_coefficient",
@@ -50,8 +51,8 @@ def test_shrinkage_follows_the_training_hessian_over_all_sample_sizes(extremal):
 
 
 def test_augmented_data_of_two_factors_have_laws_of_their_own():
-    frame = estimate_tables.shrinkage(
-        tables.extremal_ritz_values(
+    frame = truth.shrinkage(
+        extremes.extremal_ritz_values(
             make_spectrum([[-1.0, value]], num_examples=factor * 100, factor=factor)
             for factor, value in ((1, 3.0), (10, 2.1), (100, 2.01))
         )
@@ -62,7 +63,7 @@ def test_augmented_data_of_two_factors_have_laws_of_their_own():
 
 
 def test_shrinkage_from_one_sample_size_fits_nothing():
-    frame = estimate_tables.shrinkage(tables.extremal_ritz_values([make_spectrum([[-1.0, 2.0]])]))
+    frame = truth.shrinkage(extremes.extremal_ritz_values([make_spectrum([[-1.0, 2.0]])]))
     assert frame["value"].tolist() == [2.0, -1.0]
     assert frame["better"].tolist() == ["undecided"] * 2
     assert frame[["inherent_limit", "vanishing_fit"]].isna().all(axis=None)
@@ -89,8 +90,8 @@ def held_out():
 
 def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
     variances = pd.concat([variance(0), variance(3)])
-    frame = estimate_tables.true_hessian(extremal, variances, held_out)
-    assert list(frame.columns) == list(estimate_tables.TRUE_HESSIAN_COLUMNS)
+    frame = truth.true_hessian(extremal, variances, held_out)
+    assert list(frame.columns) == list(truth.TRUE_HESSIAN_COLUMNS)
     assert list(frame.columns[:12]) == [
         "epoch", "end", "rank", "empirical", "inverted_goe", "inverted_directional", "held_out",
         "held_out_standard_error", "z", "bracket_low", "bracket_high", "verdict",
@@ -100,10 +101,10 @@ def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
         [3, "largest", 1], [3, "smallest", 1],
     ]  # fmt: skip
     top, second, bottom, later, _ = (row for _, row in frame.iterrows())
-    assert top["inverted_goe"] == true_hessian.invert(4.0, 2.0, NUM_EXAMPLES)
-    assert top["inverted_directional"] == true_hessian.invert(4.0, 60.0, NUM_EXAMPLES)
-    assert second["inverted_directional"] == true_hessian.invert(0.9, 30.0, NUM_EXAMPLES)
-    assert bottom["inverted_directional"] == true_hessian.invert(-1.2, 10.0, NUM_EXAMPLES)
+    assert top["inverted_goe"] == estimates.invert(4.0, 2.0, NUM_EXAMPLES)
+    assert top["inverted_directional"] == estimates.invert(4.0, 60.0, NUM_EXAMPLES)
+    assert second["inverted_directional"] == estimates.invert(0.9, 30.0, NUM_EXAMPLES)
+    assert bottom["inverted_directional"] == estimates.invert(-1.2, 10.0, NUM_EXAMPLES)
     assert (top["bracket_low"], top["bracket_high"]) == (3.3, 3.7)
     assert math.isnan(second["bracket_low"])
     assert top["verdict"] == "positive curvature confirmed (z = 35.0); the bracket agrees"
@@ -115,7 +116,7 @@ def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
 
 
 def test_the_extreme_of_the_test_split_stands_beside_its_bracket(extremal, held_out):
-    frame = estimate_tables.true_hessian(extremal, variance(0), held_out)
+    frame = truth.true_hessian(extremal, variance(0), held_out)
     frame = frame.set_index(["epoch", "end", "rank"])
     top, bottom = frame.loc[(0, "largest", 1)], frame.loc[(0, "smallest", 1)]
     assert (top["test"], bottom["test"]) == (9.0, -9.0)
@@ -130,7 +131,7 @@ def test_the_extreme_of_the_test_split_stands_beside_its_bracket(extremal, held_
 
 def test_eigenvalue_inside_the_noise_is_said_not_to_be_identifiable(extremal, held_out):
     loud = variance(0).assign(variance=1e4)
-    frame = estimate_tables.true_hessian(extremal, loud, held_out)
+    frame = truth.true_hessian(extremal, loud, held_out)
     assert frame[["inverted_goe", "inverted_directional"]].isna().all(axis=None)
     words = dict(zip(frame["epoch"], frame["inversion"], strict=True))
     assert words == {0: "inside the noise, not identifiable", 3: "variance not measured"}
@@ -138,7 +139,7 @@ def test_eigenvalue_inside_the_noise_is_said_not_to_be_identifiable(extremal, he
 
 def test_a_contradiction_stands_in_the_verdict(extremal, held_out):
     held_out.loc[held_out["end"] == "smallest", ["bracket_low", "bracket_high"]] = [0.1, 0.4]
-    frame = estimate_tables.true_hessian(extremal, variance(0), held_out)
+    frame = truth.true_hessian(extremal, variance(0), held_out)
     (verdict,) = frame.loc[(frame["epoch"] == 0) & (frame["end"] == "smallest"), "verdict"]
     assert "CONTRADICTION" in verdict
 
@@ -158,8 +159,8 @@ def guesses():
 
 
 def test_self_test_averages_errors_over_the_subsamples_with_an_estimate(guesses):
-    frame = estimate_tables.self_test(guesses)
-    assert list(frame.columns) == list(estimate_tables.SELF_TEST_COLUMNS)
+    frame = truth.self_test(guesses)
+    assert list(frame.columns) == list(truth.SELF_TEST_COLUMNS)
     naive, inverted = (row for _, row in frame.iterrows())
     assert (naive["bias"], naive["bias_of_naive"], naive["coverage"]) == (3.0, 1.0, 0.0)
     assert inverted["identifiable"] == 0.5
@@ -172,8 +173,8 @@ def test_self_test_averages_errors_over_the_subsamples_with_an_estimate(guesses)
 
 def test_tables_read_back_from_csv_give_the_same_results(extremal, held_out, guesses):
     for build, table in (
-        (estimate_tables.shrinkage, extremal),
-        (lambda t: estimate_tables.true_hessian(t, variance(), through_csv(held_out)), extremal),
-        (estimate_tables.self_test, guesses),
+        (truth.shrinkage, extremal),
+        (lambda t: truth.true_hessian(t, variance(), through_csv(held_out)), extremal),
+        (truth.self_test, guesses),
     ):
         pd.testing.assert_frame_equal(build(through_csv(table)), build(table))

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from truehessian import noise_tables, rmt
-from truehessian.spectrum import Spectrum
+from truehessian.report.tables import noise
+from truehessian.spectra.spectrum import Spectrum
+from truehessian.theory import rmt
 
 
 def equal_weights(values):
@@ -16,7 +17,7 @@ def equal_weights(values):
 
 def test_a_gaussian_orthogonal_matrix_is_told_to_be_a_semicircle():
     square = np.random.default_rng(0).standard_normal((800, 800))
-    found = noise_tables.laws(*equal_weights(np.linalg.eigvalsh(square + square.T)))
+    found = noise.laws(*equal_weights(np.linalg.eigvalsh(square + square.T)))
     assert found["semicircle_distance"] < 0.02
     assert found["skewness"] == pytest.approx(0, abs=0.05)
     assert found["kurtosis"] == pytest.approx(2, rel=0.05)
@@ -29,7 +30,7 @@ def test_a_centred_sample_covariance_is_told_to_be_marchenko_pastur(ratio, sign)
     samples = round(600 / ratio)
     data = generator.standard_normal((samples, 600)) * math.sqrt(3)
     values = sign * (np.linalg.eigvalsh(data.T @ data / samples) - 3)
-    found = noise_tables.laws(*equal_weights(values))
+    found = noise.laws(*equal_weights(values))
     assert found["better"] == "marchenko_pastur"
     assert found["marchenko_pastur_distance"] < 0.05 < found["semicircle_distance"]
     assert found["marchenko_pastur_ratio"] == pytest.approx(ratio, rel=0.1)
@@ -37,7 +38,7 @@ def test_a_centred_sample_covariance_is_told_to_be_marchenko_pastur(ratio, sign)
 
 
 def test_one_node_has_no_law():
-    found = noise_tables.laws(np.array([0.0, 0.0]), np.array([0.5, 0.5]))
+    found = noise.laws(np.array([0.0, 0.0]), np.array([0.5, 0.5]))
     assert found["better"] == "undecided"
     assert math.isnan(found["semicircle_scale"])
 
@@ -56,8 +57,8 @@ def variance():
 
 
 def test_noise_stands_beside_what_isotropic_noise_would_be():
-    frame = noise_tables.noise([stack(20, 0, 2.0), stack(10, 0, 3.0)], variance())
-    assert list(frame.columns) == list(noise_tables.NOISE_COLUMNS)
+    frame = noise.noise([stack(20, 0, 2.0), stack(10, 0, 3.0)], variance())
+    assert list(frame.columns) == list(noise.NOISE_COLUMNS)
     assert frame[["batch_size", "fold"]].values.tolist() == [[10, 0], [10, 1], [20, 0], [20, 1]]
     factor = (100 - 10) / (10 * 99)
     row = frame.iloc[0]
@@ -66,7 +67,7 @@ def test_noise_stands_beside_what_isotropic_noise_would_be():
     assert row["frobenius_norm"] == pytest.approx(math.sqrt(400) * 3.0)
     assert (row["largest"], row["smallest"]) == (3.0, -3.0)
     other = Spectrum(*[np.zeros((1, 2))] * 5, {"operator": "hessian"})
-    assert noise_tables.noise([other], variance()).empty
+    assert noise.noise([other], variance()).empty
 
 
 @pytest.mark.parametrize("exponent", [0.5, 0.8])
@@ -79,8 +80,8 @@ def test_the_exponent_of_noise_that_scales_is_found(exponent):
         for size in (5, 10, 20, 50)
         for epoch in (0, 1, 2)
     ]
-    frame = noise_tables.scaling(noise_tables.noise(spectra, variance()), 100)
-    assert list(frame.columns) == list(noise_tables.SCALING_COLUMNS)
+    frame = noise.scaling(noise.noise(spectra, variance()), 100)
+    assert list(frame.columns) == list(noise.SCALING_COLUMNS)
     assert frame["epoch"].unique().tolist() == ["0", "1", "2", "all"]
     assert ((frame["low"] < exponent) & (exponent < frame["high"])).mean() > 0.8
     together = frame[frame["epoch"] == "all"].iloc[0]
@@ -93,7 +94,7 @@ def test_the_size_of_the_noise_is_that_along_random_directions_in_every_fold():
     facts = {"operator": "hessian", "epoch": 0, "batch_size": 10, "num_examples": 10}
     facts |= {"population": 100, "num_parameters": 400, "noise_squares": squares}
     batches = Spectrum(*[np.zeros((3, 1, 2))] * 5, facts)
-    frame = noise_tables.noise([stack(10, 0, 3.0), batches], variance())
+    frame = noise.noise([stack(10, 0, 3.0), batches], variance())
     assert frame["fold"].tolist() == [0, 1, 2]
     expected = np.sqrt(400 * np.array([0.4, 0.1, 0.2]))
     np.testing.assert_allclose(frame["frobenius_norm"], expected)
@@ -104,8 +105,8 @@ def test_the_size_of_the_noise_is_that_along_random_directions_in_every_fold():
 
 
 def test_one_batch_size_has_no_exponent():
-    frame = noise_tables.noise([stack(20, 0, 2.0)], variance())
-    assert noise_tables.scaling(frame, 100).empty
+    frame = noise.noise([stack(20, 0, 2.0)], variance())
+    assert noise.scaling(frame, 100).empty
 
 
 def test_the_marchenko_pastur_moments_are_those_that_the_fit_inverts():

@@ -12,7 +12,8 @@ from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
-from truehessian import plots, rmt
+from truehessian.report import plots
+from truehessian.theory import rmt
 
 MAGIC = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG"}
 

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from table_cases import spectra, variance
 
-from truehessian import comparison, prediction, published, sampling_tables, tables
+from truehessian.report.papers import confrontation, published
+from truehessian.report.tables import extremes, sampling
+from truehessian.theory.predictions import isotropic
 
 NUMBERS = published.load()
 IMPLIED = NUMBERS[NUMBERS["quantity"] == "isotropic_variance"]
@@ -45,10 +47,10 @@ def test_the_branch_that_applies_gives_the_published_prediction_back(
     assert noise.branch == branch
     assert low < noise.applying < high
     factor = (50_000 - size) / (size * 50_000)
-    again = prediction.goe(full, factor, noise.applying, "largest")
+    again = isotropic.goe(full, factor, noise.applying, "largest")
     assert float(again) == pytest.approx(predicted, rel=1e-12)
     other = noise.outlier if branch == "edge" else noise.edge
-    assert float(prediction.goe(full, factor, other, "largest")) != pytest.approx(predicted, 1e-3)
+    assert float(isotropic.goe(full, factor, other, "largest")) != pytest.approx(predicted, 1e-3)
 
 
 def test_both_branches_are_listed_and_one_of_them_applies():
@@ -75,11 +77,9 @@ def test_ratios_follow_from_the_stated_numbers():
 
 def results(num_parameters, num_examples=50_000, epoch=0, **changes):
     measured = list(spectra(epoch))
-    found = comparison.Results(
-        tables.extremal_ritz_values(measured),
-        sampling_tables.theory_vs_empirical(
-            sampling_tables.outliers(measured, variance(epoch), draws=2)
-        ),
+    found = confrontation.Results(
+        extremes.extremal_ritz_values(measured),
+        sampling.theory_vs_empirical(sampling.outliers(measured, variance(epoch), draws=2)),
         variance(epoch),
         num_parameters,
         num_examples,
@@ -88,17 +88,17 @@ def results(num_parameters, num_examples=50_000, epoch=0, **changes):
 
 
 def test_a_paper_network_needs_its_data_all_of_them_and_its_parameters():
-    assert comparison.architecture_of("cifar100", 50_000, 1_169_972) == "PreResNet110"
-    assert comparison.architecture_of("cifar10", 50_000, 1_169_972) is None
-    assert comparison.architecture_of("cifar100", 45_000, 1_169_972) is None
-    assert comparison.architecture_of("cifar100", 50_000, 1_146_842) is None
+    assert confrontation.architecture_of("cifar100", 50_000, 1_169_972) == "PreResNet110"
+    assert confrontation.architecture_of("cifar10", 50_000, 1_169_972) is None
+    assert confrontation.architecture_of("cifar100", 45_000, 1_169_972) is None
+    assert confrontation.architecture_of("cifar100", 50_000, 1_146_842) is None
 
 
 def test_of_a_paper_network_every_number_is_listed_with_ratio_and_difference():
-    frame = comparison.beside_published(results(1_169_972), "cifar100", PRERESNET)
-    assert list(frame.columns) == list(comparison.COLUMNS)
+    frame = confrontation.beside_published(results(1_169_972), "cifar100", PRERESNET)
+    assert list(frame.columns) == list(confrontation.COLUMNS)
     assert len(frame) == (NUMBERS["architecture"] == "PreResNet110").sum()
-    assert (frame["network"] == comparison.SAME).all()
+    assert (frame["network"] == confrontation.SAME).all()
     counted = frame[frame["quantity"] == "num_parameters"].iloc[0]
     assert (counted["ours"], counted["ratio"], counted["difference"]) == (1_169_972, 1, 0)
     absent = frame[frame["quantity"] == "full_largest"]  # at epochs 100 and 200, of which is none
@@ -109,7 +109,7 @@ def test_of_a_paper_network_every_number_is_listed_with_ratio_and_difference():
 def test_at_the_published_setting_the_numbers_are_those_of_the_tables():
     numbers = NUMBERS[NUMBERS["epoch"] == 200].replace({"batch_size": {256: 40}})
     run = results(1_169_972, epoch=200)
-    frame = comparison.beside_published(run, "cifar100", PRERESNET, numbers)
+    frame = confrontation.beside_published(run, "cifar100", PRERESNET, numbers)
     ours = frame.drop_duplicates("quantity").set_index("quantity")
     batches = run.extremal.query("operator == 'hessian' and batch_size == 40 and end == 'largest'")
     assert ours.loc["full_largest", "ours"] == 4.0
@@ -128,10 +128,10 @@ def test_at_the_published_setting_the_numbers_are_those_of_the_tables():
 
 
 def test_another_network_has_ratios_only_and_says_that_it_is_another():
-    frame = comparison.beside_published(results(50, 200), "digits", PRERESNET)
-    assert (frame["network"] == comparison.OTHER).all()
+    frame = confrontation.beside_published(results(50, 200), "digits", PRERESNET)
+    assert (frame["network"] == confrontation.OTHER).all()
     assert set(frame["architecture"]) == {"PreResNet110"}
-    assert set(frame["quantity"]) <= set(comparison.DIMENSIONLESS)
+    assert set(frame["quantity"]) <= set(confrontation.DIMENSIONLESS)
     assert not frame.duplicated(["architecture", "quantity"]).any()
     rows = frame.set_index("quantity")
     assert rows.loc["parameters_per_example", "ours"] == 50 / 200
@@ -144,11 +144,11 @@ def test_without_batches_and_variance_there_is_little_to_compare():
     run = results(50, 200, theory=None, variance=None)
     only_full = run.extremal[run.extremal["batch_size"].isna() & run.extremal["factor"].isna()]
     run = run._replace(extremal=only_full)
-    frame = comparison.beside_published(run, "digits", {"name": "mlp"})
+    frame = confrontation.beside_published(run, "digits", {"name": "mlp"})
     assert set(frame["quantity"]) == {"parameters_per_example"}
     assert set(frame["architecture"]) == {"PreResNet110", "VGG16BN"}
     run = run._replace(num_examples=50_000, num_parameters=15_291_300)
-    paper = comparison.beside_published(run, "cifar100", {"name": "vgg"})
+    paper = confrontation.beside_published(run, "cifar100", {"name": "vgg"})
     assert paper["ours"].notna().sum() == 1
 
 
@@ -166,7 +166,7 @@ def test_tables_that_were_read_back_give_the_same_comparison(tmp_path):
     run.extremal.to_csv(tmp_path / "extremal.csv", index=False)
     again = run._replace(extremal=pd.read_csv(tmp_path / "extremal.csv"))
     pd.testing.assert_frame_equal(
-        comparison.beside_published(run, "digits", PRERESNET),
-        comparison.beside_published(again, "digits", PRERESNET),
+        confrontation.beside_published(run, "digits", PRERESNET),
+        confrontation.beside_published(again, "digits", PRERESNET),
     )
-    assert math.isfinite(comparison.beside_published(run, "digits", PRERESNET)["ours"].sum())
+    assert math.isfinite(confrontation.beside_published(run, "digits", PRERESNET)["ours"].sum())

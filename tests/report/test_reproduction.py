@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian import config, items, published
+from truehessian.pipeline.config import checks
+from truehessian.report.papers import coverage, published
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/reproduction.md").read_text(encoding="utf-8")
@@ -16,13 +17,13 @@ COMMANDS = re.findall(r"snakemake (\w+) --configfile (workflow/presets/[\w-]+\.y
 @pytest.mark.parametrize(("target", "preset"), COMMANDS)
 def test_each_command_asks_for_a_target_that_its_preset_can_serve(target, preset):
     settings = yaml.safe_load((ROOT / preset).read_text(encoding="utf-8"))
-    config.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
+    checks.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
     runs = {name: settings["runs"][name] for name in settings["analyse"]}
-    assert items.runs_of(target, runs)
+    assert coverage.runs_of(target, runs)
 
 
 def test_every_item_has_a_row():
-    assert {target for target, _ in COMMANDS} == {*items.ITEMS, "papers"}
+    assert {target for target, _ in COMMANDS} == {*coverage.ITEMS, "papers"}
 
 
 def test_published_and_implied_numbers_are_those_of_the_package():

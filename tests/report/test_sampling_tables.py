@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, make_spectrum
 
-from truehessian import prediction, sampling_tables
-from truehessian.subspace import SubspaceNoise
+from truehessian.report.tables import sampling
+from truehessian.theory.predictions import isotropic
+from truehessian.theory.predictions.noise import SubspaceNoise
 
 
 def spectra(epoch=0):
@@ -54,7 +55,7 @@ def overlaps():
 
 
 def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
-    frame = sampling_tables.outliers(
+    frame = sampling.outliers(
         [*spectra(3), *spectra(0)],
         pd.concat([variance(0), variance(3)]),
         {0: noise},
@@ -63,7 +64,7 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
         seed=2,
         resamples=5,
     )
-    assert list(frame.columns) == list(sampling_tables.OUTLIER_COLUMNS)
+    assert list(frame.columns) == list(sampling.OUTLIER_COLUMNS)
     assert frame[["epoch", "batch_size", "end", "rank"]].values.tolist() == [
         [epoch, size, end, rank]
         for epoch in (0, 3)
@@ -72,14 +73,14 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
         for rank in (1, 2)
     ]
     row = frame.iloc[2]  # epoch 0, batch size 10, smallest, rank 1
-    factor = prediction.finite_population_factor(10, NUM_EXAMPLES)
+    factor = isotropic.finite_population_factor(10, NUM_EXAMPLES)
     assert (row["full"], row["folds"]) == (-1.2, 5)
-    assert row["goe"] == prediction.goe(-1.2, factor, 2.0, "smallest")
-    assert row["directional"] == prediction.directional(-1.2, factor, 10.0, "smallest")
-    assert row["weyl"] == prediction.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
-    assert row["directional_low"] == prediction.directional(-1.2, factor, 11.96, "smallest")
-    assert row["directional_high"] == prediction.directional(-1.2, factor, 8.04, "smallest")
-    drawn = prediction.subspace(
+    assert row["goe"] == isotropic.goe(-1.2, factor, 2.0, "smallest")
+    assert row["directional"] == isotropic.directional(-1.2, factor, 10.0, "smallest")
+    assert row["weyl"] == isotropic.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
+    assert row["directional_low"] == isotropic.directional(-1.2, factor, 11.96, "smallest")
+    assert row["directional_high"] == isotropic.directional(-1.2, factor, 8.04, "smallest")
+    drawn = isotropic.subspace(
         **noise._asdict(), batch_size=10, end="smallest", seed=2, ranks=2, resamples=5
     )
     assert row["subspace"] == pytest.approx(drawn.mean)
@@ -88,17 +89,17 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
     assert row["subspace_q50"] == pytest.approx(np.median(drawn.draws))
     assert row["chosen_value"] == row[row["chosen"]]
     assert row["overlap_subspace"] == pytest.approx(drawn.overlaps[:, 1].mean())
-    assert row["overlap_directional"] == prediction.overlap(-1.2, factor, 10.0, "smallest")
+    assert row["overlap_directional"] == isotropic.overlap(-1.2, factor, 10.0, "smallest")
     second = frame.iloc[1]
     assert second["full"] == 0.2  # of the probe in which this rank lies farthest out
-    assert second["directional"] == prediction.directional(0.2, factor, 30.0, "largest")
+    assert second["directional"] == isotropic.directional(0.2, factor, 30.0, "largest")
     assert math.isnan(second["overlap_directional"])
     assert frame["overlap"].dropna().tolist() == pytest.approx([0.7, 0.2])
     assert frame["overlap"].dropna().index.tolist() == [0, 3]
 
 
 def test_measured_columns_are_those_of_the_folds(noise):
-    frame = sampling_tables.outliers(spectra(), variance(), {0: noise})
+    frame = sampling.outliers(spectra(), variance(), {0: noise})
     stack = next(m for m in spectra() if m.metadata["batch_size"] == 10)
     values = stack.ritz_values[:, 0, -1]
     row = frame.iloc[0]
@@ -111,20 +112,20 @@ def test_measured_columns_are_those_of_the_folds(noise):
 
 
 def test_the_extremes_keep_the_columns_of_the_contract(noise):
-    outliers = sampling_tables.outliers(spectra(), variance(), {0: noise}, ranks=2)
-    frame = sampling_tables.theory_vs_empirical(outliers)
+    outliers = sampling.outliers(spectra(), variance(), {0: noise}, ranks=2)
+    frame = sampling.theory_vs_empirical(outliers)
     assert list(frame.columns)[:14] == [
         "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error",
         "batch_standard_deviation", "folds", "goe", "directional", "subspace",
         "subspace_standard_deviation", "chosen", "weyl",
     ]  # fmt: skip
     assert len(frame) == 2 * 2
-    empty = sampling_tables.outliers([], variance())
-    assert list(sampling_tables.theory_vs_empirical(empty).columns) == list(frame.columns)
+    empty = sampling.outliers([], variance())
+    assert list(sampling.theory_vs_empirical(empty).columns) == list(frame.columns)
 
 
 def test_predictions_without_their_measurements_are_missing(noise):
-    frame = sampling_tables.outliers(
+    frame = sampling.outliers(
         [*spectra(0), *spectra(3)], variance(0), {0: noise._replace(group_size=4)}
     )
     at_start = frame[frame["epoch"] == 0].set_index(["batch_size", "end"])
@@ -139,10 +140,10 @@ def test_predictions_without_their_measurements_are_missing(noise):
 def test_batches_without_the_full_hessian_are_refused():
     batches = [m for m in spectra() if m.metadata["batch_size"]]
     with pytest.raises(ValueError, match="epoch 0; measure its full spectrum"):
-        sampling_tables.outliers(batches, variance())
+        sampling.outliers(batches, variance())
 
 
 def test_intervals_of_the_isotropic_variance_come_from_the_random_directions():
-    measured = sampling_tables.isotropic_variance(variance())
+    measured = sampling.isotropic_variance(variance())
     assert (measured.value, measured.standard_error) == pytest.approx((2.0, 1.0))
-    assert sampling_tables.Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))
+    assert sampling.Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, spectra, variance
 
-from truehessian import sampling_tables, summary_tables, tables
+from truehessian.report.tables import extremes, sampling, summary
 
-EXTREMAL = tables.extremal_ritz_values([*spectra(3), *spectra(0)])
+EXTREMAL = extremes.extremal_ritz_values([*spectra(3), *spectra(0)])
 VARIANCE = pd.concat([variance(0), variance(3)])
 
 
 def test_augmented_extremes_stand_beside_those_of_the_data_set():
-    frame = summary_tables.augmentation(EXTREMAL, VARIANCE)
-    assert list(frame.columns) == list(summary_tables.AUGMENTATION_COLUMNS)
+    frame = summary.augmentation(EXTREMAL, VARIANCE)
+    assert list(frame.columns) == list(summary.AUGMENTATION_COLUMNS)
     largest = frame[(frame["epoch"] == 3) & (frame["end"] == "largest")]
     assert largest["factor"].tolist() == [1, 10]
     assert largest["num_examples"].tolist() == [NUM_EXAMPLES, 2000]
@@ -24,7 +24,7 @@ def test_augmented_extremes_stand_beside_those_of_the_data_set():
 
 def test_prediction_gives_the_empirical_value_back_and_shrinks_with_more_examples():
     """Eq. 18 with V = 2: true 4 = t + V / (200 t); for 2000 images t + V / (2000 t)."""
-    frame = summary_tables.augmentation(EXTREMAL, VARIANCE)
+    frame = summary.augmentation(EXTREMAL, VARIANCE)
     rows = frame[(frame["epoch"] == 0) & (frame["end"] == "largest")]
     true = (4 + math.sqrt(16 - 4 * 2 / 200)) / 2
     assert rows["goe"].tolist() == pytest.approx([4.0, true + 2 / (2000 * true)], rel=1e-12)
@@ -35,15 +35,15 @@ def test_prediction_gives_the_empirical_value_back_and_shrinks_with_more_example
 
 def test_nothing_is_predicted_inside_the_noise_or_without_a_variance():
     loud = VARIANCE.assign(variance=1e6)
-    assert summary_tables.augmentation(EXTREMAL, loud)["goe"].isna().all()
-    assert summary_tables.augmentation(EXTREMAL)["goe"].isna().all()
+    assert summary.augmentation(EXTREMAL, loud)["goe"].isna().all()
+    assert summary.augmentation(EXTREMAL)["goe"].isna().all()
 
 
 def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
-    outliers = sampling_tables.outliers([*spectra(3), *spectra(0)], VARIANCE, draws=2)
-    theory = sampling_tables.theory_vs_empirical(outliers)
-    frame = summary_tables.batch_predictions(theory, VARIANCE)
-    assert list(frame.columns) == list(summary_tables.PREDICTION_COLUMNS)
+    outliers = sampling.outliers([*spectra(3), *spectra(0)], VARIANCE, draws=2)
+    theory = sampling.theory_vs_empirical(outliers)
+    frame = summary.batch_predictions(theory, VARIANCE)
+    assert list(frame.columns) == list(summary.PREDICTION_COLUMNS)
     assert len(frame) == len(theory) == 2 * 2 * 2
     np.testing.assert_array_equal(frame["goe"], theory["goe"])
     assert (frame["isotropic_variance"] == 2.0).all()
@@ -51,5 +51,5 @@ def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
 
 
 def test_no_batches_give_an_empty_table_of_predictions():
-    theory = pd.DataFrame(columns=list(sampling_tables.THEORY_COLUMNS))
-    assert summary_tables.batch_predictions(theory, VARIANCE).empty
+    theory = pd.DataFrame(columns=list(sampling.THEORY_COLUMNS))
+    assert summary.batch_predictions(theory, VARIANCE).empty

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, spectra
 
-from truehessian import tables
+from truehessian.report.tables import extremes
 
 
 @pytest.fixture
 def extremal():
-    return tables.extremal_ritz_values([*spectra(3), *spectra(0)])
+    return extremes.extremal_ritz_values([*spectra(3), *spectra(0)])
 
 
 def test_extreme_values_are_taken_over_probes_with_their_residuals(extremal):
@@ -42,21 +42,21 @@ def test_the_first_five_folds_are_drawn_whatever_their_number(extremal):
     batches = extremal[(extremal["batch_size"] == 10) & (extremal["operator"] == "hessian")]
     more = [batches.assign(fold=batches["fold"] + 5 * lap) for lap in range(4)]
     others = extremal[extremal["fold"].isna()]
-    drawn = tables.first_folds(pd.concat([*more, others]))
+    drawn = extremes.first_folds(pd.concat([*more, others]))
     assert set(drawn["fold"].dropna()) == {0, 1, 2, 3, 4}
     assert len(drawn) == len(batches) + len(others)
 
 
 def test_no_spectra_give_an_empty_table_with_all_columns():
-    empty = tables.extremal_ritz_values([])
+    empty = extremes.extremal_ritz_values([])
     assert empty.empty
-    assert list(empty.columns) == [*tables.EXTREMAL_KEYS, "value", "residual", "steps"]
+    assert list(empty.columns) == [*extremes.EXTREMAL_KEYS, "value", "residual", "steps"]
 
 
 def test_written_tables_hold_full_precision_or_six_digits(tmp_path, extremal):
     extremal.loc[0, "value"] = math.pi * 1e-7
     paths = [tmp_path / f"table.{suffix}" for suffix in ("csv", "tex", "md")]
-    tables.write(extremal, *paths, caption="Extremal Ritz values.")
+    extremes.write(extremal, *paths, caption="Extremal Ritz values.")
     csv, tex, md = (path.read_text() for path in paths)
     assert pd.read_csv(paths[0])["value"][0] == math.pi * 1e-7
     assert csv.splitlines()[0] == ",".join(extremal.columns)
@@ -73,7 +73,7 @@ def test_written_tables_hold_full_precision_or_six_digits(tmp_path, extremal):
 
 def test_integers_stay_integers_and_captions_may_be_left_out(tmp_path):
     paths = [tmp_path / f"table.{suffix}" for suffix in ("csv", "tex", "md")]
-    tables.write(pd.DataFrame({"num_parameters": [15_291_300], "value": [1.0]}), *paths)
+    extremes.write(pd.DataFrame({"num_parameters": [15_291_300], "value": [1.0]}), *paths)
     assert "15291300 & 1 " in paths[1].read_text()
     assert "caption" not in paths[1].read_text()
     assert paths[2].read_text().startswith("| num_parameters")

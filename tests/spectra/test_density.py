@@ -7,8 +7,9 @@ import pytest
 import torch
 from cases import Dense
 
-from truehessian import density, lanczos, measurement, spectrum
-from truehessian.spectrum import Spectrum
+from truehessian.measurements import source
+from truehessian.spectra import density, lanczos, spectrum
+from truehessian.spectra.spectrum import Spectrum
 
 VALUES = np.concatenate([np.linspace(-1, 2, 55), [-4.0, -3.0, 6.0, 6.0, 15.0]])
 GRID = np.linspace(-1, 2, 31)
@@ -25,7 +26,7 @@ def seen_by(probes: int, seed: int, values: np.ndarray = VALUES) -> Spectrum:
 
 def measured(steps: int, probes: int, values: np.ndarray = VALUES) -> Spectrum:
     operator = Dense(torch.diag(torch.from_numpy(values)))
-    return measurement.measure(operator, steps=steps, probes=probes, seed=5)[0]
+    return source.measure(operator, steps=steps, probes=probes, seed=5)[0]
 
 
 def kernel_mean(values: np.ndarray) -> np.ndarray:
@@ -174,7 +175,7 @@ def test_bounds_hold_for_perturbed_matrices(steps):
     components = (rotation.T @ probe) ** 2 / (probe @ probe)
     exact = ((VALUES[:, None] < places) * components[:, None]).sum(0)
     operator = Dense(torch.from_numpy(matrix + noise))
-    seen = measurement.measure(operator, steps=steps, seed=5)[0]
+    seen = source.measure(operator, steps=steps, seed=5)[0]
     facts = seen.metadata | {"product_error": [0.02]}
     seen = seen._replace(residuals=seen.residuals + 0.02, metadata=facts)
     by_residuals = density._by_residuals(
@@ -221,7 +222,7 @@ def test_rows_of_different_lengths_are_read_as_far_as_they_go(quantity):
         estimate = functools.partial(density.mean_of, function=np.square)
     ones = [seen_by(1, 0, np.array([-2.0, 1.0, 3.0])), seen_by(1, 1)]
     facts = {"num_parameters": 60}
-    both = Spectrum(**measurement._stacked([tuple(x[0] for x in one[:5]) for one in ones]),
+    both = Spectrum(**source._stacked([tuple(x[0] for x in one[:5]) for one in ones]),
                     metadata=facts)  # fmt: skip
     parts = [estimate(one._replace(metadata=facts)) for one in ones]
     together = estimate(both)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from truehessian import gram_schmidt
-from truehessian.gram_schmidt import orthogonalise, raised
-from truehessian.lanczos import Tridiagonalisation, orthogonality, ritz, ritz_vectors
+from truehessian.spectra import orthogonalise as gram_schmidt
+from truehessian.spectra.lanczos import Tridiagonalisation, orthogonality, ritz, ritz_vectors
+from truehessian.spectra.orthogonalise import orthogonalise, raised
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from truehessian.lanczos import (
+from truehessian.spectra.lanczos import (
     Ritz,
     converged,
     orthogonality,

@@ -8,15 +8,16 @@ import pytest
 import torch
 from test_lanczos import SPECTRA, matrix_with, row_by_row, same_bits
 
-from truehessian import placement, quantities
-from truehessian.lanczos import (
+from truehessian import text as quantities
+from truehessian.spectra import bases as placement
+from truehessian.spectra.lanczos import (
     orthogonality,
     probe_vector,
     ritz_vectors,
     tridiagonalise,
     tridiagonalise_block,
 )
-from truehessian.recurrence import Journal
+from truehessian.spectra.recurrence import Journal
 
 HOST = torch.device("cpu")
 MATRIX = matrix_with(SPECTRA["geometric"], 0)

@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 import scipy.sparse.linalg
 
-from truehessian import datasets, measurement, models, sampling_tables, spectrum
+from truehessian.data import dataset
+from truehessian.measurements import source
+from truehessian.networks import registry
 from truehessian.operators import Hessian
+from truehessian.report.tables import sampling
+from truehessian.spectra import spectrum
 
 RANKS = 5
 VARIANCE = pd.DataFrame(
@@ -31,18 +35,18 @@ def extremes(operator):
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.fetch("digits", train_examples=96, test_examples=32).train
+    return dataset.fetch("digits", train_examples=96, test_examples=32).train
 
 
 @pytest.fixture(scope="module")
 def network():
-    return models.build("mlp", hidden=[8], num_classes=10, input_shape=(1, 8, 8), seed=0)
+    return registry.build("mlp", hidden=[8], num_classes=10, input_shape=(1, 8, 8), seed=0)
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def problem(request, digits, network):
     """Hessians of all data and of three batches, with the positions and the extremes of these."""
-    indices = measurement.draw_folds(len(digits), 24, 3, seed=0)
+    indices = source.draw_folds(len(digits), 24, 3, seed=0)
     parts = [digits, *(digits.subset(rows) for rows in indices)]
     whole, *batches = (Hessian(network, part, precision=request.param) for part in parts)
     return whole, batches, indices, extremes(whole), [extremes(batch) for batch in batches]
@@ -50,9 +54,7 @@ def problem(request, digits, network):
 
 def measured(operator, steps, ranks, **facts):
     facts = {"epoch": 0, "split": "train", **facts}
-    return measurement.measure(operator, steps=steps, ranks=ranks, seed=0, tolerance=1e-4, **facts)[
-        0
-    ]
+    return source.measure(operator, steps=steps, ranks=ranks, seed=0, tolerance=1e-4, **facts)[0]
 
 
 # Few steps: some ranks have not converged. Many: early stop, by the extremes alone or by all ranks.
@@ -61,8 +63,8 @@ def test_outliers_agree_with_scipy_to_the_residuals_that_they_state(problem, ste
     whole, batches, indices, of_whole, of_batches = problem
     full = measured(whole, steps, ranks)
     folds = [measured(batch, steps, ranks, batch_size=24) for batch in batches]
-    stack = measurement.stack_folds(folds, indices)
-    frame = sampling_tables.outliers([full, stack], VARIANCE, ranks=RANKS)
+    stack = source.stack_folds(folds, indices)
+    frame = sampling.outliers([full, stack], VARIANCE, ranks=RANKS)
     if steps == 80:  # the table has to see through rows of different lengths
         assert max(full.metadata["steps_done"]) < steps
         assert len({fold.metadata["steps"] for fold in folds}) > 1
@@ -83,8 +85,8 @@ def test_outliers_agree_with_scipy_to_the_residuals_that_they_state(problem, ste
 def test_probes_together_know_at_least_what_each_knows(digits, network):
     """No Ritz value of a rank lies farther out than the eigenvalue of that rank."""
     whole = Hessian(network, digits, precision="float64")
-    alone = measurement.measure(whole, steps=12, seed=0)[0]
-    several = measurement.measure(whole, steps=12, probes=3, seed=0)[0]
+    alone = source.measure(whole, steps=12, seed=0)[0]
+    several = source.measure(whole, steps=12, probes=3, seed=0)[0]
     truth = extremes(whole)
     for end, sign in (("largest", 1), ("smallest", -1)):
         one, all_three = (spectrum.ranked(few, end, RANKS)[0] for few in (alone, several))

@@ -7,14 +7,14 @@ import pytest
 import torch
 from test_lanczos import SPECTRA, matrix_with, row_by_row, same_bits
 
-from truehessian.lanczos import (
+from truehessian.spectra.lanczos import (
     Tridiagonalisation,
     probe_vector,
     ritz,
     tridiagonalise,
     tridiagonalise_block,
 )
-from truehessian.recurrence import Journal
+from truehessian.spectra.recurrence import Journal
 
 MATRIX = matrix_with(SPECTRA["geometric"], 0)
 START = probe_vector(40, 0)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from truehessian import spectrum
-from truehessian.lanczos import ritz, tridiagonalise
-from truehessian.spectrum import Spectrum
+from truehessian.spectra import spectrum
+from truehessian.spectra.lanczos import ritz, tridiagonalise
+from truehessian.spectra.spectrum import Spectrum
 
 
 def stack(folds: int = 2, probes: int = 2, steps: int = 4) -> Spectrum:

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from truehessian import prediction
-from truehessian.subspace import split_noise
+from truehessian.theory.predictions import isotropic as prediction
+from truehessian.theory.predictions.noise import split_noise
 
 ENDS = ("largest", "smallest")
 

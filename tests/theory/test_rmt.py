@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from truehessian import rmt
-from truehessian.rmt import MarchenkoPastur, Semicircle
+from truehessian.theory import rmt
+from truehessian.theory.rmt import MarchenkoPastur, Semicircle
 
 SEMICIRCLE = Semicircle(centre=0.7, scale=1.3)
 ORDER, SCALE = 1000, 1.5

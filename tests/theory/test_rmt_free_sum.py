@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from truehessian.rmt import (
+from truehessian.theory.rmt import (
     DiscreteMeasure,
     FreeSum,
     MarchenkoPastur,
@@ -13,7 +13,7 @@ from truehessian.rmt import (
     kolmogorov_distance,
     outlier,
 )
-from truehessian.rmt.fixed_point import solve_fixed_point
+from truehessian.theory.rmt.fixed_point import solve_fixed_point
 
 ZERO = DiscreteMeasure([0.0], [1.0])
 COIN = DiscreteMeasure([-1.0, 1.0], [0.5, 0.5])

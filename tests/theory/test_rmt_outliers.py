@@ -3,8 +3,8 @@ import pytest
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import eigsh
 
-from truehessian import rmt
-from truehessian.rmt import DiscreteMeasure, MarchenkoPastur, Semicircle, SemicircularSum
+from truehessian.theory import rmt
+from truehessian.theory.rmt import DiscreteMeasure, MarchenkoPastur, Semicircle, SemicircularSum
 
 ZERO = DiscreteMeasure([0.0], [1.0])
 BULK = DiscreteMeasure([-1.0, 0.0, 2.0], [0.3, 0.5, 0.2])

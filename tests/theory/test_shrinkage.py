@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from truehessian import shrinkage
+from truehessian.theory import shrinkage
 
 SIZES = np.array([16, 64, 256, 1797, 17970])
 

@@ -18,11 +18,10 @@ sys.path[:] = [
     *(p for p in sys.path if p and Path(p).absolute() not in BEHIND),
 ]
 
-from truehessian import config as configuration
-from truehessian import items
-from truehessian.stage import origins, own_code
-from truehessian.stage import once, presence
-from truehessian.stage.fingerprint import fingerprint
+from truehessian.pipeline.config import checks as configuration
+from truehessian.pipeline.stage import once, origins, own_code, presence
+from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.report.papers import coverage as items
 
 # Scripts find the package there too when they run in a conda environment, which holds the
 # dependencies only. A network of one's own may lie in the working directory.

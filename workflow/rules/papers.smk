@@ -1,5 +1,5 @@
 # One target for each item of the two papers, of all runs that have what it needs; where there are
-# runs of the paper's network, of these. What an item shows is said in truehessian.items.
+# runs of the paper's network, of these. What an item shows is said in truehessian.report.papers.coverage.
 for run in RUNS:
 
     rule:
@@ -19,7 +19,7 @@ for run in RUNS:
                 else []
             ),
             full=per_epoch("results/{run}/spectra/{epoch}/full.npz", run),
-            published=package_data("published.csv"),
+            published=package_data("report/papers/published.csv"),
         output:
             papers=expand(table("papers"), run=run),
             augmentation=table_if(run in WITH_AUGMENTATION, "augmentation", run),

@@ -5,12 +5,12 @@ ordered set of examples, and two products with the same vector give the same bit
 """
 
 from truehessian.operators.base import LinearCombination, Operator
+from truehessian.operators.batches import Stream
 from truehessian.operators.compiled import CompiledHessian
-from truehessian.operators.data import Stream
 from truehessian.operators.fisher import EmpiricalFisher, GradientCovariance
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
-from truehessian.operators.network import NetworkOperator
+from truehessian.operators.mean import NetworkOperator
 from truehessian.operators.noise import Noise
 
 __all__ = [

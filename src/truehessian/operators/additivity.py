@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truehessian.operators.data import cast
+from truehessian.operators.batches import cast
 from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.losses import FrozenLoss, name_of
 from truehessian.operators.trees import mapped, tensors_of

@@ -13,7 +13,7 @@ from truehessian.operators.precision import arithmetic
 from truehessian.operators.trees import all_finite, tensors_of
 
 if TYPE_CHECKING:
-    from truehessian.operators.network import NetworkOperator
+    from truehessian.operators.mean import NetworkOperator
 
 
 def layer_at_fault(

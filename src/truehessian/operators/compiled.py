@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from truehessian.layouts import channels_last_is_safe
-from truehessian.operators.definition import ByDefinition
+from truehessian.networks.layouts import channels_last_is_safe
+from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.hessian import Hessian
-from truehessian.operators.network import Linearised
+from truehessian.operators.mean import Linearised
 
 
 class CompiledHessian(Hessian):

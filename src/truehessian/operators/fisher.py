@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.base import Operator
-from truehessian.operators.definition import ByDefinition
 from truehessian.operators.ggn import GaussNewton, Graph
-from truehessian.operators.network import Linearised, NetworkOperator
+from truehessian.operators.mean import Linearised, NetworkOperator
 from truehessian.operators.precision import arithmetic
 
 

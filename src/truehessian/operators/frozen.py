@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from truehessian.operators import copies, diagnosis
-from truehessian.operators.bilinear import RulesDoNotHold
-from truehessian.operators.definition import DONE_WITHOUT, ByDefinition
+from truehessian.operators.autograd.bilinear import RulesDoNotHold
+from truehessian.operators.autograd.definition import DONE_WITHOUT, ByDefinition
 from truehessian.operators.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)

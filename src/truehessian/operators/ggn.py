@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.autograd.definition import ByDefinition
+from truehessian.operators.autograd.layers import LayerRules
 from truehessian.operators.diagnosis import ComputationError
-from truehessian.operators.layers import LayerRules
-from truehessian.operators.network import Linearised, NetworkOperator
+from truehessian.operators.mean import Linearised, NetworkOperator
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from truehessian.operators.base import Operator
-from truehessian.operators.data import Data
+from truehessian.operators.batches import Data
 from truehessian.operators.diagnosis import ComputationError, words
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes

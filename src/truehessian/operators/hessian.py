@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.autograd.definition import ByDefinition
+from truehessian.operators.mean import Linearised, NetworkOperator
 from truehessian.operators.memory import is_out_of_memory
-from truehessian.operators.network import Linearised, NetworkOperator
 
 logger = logging.getLogger(__name__)
 

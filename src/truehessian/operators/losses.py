@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from truehessian.operators import copies, diagnosis
-from truehessian.operators.bilinear import RulesDoNotHold
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.autograd.bilinear import RulesDoNotHold
+from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.trees import tensors_of
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from truehessian import quantities
+from truehessian import text
 from truehessian.devices import available_bytes
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ def graphs_fit(
     budget = available_bytes(device) // 4 if budget is None else budget
     logger.info(
         "graphs of %s examples would take %s of a budget of %s: %s",
-        quantities.count(num_examples),
-        quantities.size(needed),
-        quantities.size(budget),
+        text.count(num_examples),
+        text.size(needed),
+        text.size(budget),
         "kept" if needed <= budget else "made anew for every product",
     )
     return needed <= budget

@@ -3,7 +3,7 @@
 from typing import Any
 
 from truehessian.operators.base import LinearCombination
-from truehessian.operators.network import NetworkOperator
+from truehessian.operators.mean import NetworkOperator
 
 
 class Noise(LinearCombination):

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from truehessian.operators import causes, diagnosis
-from truehessian.operators.data import cast
-from truehessian.operators.definition import ByDefinition
+from truehessian.operators.autograd.definition import ByDefinition
+from truehessian.operators.batches import cast
 from truehessian.operators.losses import FrozenLoss
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import arithmetic
 from truehessian.operators.trees import all_finite, tensors_of
 
 if TYPE_CHECKING:
-    from truehessian.operators.network import NetworkOperator
+    from truehessian.operators.mean import NetworkOperator
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import pandas as pd
 from jinja2 import Environment, TemplateNotFound
 from markupsafe import Markup
 
-from truehessian import published
 from truehessian.report import findings
+from truehessian.report.papers import published
 from truehessian.report.run import RunReport
-from truehessian.spectrum import ENDS
-from truehessian.tables import first_folds
+from truehessian.report.tables.extremes import first_folds
+from truehessian.spectra.spectrum import ENDS
 
 # What the numbers in a figure's name mean, in order.
 _NUMBERS = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from truehessian.report.wording import count, listing, number, percent, times, with_error
-from truehessian.shrinkage import CONFIDENCE
-from truehessian.spectrum import ENDS
-from truehessian.true_hessian import ESTIMATE_CONFIDENCE, SIGNIFICANCE
+from truehessian.spectra.spectrum import ENDS
+from truehessian.theory.estimates import ESTIMATE_CONFIDENCE, SIGNIFICANCE
+from truehessian.theory.shrinkage import CONFIDENCE
 
 PREDICTIONS = {"goe": "GOE", "directional": "directional", "subspace": "subspace"}
 _NOTICEABLE = 2  # standard errors, below which a difference is not interpreted

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 from safetensors import safe_open
 
-from truehessian import spectrum
-from truehessian.tables import read_epochs
+from truehessian.report.tables.extremes import read_epochs
+from truehessian.spectra import spectrum
 
 
 class RunReport(NamedTuple):

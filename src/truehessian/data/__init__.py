@@ -1,0 +1,1 @@
+"""What matrices are means over: examples, data sets, folds and batches."""

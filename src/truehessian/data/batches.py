@@ -1,0 +1,96 @@
+"""One epoch of training data: shuffled, augmented and normalised where the data are.
+
+What is random is drawn on the host for the whole epoch and copied once, and the images are made in
+blocks of many batches: a step of training takes a view and waits for nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from truehessian.data.augmentation import augment, draw_crops
+from truehessian.data.examples import Examples
+
+_BLOCK = 8192  # images that are made at once, 100 MB of CIFAR
+
+
+class Augmentation(NamedTuple):
+    """Random crops after `padding` pixels of zeros on each side, and horizontal flips if `flip`."""
+
+    padding: int
+    flip: bool
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    generator: torch.Generator,
+    augmentation: Augmentation | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give all examples once, in random order.
+
+    Parameters
+    ----------
+    examples
+        N images, on any device.
+    batch_size
+        Examples per batch. The last one is short; one of a single example joins the one before.
+    generator
+        Of the CPU; the draws are the same on every device and for every block.
+    augmentation
+        None leaves the images as they are.
+    memory_format
+        Of the inputs.
+
+    Yields
+    ------
+    tuple of Tensor
+        Normalised float32 inputs (B, C, H, W) and int64 labels (B,), views of larger tensors on the
+        device of the examples.
+    """
+    shuffled = shuffled_batches(len(examples), batch_size, generator)
+    sizes = [len(batch) for batch in shuffled]
+    order = torch.cat(shuffled).to(examples.device)
+    crops = augmentation and _draw(sizes, generator, augmentation, examples.device)
+    per_block = max(1, _BLOCK // batch_size)
+    end = 0
+    for first in range(0, len(sizes), per_block):
+        block = sizes[first : first + per_block]
+        begin, end = end, end + sum(block)
+        chosen = examples.subset(order[begin:end])
+        if crops is not None and augmentation is not None:
+            offsets, flips = (draws[begin:end] for draws in crops)
+            images = augment(chosen.images, offsets, flips, augmentation.padding)
+            chosen = replace(chosen, images=images)
+        inputs, labels = chosen.batch(slice(None))
+        inputs = inputs.contiguous(memory_format=memory_format)
+        yield from zip(inputs.split(block), labels.split(block), strict=True)
+
+
+def shuffled_batches(
+    num_examples: int, batch_size: int, generator: torch.Generator
+) -> list[Tensor]:
+    """Cut a random permutation into batches; a last one of a single example joins the one before.
+
+    A single example has no batch statistics.
+    """
+    shuffled = list(torch.randperm(num_examples, generator=generator).split(batch_size))
+    if len(shuffled) > 1 and len(shuffled[-1]) == 1:
+        shuffled[-2:] = [torch.cat(shuffled[-2:])]
+    return shuffled
+
+
+def _draw(
+    sizes: list[int],
+    generator: torch.Generator,
+    augmentation: Augmentation,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Draw offsets and flips, batch after batch, and copy them at once."""
+    draws = [draw_crops(size, generator, *augmentation) for size in sizes]
+    offsets, flips = zip(*draws, strict=True)
+    return torch.cat(offsets).to(device), torch.cat(flips).to(device)

@@ -1,0 +1,1 @@
+"""Whatever multiplies with operators and costs GPU time."""

@@ -1,0 +1,253 @@
+"""Estimators of the true Hessian's extremes, tried where the truth is known.
+
+A random subsample of B examples plays the data set, all N training examples the distribution that
+it comes from. Each estimator sees the subsample alone.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from truehessian import streams
+from truehessian.measurements import source as measurement
+from truehessian.measurements import variance
+from truehessian.operators import Hessian, NetworkOperator
+from truehessian.spectra import lanczos
+from truehessian.spectra.spectrum import ENDS
+from truehessian.theory import estimates
+
+COLUMNS = (
+    "num_examples", "repetition", "end", "estimator", "estimate", "low", "high", "truth",
+)  # fmt: skip
+_GROUPS = 16  # of a subsample, over which variances are taken
+_NOISE = 0.3  # share of a random vector in a start vector
+
+
+class Population(Protocol):
+    """N examples, and the mean Hessian of any of them."""
+
+    num_examples: int
+
+    def operator(self, positions: NDArray, chunk_size: int | None = None) -> NetworkOperator:
+        """Mean Hessian of the examples at `positions`, in chunks of so many."""
+
+
+def trials(
+    population: Population,
+    *,
+    parts: list[int],
+    repetitions: int,
+    folds: int,
+    steps: int,
+    tolerance: float | None,
+    seed: int,
+) -> pd.DataFrame:
+    """Let every estimator guess the extremes of all examples from subsamples.
+
+    The subsamples of one size are the parts of random partitions, so that what one has too much
+    of another has too little of: the mean error of an estimator over a partition is free of the
+    fluctuations that are linear in the noise, and shows its bias.
+
+    Parameters
+    ----------
+    population
+        All examples.
+    parts
+        Into how many parts to cut them: B = N / parts.
+    repetitions
+        Subsamples of each size at least; there are as many as fill partitions.
+    folds
+        Of the cross-validation within a subsample.
+    steps, tolerance
+        Of Lanczos, at most; see `lanczos.tridiagonalise`. The truth is measured with a hundredth
+        of this tolerance.
+    seed
+        Of the partitions and start vectors.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `COLUMNS`: one row per subsample, end and estimator. An estimate is NaN where
+        it is inside the noise; `low` to `high` is an interval of 90 %.
+    """
+    count = population.num_examples
+    num_params = population.operator(np.arange(1)).num_params
+    start = lanczos.probe_vector(num_params, seed, purpose="self-test")
+    start = torch.nn.functional.normalize(start, dim=0)
+    finer = None if tolerance is None else tolerance / 100
+    truth = _extremes(population.operator(np.arange(count)), start, 2 * steps, finer)
+    rows: list[tuple[Any, ...]] = []
+    for number in sorted(parts):
+        for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed)):
+            # In random order, so that groups and folds of the subsample are random ones.
+            drawn = streams.generator(seed, "cross-validation", number, repetition)
+            mixed = drawn.permutation(positions)
+            sample = _look_at(population, mixed, truth, start, folds, (steps, tolerance))
+            for i, end in enumerate(ENDS):
+                where = len(positions), repetition, end
+                known = float(truth.values[i])
+                rows.extend((*where, *guess, known) for guess in guesses(sample[i], count))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+class TrainingSplit:
+    """The training examples of a data set as a `Population`."""
+
+    def __init__(self, source: measurement.Source) -> None:
+        self.source = source
+        self.num_examples = len(source.dataset.train)
+
+    def operator(self, positions: NDArray, chunk_size: int | None = None) -> NetworkOperator:
+        """Mean Hessian of some examples."""
+        chunks = {} if chunk_size is None else {"chunk_size": chunk_size}
+        return self.source.operator(Hessian, self.source.dataset.train.subset(positions), **chunks)
+
+
+class Seen(NamedTuple):
+    """What a subsample of n examples shows of one end of its spectrum.
+
+    Attributes
+    ----------
+    num_examples, fitted
+        n, and how many examples a fold leaves for its Ritz vector.
+    value
+        Extreme eigenvalue of the subsample.
+    isotropic, directional
+        V along a random direction and along the Ritz vector.
+    fitted_value, crossed, deviation, degrees_of_freedom
+        As for `true_hessian.cross_validate`.
+    """
+
+    num_examples: int
+    fitted: int
+    value: float
+    isotropic: float
+    directional: float
+    fitted_value: float
+    crossed: float
+    deviation: float
+    degrees_of_freedom: int
+
+
+def guesses(seen: Seen, population: int) -> list[tuple[str, float, float, float]]:
+    """Make every estimate of the extreme eigenvalue of a population from a subsample of it.
+
+    Parameters
+    ----------
+    seen
+        What the subsample shows.
+    population
+        N.
+
+    Returns
+    -------
+    list of tuple
+        Name, estimate, and its interval of 90 %, which is as wide for all as that of
+        `true_hessian.cross_validate`.
+    """
+    factor = estimates.sampling_factor(seen.num_examples, population)
+    invert = partial(estimates.invert, seen.value, num_examples=1 / factor)
+    corrected = estimates.cross_validate(
+        seen.value,
+        seen.fitted_value,
+        seen.crossed,
+        seen.deviation,
+        fitted=seen.fitted,
+        num_examples=seen.num_examples,
+        population=population,
+        degrees_of_freedom=seen.degrees_of_freedom,
+    )
+    lever = factor / (estimates.sampling_factor(seen.fitted, population) - factor)
+    values = {
+        "naive": seen.value,
+        "goe": float(invert(seen.isotropic)),
+        "directional": float(invert(seen.directional)),
+        "held_out": seen.crossed,
+        "extrapolated": seen.value - lever * (seen.fitted_value - seen.value),
+        "cross_validated": corrected.value,
+    }
+    half = (corrected.high - corrected.low) / 2
+    return [(name, value, value - half, value + half) for name, value in values.items()]
+
+
+class _Extremes(NamedTuple):
+    """Both ends of a spectrum, the largest first: values (2,) and vectors (2, P)."""
+
+    values: NDArray
+    vectors: Tensor
+
+
+def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator[NDArray]:
+    """Yield the parts of as many partitions as hold so many of them."""
+    for partition in range(math.ceil(repetitions / parts)):
+        yield from measurement.disjoint_folds(count, parts, seed, partition)
+
+
+def _extremes(
+    operator: NetworkOperator, start: Tensor, steps: int, tolerance: float | None
+) -> _Extremes:
+    run = lanczos.tridiagonalise(
+        operator.matvec,
+        start,
+        min(steps, operator.num_params),
+        dtype=operator.dtype,
+        device=operator.device,
+        tolerance=tolerance,
+    )
+    columns = [run.num_steps - 1, 0]
+    return _Extremes(lanczos.ritz(run).values[columns], lanczos.ritz_vectors(run, columns))
+
+
+def _look_at(
+    population: Population,
+    positions: NDArray,
+    truth: _Extremes,
+    random: Tensor,
+    folds: int,
+    how: tuple[int, float | None],
+) -> tuple[Seen, Seen]:
+    """Measure what estimators need of both ends, the largest first; positions in random order.
+
+    The start vectors know the answer, which spares products and changes no converged result.
+    """
+    group = max(1, len(positions) // _GROUPS)
+    own = _extremes(population.operator(positions), _start(truth, random), *how)
+    directions = torch.cat([random[None].to(own.vectors), own.vectors])
+    spread = variance.along_directions(population.operator(positions, group), directions)
+    fitted, crossed, squares = [], [], []
+    for left_out in np.array_split(positions, folds):
+        rest = np.setdiff1d(positions, left_out)
+        found = _extremes(population.operator(rest), _start(own, random), *how)
+        held_out = population.operator(left_out, group)
+        quotients = variance.along_directions(held_out, found.vectors)
+        fitted.append(found.values)
+        crossed.append(quotients.quotient.cpu().numpy())
+        errors = quotients.quotient_standard_error.cpu().numpy()
+        squares.append(errors**2 * len(left_out))
+    rest_size = len(positions) - round(len(positions) / folds)
+    largest, smallest = (
+        Seen(
+            len(positions),
+            rest_size,
+            float(own.values[i]),
+            float(spread.variance[0]),
+            float(spread.variance[1 + i]),
+            float(np.mean(fitted, 0)[i]),
+            float(np.mean(crossed, 0)[i]),
+            math.sqrt(np.mean(squares, 0)[i]),
+            folds * (math.ceil(len(positions) / folds / group) - 1),
+        )
+        for i in range(len(ENDS))
+    )
+    return largest, smallest
+
+
+def _start(near: _Extremes, random: Tensor) -> Tensor:
+    return near.vectors.sum(0) + _NOISE * random.to(near.vectors)

@@ -1,0 +1,271 @@
+"""Variance of per-example curvature along directions, in one pass over the data per direction.
+
+V(u) = (1/N) sum_i ||(H_i - H) u||² decides how far the Hessian of a random batch is from that of
+all the data: E ||(H_B - H) u||² = f V(u) with f = (N - B) / (B (N - 1)).
+"""
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from truehessian.data.examples import chunk_slices
+from truehessian.measurements.leak_sketch import LeakSketch
+from truehessian.measurements.moments import GroupSums, Moments
+from truehessian.measurements.slabs import Room
+from truehessian.operators import NetworkOperator
+from truehessian.spectra.lanczos import probe_vector
+from truehessian.theory.predictions.noise import SubspaceNoise, split_noise, widened
+
+
+class DirectionalVariance(NamedTuple):
+    """Estimates along K directions from one pass over n random groups.
+
+    Attributes
+    ----------
+    variance
+        V(u), unbiased whatever sizes the groups have, shape (K,), float64.
+    standard_error
+        Of V(u), shape (K,).
+    quotient
+        uᵀ H u, shape (K,).
+    quotient_standard_error
+        Of uᵀ H u as an estimate for the distribution that the examples come from, shape (K,).
+    covariance
+        (1/N) sum_i (H_i - H) u_a · (H_i - H) u_b for all pairs, unbiased, shape (K, K).
+    projected
+        U^T H_G U for every group of `group_size` examples, shape (groups, K, K).
+    beside
+        Bᵀ H_G U for these groups and further vectors B, shape (groups, L, K).
+    mean_projected, mean_beside
+        The same for all examples, shapes (K, K) and (L, K).
+    group_size
+        g, the size of most groups.
+    num_examples
+        N.
+    """
+
+    variance: Tensor
+    standard_error: Tensor
+    quotient: Tensor
+    quotient_standard_error: Tensor
+    covariance: Tensor
+    projected: Tensor
+    beside: Tensor
+    mean_projected: Tensor
+    mean_beside: Tensor
+    group_size: int
+    num_examples: int
+
+
+def along_directions(
+    operator: NetworkOperator,
+    directions: Tensor,
+    *,
+    beside: Tensor | None = None,
+    sketch: LeakSketch | None = None,
+    memory: int | None = None,
+) -> DirectionalVariance:
+    """Estimate the variance of per-example curvature along unit vectors.
+
+    The operator's chunks are the groups, be they `chunk_size` examples each or batches of the
+    user's own: the examples must be in random order. With n groups of sizes g_j, in all N examples,
+    and their mean matrices H_j, E sum_j g_j ||(H_j - H) u||² = V(u) N (n - 1) / (N - 1) for any
+    sizes, equal or not: each term has the mean V(u) (N - g_j) / (N - 1). Single examples are the
+    definition.
+
+    The spread is accumulated by Welford's recurrence, whose increments have equal expectations
+    and are uncorrelated but for fourth cumulants; their spread gives the standard error without
+    keeping n vectors of length P. Time: one product per direction. Memory on the device: the
+    directions and their products, a few K x P numbers in the operator's precision, K x P numbers
+    in float64 and what the sketch takes, of which `memory` says where they lie, and slabs.
+
+    Parameters
+    ----------
+    operator
+        Mean over examples, whatever the matrix: Hessian, GGN.
+    directions
+        Unit vectors as rows, shape (K, P), on any device.
+    beside
+        Further vectors B as rows, shape (L, P), that the products are projected on.
+    sketch
+        Takes in the products of the last directions, which are its span.
+    memory
+        Bytes that mean and sketch may take on the device; half of what is free by default. What
+        does not fit lies in host memory, or where that has not enough in files, and is read slab
+        by slab; the log says where. The numbers are the same to rounding.
+
+    Raises
+    ------
+    ValueError
+        Batch statistics are on (then H is no mean over examples), there are fewer than two
+        groups, or the directions are not unit vectors.
+    MemoryError
+        Mean and sketch fit nowhere.
+
+    References
+    ----------
+    Granziol et al., mini-batch paper, Eq. 9 (for random directions). Welford (1962),
+    Technometrics 4(3), 419-420.
+    """
+    sizes = group_sizes(operator)
+    _check(operator, directions, sizes)
+    directions = directions.to(operator.device, operator.dtype)
+    onto = directions.new_empty(0, directions.shape[1]) if beside is None else beside
+    moments = Moments(directions, onto, sketch, Room(operator.device, memory))
+    for size, products in operator.chunk_products(directions):
+        moments.add(size, products)
+        del products  # or it would lie beside those of the next group
+    return _estimate(moments.sums(), operator.num_examples, statistics.mode(sizes))
+
+
+def group_sizes(operator: NetworkOperator) -> list[int]:
+    """Count the examples of each of an operator's chunks: batches of one's own, or `chunk_size`."""
+    own = getattr(getattr(operator, "data", None), "sizes", None)
+    if own is not None:
+        return list(own)
+    slices = chunk_slices(operator.num_examples, operator.chunk_size)
+    return [chunk.stop - chunk.start for chunk in slices]
+
+
+def of_subspace(
+    operator: NetworkOperator,
+    vectors: Tensor,
+    values: NDArray,
+    estimate: DirectionalVariance,
+    sketch: LeakSketch,
+    *,
+    memory: int | None = None,
+) -> SubspaceNoise:
+    """Measure the noise within Ritz vectors and the directions that it turns them to.
+
+    Time: one more product per direction of the sketch.
+
+    Parameters
+    ----------
+    operator
+        As in `along_directions`.
+    vectors, values
+        The k Ritz vectors as rows, shape (k, P), and their values.
+    estimate, sketch
+        From a pass whose last k directions were the vectors.
+    memory
+        As in `along_directions`.
+
+    Raises
+    ------
+    ValueError
+        No two groups have the same size, so that none can be set against another.
+    """
+    if len(estimate.projected) < 2:
+        raise ValueError(
+            f"the noise within Ritz vectors needs at least two groups of one size, got "
+            f"{len(estimate.projected)} of {estimate.group_size} examples; give batches of equal "
+            "sizes"
+        )
+    own = slice(len(estimate.variance) - len(vectors), None)
+    first = (
+        estimate.covariance[own, own].cpu().numpy(),
+        estimate.projected[:, own, own].cpu().numpy(),
+    )
+    leaks = sketch.directions()
+    if not len(leaks):
+        return split_noise(
+            values,
+            *first,
+            group_size=estimate.group_size,
+            num_examples=estimate.num_examples,
+        )
+    further = along_directions(operator, leaks, beside=vectors, memory=memory)
+    return widened(
+        values,
+        first,
+        further.beside.cpu().numpy(),
+        (further.covariance.cpu().numpy(), further.projected.cpu().numpy()),
+        (further.mean_beside.cpu().numpy(), further.mean_projected.cpu().numpy()),
+        group_size=estimate.group_size,
+        num_examples=estimate.num_examples,
+    )
+
+
+def random_directions(num_params: int, count: int, seed: int) -> Tensor:
+    """Draw unit vectors uniformly from the sphere.
+
+    Returns
+    -------
+    Tensor
+        Shape (count, P), float64, on the CPU; each depends on the seed and its number only.
+    """
+    draws = [probe_vector(num_params, seed, number, purpose="direction") for number in range(count)]
+    return torch.nn.functional.normalize(torch.stack(draws), dim=1)
+
+
+def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) -> pd.DataFrame:
+    """Put variances along named directions in a table.
+
+    Returns
+    -------
+    DataFrame
+        Columns direction, variance V(u), standard_error, element_variance V(u) / P (sigma² of
+        Eq. 9 for a random direction), group_size, num_examples, num_parameters.
+    """
+    return pd.DataFrame(
+        {
+            "direction": list(names),
+            "variance": estimate.variance.cpu(),
+            "standard_error": estimate.standard_error.cpu(),
+            "element_variance": estimate.variance.cpu() / num_params,
+            "group_size": estimate.group_size,
+            "num_examples": estimate.num_examples,
+            "num_parameters": num_params,
+        }
+    )
+
+
+def _estimate(sums: GroupSums, num_examples: int, group_size: int) -> DirectionalVariance:
+    groups, count = sums.projected.shape[0], sums.projected.shape[2]
+    scale = (num_examples - 1) / (num_examples * (groups - 1))
+    covariance = scale * sums.scatter
+    quotients = sums.projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
+    quotient = (sums.sizes[:, None] * quotients).sum(0) / num_examples
+    spread = (sums.sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
+    whole = sums.projected[sums.sizes == group_size]
+    return DirectionalVariance(
+        covariance.diagonal().clone(),
+        _standard_error(sums.increments * (scale * (groups - 1))),
+        quotient,
+        (spread / num_examples).sqrt(),
+        covariance,
+        whole[:, :count],
+        whole[:, count:],
+        sums.mean_projected[:count],
+        sums.mean_projected[count:],
+        group_size,
+        num_examples,
+    )
+
+
+def _standard_error(samples: Tensor) -> Tensor:
+    """Of the mean over the first axis; NaN for a single sample."""
+    if len(samples) < 2:
+        return torch.full_like(samples[0], float("nan"))
+    return samples.std(0) / len(samples) ** 0.5
+
+
+def _check(operator: NetworkOperator, directions: Tensor, sizes: Sequence[int]) -> None:
+    if operator.batchnorm == "train":
+        raise ValueError(
+            "the variance over examples is not defined with batch statistics; use batchnorm: eval"
+        )
+    if len(sizes) < 2:
+        raise ValueError(
+            f"at least two groups are needed: {operator.num_examples} examples make one group of "
+            f"{sizes[0]}; choose a smaller group_size, or give more batches than one"
+        )
+    norms = torch.stack([row.double().norm() for row in directions])
+    if not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):
+        raise ValueError(f"directions must be unit vectors, their norms are {norms.tolist()}")

@@ -1,0 +1,241 @@
+"""Training by stochastic gradient descent, resumable to the same bits."""
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from truehessian import devices, streams
+from truehessian.data import batches as shuffling
+from truehessian.data.dataset import Dataset
+from truehessian.networks import resume
+from truehessian.networks.evaluation import Metrics, Total, evaluate
+from truehessian.networks.forward import Forward
+
+logger = logging.getLogger(__name__)
+
+_FINAL_RATE = 0.01  # of the initial learning rate
+
+
+def learning_rate_at(epoch: int, epochs: int, learning_rate: float) -> float:
+    """Learning rate after `epoch` of `epochs` epochs.
+
+    Constant for the first half, then linear down to one hundredth at nine tenths, then constant.
+    """
+    decay = min(max((epoch / epochs - 0.5) / 0.4, 0.0), 1.0)
+    return learning_rate * (1 - (1 - _FINAL_RATE) * decay)
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    augment: bool,
+    seed: int,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compiled: bool = False,
+    checkpoint_epochs: Collection[int],
+    on_checkpoint: Callable[[int, nn.Module], None],
+    state: str | os.PathLike | None = None,
+    device: str | torch.device = "cpu",
+    progress: logging.Logger = logger,
+) -> list[dict[str, Any]]:
+    """Train in place by SGD with momentum on the cross-entropy.
+
+    Everything random (order, augmentation, dropout) depends on `seed` and the number of the epoch
+    only, so that a run which was killed and called again with the same arguments ends with the same
+    bits as an undisturbed one. PyTorch's global generators are left as they were.
+
+    Parameters
+    ----------
+    model
+        Initialised network; moved to `device` and left in evaluation mode.
+    dataset
+        Moved to `device` as uint8 and augmented there.
+    epochs
+        Passes over the training set; see `learning_rate_at` for the schedule.
+    batch_size
+        Examples per step. The last batch of an epoch is short; one of a single example, which has
+        no batch statistics, joins the batch before it.
+    learning_rate, momentum, weight_decay
+        Of SGD; the weight decay applies to all parameters and is in no reported loss.
+    augment
+        Whether to crop and mirror at random, as `dataset.padding` and `dataset.flip` say.
+    seed
+        Decides everything random but the initialisation.
+    precision, channels_last, compiled
+        How the forward passes are computed, see `passes.Forward`; compiled are batches of
+        `batch_size`. Weights and momentum are kept in float32. Each choice rounds differently, and
+        each resumes to its own bits.
+    checkpoint_epochs
+        From 0, the initialisation, to `epochs`.
+    on_checkpoint
+        Called with (epoch, model) when such an epoch is done, before the state is written: a killed
+        run may call it twice for one epoch, and never again for the epochs before. The checkpoints
+        thus belong beside the state: whoever loses them has to remove the state as well.
+    state
+        File to continue from and to rewrite after each epoch, for the caller to remove; it must
+        belong to the same arguments. One that cannot be used is reported, and training starts
+        afresh; where none can be written, that is reported once, and training goes on without.
+    device
+        Where to train.
+    progress
+        Gets one line per epoch.
+
+    Returns
+    -------
+    list of dict
+        One row per epoch: epoch, learning_rate, train_loss, train_accuracy, test_loss,
+        test_accuracy, seconds. Row 0 is the initialisation, in evaluation mode and with learning
+        rate 0; the later training values are means over the epoch's own batches, taken before each
+        step.
+
+    Raises
+    ------
+    ValueError
+        A checkpoint epoch is out of range, `precision` is unknown, or the network or the device
+        cannot do what is asked for.
+    RuntimeError
+        The network cannot be compiled.
+    FloatingPointError
+        A loss is not finite.
+    """
+    _check_epochs(checkpoint_epochs, epochs)
+    model.to(device).eval()
+    dataset = dataset.to(device)
+    forward = Forward(
+        model,
+        device,
+        precision=precision,
+        channels_last=channels_last,
+        compiled_size=batch_size if compiled else None,
+    )
+    optimiser = torch.optim.SGD(
+        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+    )
+    crops = shuffling.Augmentation(dataset.padding, dataset.flip) if augment else None
+    rows = resume.load(state, model, optimiser)
+    for epoch in range(len(rows), epochs + 1):
+        rate = learning_rate_at(epoch - 1, epochs, learning_rate) if epoch else 0.0
+        start = time.perf_counter()
+        with (
+            devices.deterministic_algorithms(tf32=precision == "tf32"),
+            _seeded(seed, epoch, device) as generator,
+        ):
+            if epoch == 0:
+                on_train = evaluate(model, dataset.train, forward)
+            else:
+                optimiser.param_groups[0]["lr"] = rate
+                batches = shuffling.batches(
+                    dataset.train, batch_size, generator, crops, forward.memory_format
+                )
+                on_train = _train_epoch(forward, optimiser, batches)
+            on_test = evaluate(model, dataset.test, forward)
+        rows.append(_row(epoch, rate, on_train, on_test, time.perf_counter() - start))
+        _log(progress, rows[-1], epochs)
+        if epoch in checkpoint_epochs:
+            on_checkpoint(epoch, model)
+        if state is not None:
+            state = resume.save(state, model, optimiser, rows)
+    return rows
+
+
+def step(
+    forward: Forward, optimiser: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take a step down the gradient of the mean cross-entropy of one batch.
+
+    Returns
+    -------
+    tuple of Tensor
+        The loss and the logits before the step, float32, without their graph. Nothing waits for the
+        device.
+    """
+    logits = forward(inputs)
+    loss = F.cross_entropy(logits, targets)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), logits.detach()
+
+
+def _check_epochs(checkpoint_epochs: Collection[int], epochs: int) -> None:
+    beyond = sorted(epoch for epoch in checkpoint_epochs if not 0 <= epoch <= epochs)
+    if beyond:
+        raise ValueError(
+            f"checkpoint_epochs must lie between 0 and the {epochs} epochs of training, "
+            f"got {beyond[0]}"
+        )
+
+
+def _train_epoch(
+    forward: Forward,
+    optimiser: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+) -> Metrics:
+    forward.model.train()
+    total = Total(forward.device)
+    for inputs, targets in batches:
+        loss, logits = step(forward, optimiser, inputs, targets)
+        total.add(loss, logits, targets)
+    return total.metrics()
+
+
+def _row(
+    epoch: int, rate: float, on_train: Metrics, on_test: Metrics, seconds: float
+) -> dict[str, Any]:
+    if not (math.isfinite(on_train.loss) and math.isfinite(on_test.loss)):
+        raise FloatingPointError(
+            f"training diverged in epoch {epoch} at learning rate {rate:g} (training loss "
+            f"{on_train.loss}, test loss {on_test.loss}); lower the learning rate"
+        )
+    return {
+        "epoch": epoch,
+        "learning_rate": rate,
+        "train_loss": on_train.loss,
+        "train_accuracy": on_train.accuracy,
+        "test_loss": on_test.loss,
+        "test_accuracy": on_test.accuracy,
+        "seconds": seconds,
+    }
+
+
+def _log(progress: logging.Logger, row: dict[str, Any], epochs: int) -> None:
+    progress.info(
+        "epoch %d of %d: learning rate %.4g, training loss %.4f (accuracy %.3f), "
+        "test loss %.4f (accuracy %.3f), %.1f s",
+        row["epoch"],
+        epochs,
+        *(row[key] for key in list(row)[1:]),
+    )
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, epoch: int, device: str | torch.device) -> Iterator[torch.Generator]:
+    """Seed by epoch, inside the block only.
+
+    Gives a generator of the CPU for order and augmentation; dropout draws from the global ones.
+    """
+    ours, dropout = (
+        streams.torch_seed(seed, purpose, epoch) for purpose in ("order of training", "dropout")
+    )
+    cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(dropout)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(dropout)
+        yield torch.Generator().manual_seed(ours)

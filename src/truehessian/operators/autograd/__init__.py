@@ -1,0 +1,1 @@
+"""Rules of layers that take the place of plain differentiation."""

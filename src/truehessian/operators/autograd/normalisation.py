@@ -1,0 +1,168 @@
+"""Batch normalisation by running statistics, with a ReLU behind it or without.
+
+Its second derivatives are those of an affine map. PyTorch composes them of a dozen passes over the
+activations; here one fused kernel gives each pair of them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from truehessian.operators.autograd.bilinear import Rules, absent, check_forward_is_over
+
+aten = torch.ops.aten
+
+
+class Statistics(NamedTuple):
+    """Running statistics of a normalisation, each of shape (C,)."""
+
+    mean: Tensor
+    var: Tensor
+    eps: float
+
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Compute (x - mean) / sqrt(var + eps) w + b, with 1 and 0 for what is None."""
+        return aten.native_batch_norm(
+            inputs, weight, bias, self.mean, self.var, False, 0.0, self.eps
+        )[0]
+
+    def backward(
+        self, cotangent: Tensor, inputs: Tensor, weight: Tensor | None, needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+        # CUDA's kernels insist on statistics of the batch, and take empty ones where none are used.
+        unused = self.mean.new_empty(0)
+        statistics = (self.mean, self.var, unused, unused)
+        return aten.native_batch_norm_backward(
+            cotangent, inputs, weight, *statistics, False, self.eps, list(needed)
+        )
+
+    def scale(self, weight: Tensor | None, rank: int) -> Tensor:
+        """Give the factor of the inputs, in a shape that broadcasts over (B, C, ..)."""
+        factor = torch.rsqrt(self.var + self.eps)
+        factor = factor if weight is None else factor * weight
+        return factor.view(-1, *[1] * (rank - 2))
+
+
+class Normalisation(Function):
+    """y = (x - mean) / sqrt(var + eps) w + b, and max(y, 0) if `normalised` is this y."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        how: Statistics,
+        normalised: Tensor | None,
+        rules: Rules,
+    ) -> Tensor:
+        """Compute y and keep what its derivatives need."""
+        if normalised is None:
+            output, rectified = how.forward(inputs, weight, bias), None
+        else:
+            output = rectified = F.relu(normalised)
+        ctx.save_for_backward(inputs, weight, rectified)
+        ctx.how, ctx.rules, ctx.bias = how, rules, bias
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> Any:
+        """Pull a cotangent back, in a way that can be differentiated where that is asked for."""
+        check_forward_is_over(ctx.rules)
+        inputs, weight, rectified = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            call = (cotangent, inputs, weight, rectified, needed)
+            cotangents = _NormalisationBackward.apply(*call, ctx.how, ctx.rules.weights)
+        else:
+            cotangent = _where_positive(cotangent, rectified)
+            cotangents = ctx.how.backward(cotangent, inputs, weight, needed)
+        return (*cotangents, None, None, None)
+
+
+def normalised_from(tensor: Tensor) -> tuple[Any, ...] | None:
+    """Give the arguments of the normalisation whose result a tensor is, as the graph knows it.
+
+    A tensor that anything has changed in place since has another node or another version.
+
+    Returns
+    -------
+    tuple or None
+        Inputs, weight, bias and `Statistics`; None for any other tensor.
+    """
+    node: Any = tensor.grad_fn
+    if type(node) is not Normalisation._backward_cls or node.version != tensor._version:
+        return None
+    inputs, weight, rectified = node.saved_tensors
+    return (inputs, weight, node.bias, node.how) if rectified is None else None
+
+
+def normalise(*call: Any, normalised: Tensor | None = None, rules: Rules) -> Tensor:
+    """Apply `Normalisation`, and note the version of the result for `normalised_from`."""
+    output: Tensor = Normalisation.apply(*call, normalised, rules)
+    if output.grad_fn is not None:
+        output.grad_fn.version = output._version  # type: ignore[attr-defined]
+    return output
+
+
+class _NormalisationBackward(Function):
+    """x' = w y' / sqrt(var + eps) where y is positive; w' and b' are left out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cotangent: Tensor,
+        inputs: Tensor,
+        weight: Tensor | None,
+        rectified: Tensor | None,
+        needed: Sequence[bool],
+        how: Statistics,
+        weights: bool,
+    ) -> Any:
+        ctx.set_materialize_grads(False)
+        cotangent = _where_positive(cotangent, rectified)
+        ctx.save_for_backward(cotangent if weights else None, inputs, weight, rectified)
+        ctx.how, ctx.weights = how, weights
+        own = cotangent * how.scale(weight, inputs.ndim) if needed[0] else None
+        return own, *absent(how.mean if weight is None else weight, needed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
+        cotangent, inputs, weight, rectified = ctx.saved_tensors
+        how = ctx.how
+        by_cotangent = by_inputs = by_weight = None
+        if along_w is not None or along_b is not None:
+            direction = torch.zeros_like(how.mean) if along_w is None else along_w
+            by_cotangent = how.forward(inputs, direction, along_b)
+        if along_x is not None:
+            scale = how.scale(weight, inputs.ndim)
+            if by_cotangent is None:
+                by_cotangent = along_x * scale
+            else:
+                by_cotangent.addcmul_(along_x, scale)
+        if by_cotangent is not None:
+            by_cotangent = _where_positive(by_cotangent, rectified)
+        if ctx.weights and along_x is not None:
+            # x' as a bilinear function of y' and w is the backward pass of a normalisation with
+            # mean zero: one kernel gives both of its derivatives.
+            centred = how._replace(mean=torch.zeros_like(how.mean))
+            needed = (along_w is not None and ctx.needs_input_grad[1], ctx.needs_input_grad[2])
+            by_inputs, by_weight, _ = centred.backward(
+                cotangent, along_x, along_w, (*needed, False)
+            )
+        elif ctx.weights and along_w is not None and ctx.needs_input_grad[1]:
+            by_inputs = cotangent * how.scale(along_w, inputs.ndim)
+        return by_cotangent, by_inputs, by_weight, None, None, None, None
+
+
+def _where_positive(cotangent: Tensor, rectified: Tensor | None) -> Tensor:
+    if rectified is None:
+        return cotangent
+    return aten.threshold_backward(cotangent, rectified, 0)

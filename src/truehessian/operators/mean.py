@@ -1,0 +1,293 @@
+"""Operators that are means over examples of a per-example curvature matrix of a network."""
+
+import copy
+import itertools
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from truehessian import devices
+from truehessian.operators import causes, copies, twin
+from truehessian.operators.additivity import LossAudit
+from truehessian.operators.autograd.bilinear import RulesDoNotHold
+from truehessian.operators.autograd.definition import ByDefinition
+from truehessian.operators.autograd.layers import LayerRules
+from truehessian.operators.batches import as_data
+from truehessian.operators.frozen import FrozenNetwork
+from truehessian.operators.graphs import GraphOperator
+from truehessian.operators.losses import FrozenLoss, Loss
+from truehessian.operators.memory import is_out_of_memory
+from truehessian.operators.precision import dtype_of
+
+logger = logging.getLogger(__name__)
+
+BatchNormMode = Literal["eval", "train"]
+# What an operator says of how its products are made: it is chosen at the first one, and may change.
+MAKING = (
+    "examples_at_once",
+    "device",
+    "graph_kept",
+    "channels_last",
+    "attention",
+    "differentiation",
+)
+
+
+class Linearised(NamedTuple):
+    """What does not depend on the vector: a graph, and the outputs that it goes through."""
+
+    graph: Any
+    outputs: Any
+
+
+class NetworkOperator(GraphOperator):
+    """(1/N) sum_i A_i over a fixed set of examples, in chunks weighted by their size.
+
+    Parameters
+    ----------
+    model
+        Any module; copied, so that nothing here changes it and its later training changes nothing
+        here. Dropout is off. Frozen parameters count as parameters unless left out by name.
+    data
+        Examples, a pair of tensors (inputs, targets), or an iterable of such pairs, which is kept;
+        `Stream` goes through a loader anew at every product.
+    loss
+        (outputs, targets) -> scalar, a mean over the examples given; cross-entropy by default.
+    chunk_size
+        Examples per forward pass. With batch statistics the chunks are part of the matrix;
+        otherwise a chunk for which the memory does not suffice is passed through in pieces.
+    precision
+        `float32`, `tf32` or `float64`. Sums over chunks are float64 always.
+    batchnorm
+        `eval`: running statistics, the matrix is a mean over examples. `train`: the statistics of
+        each chunk, for comparison with older work.
+    parameters
+        Patterns of parameter names, as in ``fnmatch``; the matrix is restricted to these.
+    device
+        Where to compute; where the model is by default.
+    memory
+        Bytes that graphs kept between products may take; a share of what is free by default.
+
+    Raises
+    ------
+    TypeError
+        Model, loss, data or patterns are of another kind than above.
+    ValueError
+        An unknown precision or mode, a chunk size below 1, patterns that match no parameter, or a
+        network that has no matrix; see `FrozenNetwork`. At the first product: a network, loss or
+        data that do not repeat, that fail, or whose loss is no mean, so that there is no fixed
+        matrix.
+    NotImplementedError
+        At the first product: a layer has no second derivative.
+    """
+
+    name = "operator"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: object,
+        *,
+        loss: Loss = F.cross_entropy,
+        chunk_size: int = 128,
+        precision: str = "float32",
+        batchnorm: BatchNormMode = "eval",
+        parameters: Sequence[str] | None = None,
+        device: torch.device | str | None = None,
+        memory: int | None = None,
+    ) -> None:
+        if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, a whole number, got {chunk_size}")
+        if memory is not None and (not isinstance(memory, int | float) or memory < 0):
+            raise ValueError(f"memory must be a number of bytes from 0 on, or None, got {memory!r}")
+        dtype = dtype_of(precision)
+        device = _device_of(copies.unwrapped(model), device)
+        network = FrozenNetwork(
+            model, batchnorm=batchnorm, parameters=parameters, device=device, dtype=dtype
+        )
+        super().__init__(
+            network,
+            as_data(data),
+            chunk_size=chunk_size,
+            precision=precision,
+            memory=memory,
+            whole=batchnorm == "train",
+        )
+        self.loss = FrozenLoss(loss, device, dtype)
+        self.batchnorm = batchnorm
+        self._no_rules = ""  # why there are no rules for layers
+        self._audit: LossAudit | None = LossAudit(self.loss, self.network)
+
+    @abstractmethod
+    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+        """Do what a product needs that does not depend on the vector: the graph of a chunk."""
+
+    def _rules(self) -> LayerRules:
+        """Make the rules by which this operator computes layers."""
+        return LayerRules(self.dtype, self.device)
+
+    def try_out(
+        self, inputs: Tensor, targets: Tensor, directions: Sequence[Tensor], *, plain: bool
+    ) -> tuple[Any, list[Tensor]]:
+        """Multiply the matrix of a few examples, with the rules for layers or plainly.
+
+        Parameters
+        ----------
+        inputs, targets
+            The examples, on the operator's device and in its precision.
+        directions
+            Vectors of shape (P,).
+        plain
+            Whether to differentiate twice with nothing in the place of PyTorch's derivatives.
+
+        Returns
+        -------
+        outputs, products
+            What the network gives for the examples, and one product of shape (P,) per direction.
+        """
+        how = self.network.by_definition() if plain else self._rules()
+        graph, outputs = self._linearise(inputs, targets, how)
+        products = [torch.empty_like(direction) for direction in directions]
+        for number, (direction, product) in enumerate(zip(directions, products, strict=True)):
+            again = number + 1 < len(directions)
+            parts = self._apply(graph, self.network.unflatten(direction), again)
+            self.network.flatten(parts, product)
+        return outputs, products
+
+    def check_loss(self, outputs: Any, targets: Tensor) -> None:
+        """Look at the loss of the first examples, for what is worth a word."""
+
+    def with_loss(self, loss: Any) -> Self:
+        """Give the same operator of another loss, for comparisons; it shares the network."""
+        twin = copy.copy(self)
+        twin.loss = loss
+        return twin
+
+    def double(self) -> Self:
+        """Give the same operator in float64, for comparisons."""
+        twin = copy.copy(self)
+        twin.network, twin.loss = self.network.double(), self.loss.double()
+        twin.dtype, twin.precision = torch.float64, "float64"
+        twin._kept, twin._complete = [], False
+        return twin
+
+    def matmat(self, block: Tensor) -> Tensor:
+        """Multiply with k vectors as rows (k, P); float64."""
+        total: Tensor | None = None
+        for size, products in self.chunk_products(block):
+            share = size / self.num_examples
+            if total is None:
+                total = products.double().mul_(share)
+            else:
+                total.add_(products, alpha=share)  # promoted to float64 before it is scaled
+        assert total is not None
+        return total
+
+    def chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Multiply the mean matrix of each chunk by itself with k vectors.
+
+        Parameters
+        ----------
+        block
+            Vectors as rows, shape (k, P). They share the primal pass.
+
+        Yields
+        ------
+        size, products
+            Number of examples in the chunk, and products of shape (k, P) in the operator's dtype.
+
+        Raises
+        ------
+        FloatingPointError
+            A product holds NaN or infinity; said after all chunks.
+        torch.OutOfMemoryError
+            The memory does not suffice for a single example, or for a chunk with batch statistics.
+        """
+        if block.ndim != 2 or block.shape[1] != self.num_params:
+            raise ValueError(
+                f"expected vectors as rows, shape (k, {self.num_params}), got {tuple(block.shape)}"
+            )
+        block = block.to(self.device, self.dtype)
+        sizes, finite = [], []
+        for size, products in self._chunk_products(block):
+            sizes.append(size)
+            finite.append(torch.isfinite(products.sum()))  # one pass; no wait for a GPU
+            yield size, products
+            del products  # or it would lie beside those of the next chunk
+        if not bool(torch.stack(finite).all()):
+            number = torch.stack(finite).tolist().index(False)
+            first = sum(sizes[:number])
+            raise FloatingPointError(
+                f"the {self.name} product of chunk {number + 1} (examples {first} to "
+                f"{first + sizes[number] - 1}) holds NaN or infinity{self._why(number)}"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the matrix is, and under the keys of `MAKING` how its products are made."""
+        made = (
+            min(self._at_once, self.chunk_size, self.num_examples),
+            self.device.type,
+            bool(self._keep),
+            bool(self.network.channels_last),
+            "by definition" if "attention" in self.network.met else None,
+            f"plain, since {self._no_rules}" if self._no_rules else "by rules",
+        )
+        return {
+            "operator": self.name,
+            "num_examples": self.num_examples,
+            "num_parameters": self.num_params,
+            "batchnorm": self.batchnorm,
+            "precision": self.precision,
+            "chunk_size": self.chunk_size,
+            **dict(zip(MAKING, made, strict=True)),
+        }
+
+    def _finish_pass(self) -> None:
+        self._audit = None
+
+    def _settle(self, inputs: Tensor, targets: Tensor) -> None:
+        """Look at the first examples, and choose how products are made."""
+        try:
+            self._no_rules = twin.examine(self, inputs, targets)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._short_of_memory(len(inputs[:2])) from error
+        self._settled = True
+
+    def _graph(self, inputs: Tensor, targets: Tensor) -> Any:
+        """Make a graph by rules for layers, or plainly from where they do not hold."""
+        made: Linearised | None = None
+        if not self._no_rules:
+            try:
+                made = self._linearise(inputs, targets, self._rules())
+            except RulesDoNotHold as error:
+                self._no_rules = str(error)
+                logger.warning("products are made by plain differentiation, since %s", error)
+        if made is None:
+            made = self._linearise(inputs, targets, self.network.by_definition())
+        if self._audit is not None and made.outputs is not None:
+            self._audit.add(inputs, made.outputs, targets)
+        return made.graph
+
+    def _why(self, number: int) -> str:
+        """Say what is not finite in a chunk's product, as far as it can be told."""
+        chunks = self.data.chunks(self.chunk_size, self.dtype)
+        inputs, targets = next(itertools.islice(chunks, number, None))
+        try:
+            return causes.why_not_finite(self, inputs.to(self.device), targets.to(self.device))
+        except Exception:  # the sentence without a cause is better than none
+            return ""
+
+
+def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """Choose a device, with its number, so that equal devices compare equal."""
+    if device is None:
+        first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
+        return first.device
+    return devices.numbered(device)

@@ -1,0 +1,1 @@
+"""Settings, stages, the plan and the command line."""

@@ -1,0 +1,1 @@
+"""The configuration: settings, defaults and checks."""

@@ -1,0 +1,166 @@
+"""Figures of what sampling does: the Hessian variance, and predictions beside measurements."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from truehessian.report.plots import style
+from truehessian.report.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    LIGHT_GREY,
+    ORANGE,
+    PINK,
+    VERMILLION,
+    Appearance,
+)
+
+# Column, legend label, marker, colour, and place within the slot of an epoch.
+_PREDICTIONS = (
+    ("goe", "GOE", "^", ORANGE, -0.32),
+    ("directional", "directional", "s", GREEN, 0.14),
+    ("subspace", "subspace", "D", PINK, 0.36),
+)
+_MEASURED_SHIFT = -0.09
+_LABELS = {column: label for column, label, *_ in _PREDICTIONS}
+
+
+@style.styled
+def variance(frame: pd.DataFrame, title: str | None = None) -> Figure:
+    """Draw the Hessian variance against the epoch, along random and along extremal directions.
+
+    Parameters
+    ----------
+    frame
+        Columns epoch, direction (`random-1`, ..., `top-1`, `bottom-1`), variance V(u) and
+        standard_error; with num_parameters P, a second axis gives V / P, which for random
+        directions is the element variance. Several random directions are averaged, and the
+        error bar is then the standard error of that mean.
+    title
+        Heading of the figure.
+    """
+    figure, ((axes,),) = style.new_figure()
+    places = style.epoch_axis(axes, sorted(frame["epoch"].unique()))
+    series = (
+        ("top-1", "top Ritz vector", "^", VERMILLION),
+        ("bottom-1", "bottom Ritz vector", "v", BLUE),
+        ("random", "random, Pσ²", "o", BLACK),
+    )
+    for direction, label, marker, colour in series:
+        means = mean_variance(frame, direction)
+        axes.errorbar(
+            means["epoch"].map(places),
+            means["variance"],
+            means["standard_error"].fillna(0),
+            marker=marker,
+            color=colour,
+            label=label,
+        )
+    axes.set_yscale("log")
+    axes.set(ylabel="variance V(u)", title=title or "")
+    if "num_parameters" in frame and frame["num_parameters"].nunique() == 1:
+        order = float(frame["num_parameters"].iloc[0])
+        right = axes.secondary_yaxis(
+            "right", functions=(lambda value: value / order, lambda value: value * order)
+        )
+        right.set_ylabel("per element, V(u) / P")
+    style.legend_below(figure, axes)
+    return figure
+
+
+def mean_variance(frame: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """Average the variance of each epoch over the directions of one kind.
+
+    Parameters
+    ----------
+    frame
+        Columns epoch, direction, variance and standard_error.
+    direction
+        `random` for all random directions, or one direction, such as `top-1`.
+
+    Returns
+    -------
+    DataFrame
+        Columns epoch, variance and standard_error. Over several directions the error is that of
+        their mean; for a single one, it is that of the table.
+    """
+    kind = frame["direction"]
+    chosen = frame[kind.str.startswith("random-") if direction == "random" else kind == direction]
+    by_epoch = chosen.dropna(subset="variance").groupby("epoch")
+    several = by_epoch["variance"].sem()
+    error = several.fillna(by_epoch["standard_error"].first())
+    mean = by_epoch["variance"].mean()
+    return pd.DataFrame({"variance": mean, "standard_error": error}).reset_index()
+
+
+@style.styled
+def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure:
+    """Draw measured mini-batch extremes and what was predicted, a panel per end and batch size.
+
+    Parameters
+    ----------
+    frame
+        Columns epoch, batch_size, end, full, batch_mean, batch_standard_error,
+        batch_standard_deviation, goe, directional, subspace, subspace_standard_deviation, chosen
+        (the name of a prediction, which gets a ring). Missing predictions are left out. Weyl's
+        bound is not drawn: it is so wide that nothing else could be told apart.
+    title
+        Heading of the figure.
+    """
+    ends = style.ends_of(frame)
+    sizes = sorted(frame["batch_size"].unique())
+    width = max(style.DOUBLE_COLUMN / len(sizes), 1.9) if len(sizes) > 1 else style.SINGLE_COLUMN
+    figure, panels = style.new_figure(
+        len(ends), len(sizes), panel=(width, 2.2), sharex=True, sharey="row"
+    )
+    epochs = sorted(frame["epoch"].unique())
+    for row, end in zip(panels, ends, strict=True):
+        of_end = frame[frame["end"] == end]
+        columns = ["full", "batch_mean", *(set(_LABELS) & set(frame.columns))]
+        style.set_scale(row[0], of_end[columns].to_numpy(float))
+        row[0].set_ylabel(f"{end} eigenvalue")
+        for axes, size in zip(row, sizes, strict=True):
+            places = style.epoch_axis(axes, epochs)
+            of_size = of_end[of_end["batch_size"] == size]
+            _measurements_and_predictions(axes, of_size, of_size["epoch"].map(places))
+            axes.label_outer()
+    for axes, size in zip(panels[0], sizes, strict=True):
+        axes.set_title(f"B = {style.count(size)}")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    order = ("measured, mean ± s.e.", "measured, ± s.d.", "full data", *_LABELS.values())
+    figure.align_ylabels(panels[:, 0])
+    style.legend_below(figure, panels[0, 0], order=order)
+    return figure
+
+
+def _measurements_and_predictions(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
+    full: Appearance = {
+        "color": BLACK,
+        "linewidth": 0.8,
+        "linestyle": (0, (3, 2)),
+        "label": "full data",
+    }
+    axes.hlines(frame["full"], places - 0.46, places + 0.46, **full)
+    for column, label, marker, colour, shift in _PREDICTIONS:
+        if column not in frame or frame[column].isna().all():
+            continue
+        axes.plot(places + shift, frame[column], marker, color=colour, ms=3.4, label=label)
+        chosen = frame["chosen"] == column
+        if chosen.any():
+            ring: Appearance = {
+                "ms": 6.8,
+                "mfc": "none",
+                "mec": BLACK,
+                "mew": 0.6,
+                "label": "chosen beforehand",
+            }
+            axes.plot(places[chosen] + shift, frame.loc[chosen, column], "o", **ring)
+    centre, mean = places + _MEASURED_SHIFT, frame["batch_mean"]
+    deviation = frame["batch_standard_deviation"].fillna(0)
+    error = frame["batch_standard_error"].fillna(0)
+    spread: Appearance = {"ecolor": LIGHT_GREY, "elinewidth": 3.4, "capsize": 0, "zorder": 1.5}
+    axes.errorbar(centre, mean, deviation, fmt="none", label="measured, ± s.d.", **spread)
+    precise: Appearance = {"color": BLACK, "markersize": 3.4, "elinewidth": 1, "zorder": 3}
+    axes.errorbar(centre, mean, error, fmt="o", label="measured, mean ± s.e.", **precise)

@@ -1,0 +1,208 @@
+"""Figures of single batches: their distribution, their eigenvectors, and the noise itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from truehessian.report.plots import style
+from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY, ORANGE, PINK
+from truehessian.report.tables import noise as noise_tables
+from truehessian.theory import rmt
+
+_QUANTILES = ("q05", "q25", "q50", "q75", "q95")
+_BOXES = (("batch", "measured", BLACK, -0.18), ("subspace", "drawn beforehand", PINK, 0.18))
+_OVERLAPS = (
+    ("overlap_goe", "GOE", "^", ORANGE, -0.3),
+    ("overlap_directional", "directional", "s", GREEN, 0.15),
+    ("overlap_subspace", "subspace", "D", PINK, 0.3),
+)
+_LAWS = (
+    ("semicircle_distance", "semicircle", "o", BLACK),
+    ("marchenko_pastur_distance", "Marchenko-Pastur", "s", GREEN),
+)
+
+
+@style.styled
+def distributions(frame: pd.DataFrame, title: str | None = None) -> Figure:
+    """Draw the measured extremes of batches as boxes, each beside the one drawn beforehand.
+
+    Parameters
+    ----------
+    frame
+        From `sampling_tables.outliers`; rank 1 is drawn. Boxes span the quartiles, whiskers the
+        central 90 %.
+    title
+        Heading of the figure.
+    """
+    extremes = frame[frame["rank"] == 1]
+    values = [f"{kind}_{quantile}" for kind, *_ in _BOXES for quantile in _QUANTILES]
+    return _grid(extremes, _boxes, "eigenvalue", title, [*values, "full"])
+
+
+@style.styled
+def overlaps(frame: pd.DataFrame, title: str | None = None) -> Figure:
+    """Draw the squared overlap of the extreme eigenvectors of batches with those of all the data.
+
+    Parameters
+    ----------
+    frame
+        From `sampling_tables.outliers`; rank 1 is drawn.
+    title
+        Heading of the figure.
+    """
+    return _grid(frame[frame["rank"] == 1], _turned, "squared overlap", title, [])
+
+
+def _grid(
+    frame: pd.DataFrame,
+    draw: Callable[[Axes, pd.DataFrame, pd.Series], None],
+    quantity: str,
+    title: str | None,
+    scaled: list[str],
+) -> Figure:
+    """Draw a row per end and a column per batch size, with the epochs along each panel."""
+    ends, sizes = style.ends_of(frame), sorted(frame["batch_size"].unique())
+    width = max(style.DOUBLE_COLUMN / len(sizes), 1.9) if len(sizes) > 1 else style.SINGLE_COLUMN
+    figure, panels = style.new_figure(
+        len(ends), len(sizes), panel=(width, 2.2), sharex=True, sharey="row"
+    )
+    epochs = sorted(frame["epoch"].unique())
+    for row, end in zip(panels, ends, strict=True):
+        of_end = frame[frame["end"] == end]
+        if scaled:
+            style.set_scale(row[0], of_end[scaled].to_numpy(float))
+        row[0].set_ylabel(f"{end}, {quantity}")
+        for axes, size in zip(row, sizes, strict=True):
+            places = style.epoch_axis(axes, epochs)
+            of_size = of_end[of_end["batch_size"] == size]
+            draw(axes, of_size, of_size["epoch"].map(places))
+            axes.label_outer()
+    for axes, size in zip(panels[0], sizes, strict=True):
+        axes.set_title(f"B = {style.count(size)}")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    figure.align_ylabels(panels[:, 0])
+    style.legend_below(figure, panels[0, 0])
+    return figure
+
+
+def _boxes(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
+    for kind, label, colour, shift in _BOXES:
+        quantiles = frame[[f"{kind}_{name}" for name in _QUANTILES]].to_numpy(float)
+        keys = ("whislo", "q1", "med", "q3", "whishi")
+        whole = np.isfinite(quantiles).all(axis=1)
+        if not whole.any():
+            continue
+        line: Any = {"color": colour, "linewidth": 0.9}
+        axes.bxp(
+            [dict(zip(keys, row, strict=True)) for row in quantiles[whole]],
+            positions=(places[whole] + shift).to_numpy(),
+            widths=0.26,
+            showfliers=False,
+            manage_ticks=False,
+            boxprops=line,
+            medianprops=line,
+            whiskerprops=line,
+            capprops=line,
+        )
+        axes.plot([], [], color=colour, linewidth=0.9, label=label)
+    dashes: Any = {"color": LIGHT_GREY, "linewidth": 1.2, "zorder": 1.5, "label": "full data"}
+    axes.hlines(frame["full"], places - 0.46, places + 0.46, **dashes)
+
+
+def _turned(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
+    error = frame["overlap_standard_error"].fillna(0)
+    axes.errorbar(
+        places - 0.05, frame["overlap"], error, fmt="o", color=BLACK, label="measured, mean ± s.e."
+    )
+    for column, label, marker, colour, shift in _OVERLAPS:
+        axes.plot(places + shift, frame[column], marker, color=colour, ms=3.4, label=label)
+    axes.set_ylim(-0.05, 1.05)
+
+
+@style.styled
+def noise(
+    frame: pd.DataFrame,
+    scaling: pd.DataFrame,
+    spectrum: tuple[NDArray, NDArray] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw the noise against what it would be if it were alike in all directions.
+
+    Parameters
+    ----------
+    frame
+        From `noise_tables.noise`. First, its extremes over the edge of the semicircle; third, the
+        Wasserstein distances of its spectrum from both laws; means over batches and folds.
+    scaling
+        From `noise_tables.scaling`. Second, the exponents with their intervals.
+    spectrum
+        Nodes and weights, shape (K,) each, of the noise of one batch. Last, its distribution
+        function beside those of the laws with the same moments.
+    title
+        Heading of the figure.
+    """
+    rows = 1 if spectrum is None else 2
+    figure, panels = style.new_figure(rows, 4 - rows, panel=(2.4 if rows == 1 else 3.2, 2.3))
+    left, middle, right = panels.flat[:3]
+    epochs = sorted(frame["epoch"].unique())
+    places = style.epoch_axis(left, epochs)
+    for end, colour in END_COLOURS.items():
+        ratio = (frame[end].abs() / frame["edge"]).groupby(frame["epoch"]).mean()
+        left.plot(ratio.index.map(places), ratio, "o-", color=colour, label=end)
+    left.axhline(1, color=BLACK, linewidth=0.8, linestyle=(0, (3, 2)), label="expected")
+    left.set_yscale("log")
+    left.set(ylabel="extreme of the noise / edge", title=title or "")
+    _exponents(middle, scaling)
+    style.epoch_axis(right, epochs)
+    for column, label, marker, colour in _LAWS:
+        distance = frame.groupby("epoch")[column].mean()
+        right.plot(distance.index.map(places), distance, marker + "-", color=colour, label=label)
+    right.set(ylabel="Wasserstein distance / s.d.")
+    right.set_ylim(bottom=0)
+    right.legend(loc="best")
+    if spectrum is not None:
+        _distribution_function(panels.flat[3], *spectrum)
+    style.legend_below(figure, left)
+    return figure
+
+
+def _distribution_function(axes: Axes, nodes: NDArray, weights: NDArray) -> None:
+    """Compare the measured share of eigenvalues below x with those of both laws."""
+    mean = float(weights @ nodes)
+    laws = noise_tables.laws(nodes, weights)
+    deviation, variance = laws["semicircle_scale"], laws["marchenko_pastur_variance"]
+    axes.step(
+        np.append(nodes - mean, 1e3 * deviation) / deviation,
+        np.append(np.cumsum(weights), 1.0),
+        where="post",
+        color=GREY,
+        linewidth=1.6,
+        label="measured",
+    )
+    levels = np.linspace(0.0, 1.0, 401)
+    axes.plot(rmt.Semicircle(0.0, 1.0).quantile(levels), levels, color=BLACK, label="semicircle")
+    if np.isfinite(variance):
+        law = rmt.MarchenkoPastur(laws["marchenko_pastur_ratio"], abs(variance))
+        places = np.sign(variance) * (law.quantile(levels) - law.variance) / deviation
+        shares = levels if variance > 0 else 1 - levels
+        axes.plot(places, shares, color=GREEN, label="Marchenko-Pastur")
+    axes.set(xlim=(-2.6, 2.6), xlabel="eigenvalue / s.d.", ylabel="share below")
+    axes.legend(loc="lower right")
+
+
+def _exponents(axes: Axes, scaling: pd.DataFrame) -> None:
+    together = scaling[scaling["epoch"] == scaling["epoch"].iloc[-1]] if len(scaling) else scaling
+    heights = range(len(together))
+    half = np.nan_to_num(together["high"] - together["exponent"])
+    axes.errorbar(together["exponent"], heights, xerr=half, fmt="o", color=BLACK)
+    axes.axvline(0.5, color=BLACK, linewidth=0.8, linestyle=(0, (3, 2)))
+    labels = together["quantity"].str.replace("_", " ").str.removesuffix(" norm")
+    axes.set_yticks(list(heights), labels.str.capitalize().tolist())
+    axes.set_ylim(-0.6, max(len(together), 1) - 0.4)
+    axes.set_xlabel("exponent of 1/B \N{MINUS SIGN} 1/N")

@@ -1,0 +1,1 @@
+"""Lanczos, Ritz values, spectra and densities."""

@@ -1,0 +1,1 @@
+"""Random matrix theory, predictions and estimates, with NumPy alone."""

@@ -1,0 +1,1 @@
+"""What sampling is predicted to do to the ends of a spectrum."""

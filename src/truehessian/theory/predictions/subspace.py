@@ -1,0 +1,281 @@
+"""Random batches drawn from what was measured of groups of examples, within a few vectors.
+
+The predictions of `prediction.subspace`; a module of its own for its size.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from truehessian import streams
+from truehessian.spectra.spectrum import ENDS
+
+DRAWS_PER_RESAMPLE = 12
+_SCREENING_STEPS = 4
+_SCREENING_DRAWS = 50
+
+
+class SubspacePrediction(NamedTuple):
+    """Predicted distribution of a batch's extremal eigenvalues over random batches.
+
+    Attributes
+    ----------
+    mean, standard_deviation
+        Of the extreme eigenvalue over the draws; NaN where the groups cannot make up a batch.
+    draws
+        One predicted extreme eigenvalue per random batch, shape (draws,).
+    ranked
+        The outermost eigenvalues of this end from the extreme inwards, shape (draws, ranks).
+    standard_errors
+        Of the means over draws of `ranked`, shape (ranks,): that of having drawn so few, and that
+        of having so few groups, by bootstrap of the shift; NaN without resamples. It holds
+        nothing of what the leak leaves out. Where groups are single examples they are all that
+        there is, and the bootstrap errs on the wide side.
+    overlaps
+        Squared components of the batch's extreme eigenvector along the k Ritz vectors, shape
+        (draws, k).
+    """
+
+    mean: float
+    standard_deviation: float
+    draws: NDArray
+    ranked: NDArray
+    standard_errors: NDArray
+    overlaps: NDArray
+
+
+def sign_of(end: str) -> int:
+    """1 for the largest end, -1 for the smallest; ValueError for anything else."""
+    if end not in ENDS:
+        raise ValueError(f"end must be one of {ENDS}, got {end!r}")
+    return 1 if end == "largest" else -1
+
+
+def finite_population_factor(batch_size: int, num_examples: int) -> float:
+    """Variance of a batch mean per unit of variance over single examples.
+
+    Parameters
+    ----------
+    batch_size
+        B, drawn without replacement.
+    num_examples
+        N.
+
+    Returns
+    -------
+    float
+        (N - B) / (B (N - 1)): 1 for a single example, 0 for all of them. The mini-batch paper
+        writes (N - B) / (B N), which differs by 1/N of itself.
+
+    Raises
+    ------
+    ValueError
+        `batch_size` is not in 1 ... N.
+    """
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(
+            f"batch_size must be between 1 and the {num_examples} examples, got {batch_size}"
+        )
+    if batch_size == num_examples:
+        return 0.0
+    return (num_examples - batch_size) / (batch_size * (num_examples - 1))
+
+
+def subspace(
+    ritz_values: NDArray,
+    projected: NDArray,
+    leak: NDArray,
+    hessian: NDArray | None = None,
+    *,
+    group_size: int,
+    batch_size: int,
+    num_examples: int,
+    end: str,
+    draws: int = 400,
+    seed: int = 0,
+    ranks: int = 1,
+    resamples: int = 0,
+) -> SubspacePrediction:
+    """Predict the distribution of a batch's extremal eigenvalues by drawing batches of groups.
+
+    Within the span U of K vectors a batch is drawn exactly, from the groups' projected Hessians;
+    what leaves the span enters by its mean. With A = Uᵀ H U + mean of h_G over the drawn groups,
+    h_G = Uᵀ (H_G - H) U, and W the leak, an eigenvalue z solves z = eigenvalue of A + f W / z.
+    Exact for every batch when U is the whole space.
+
+    W is screened first: where the noise of few examples is of one sign, as that of Gauss-Newton
+    matrices, what leaks out has curvature θ of this sign of its own. At the other end the response
+    1/z becomes 1/(z - θ), each group with the θ that it has within the span.
+
+    Parameters
+    ----------
+    ritz_values, projected, leak, hessian, group_size, num_examples
+        The fields of `SubspaceNoise`.
+    batch_size
+        B, a multiple of `group_size` that the groups can make up.
+    end
+        Which end of the spectrum to predict.
+    draws
+        How many batches to draw.
+    seed
+        Of the draws and resamples.
+    ranks
+        How many eigenvalues of this end to predict, at most K.
+    resamples
+        Bootstrap samples of the groups, for the standard errors.
+
+    Returns
+    -------
+    SubspacePrediction
+        All NaN when `batch_size` is no multiple of `group_size` or exceeds the groups' examples.
+
+    Raises
+    ------
+    ValueError
+        The shapes do not fit together, `draws` is below 2, `ranks` is not in 1 .. K or `end` is
+        unknown.
+    """
+    sign, centre = sign_of(end), np.diag(ritz_values) if hessian is None else hessian
+    k = len(ritz_values)
+    _check(centre, projected, leak, draws, ranks)
+    per_batch, remainder = divmod(batch_size, group_size)
+    if remainder or not 1 <= per_batch <= len(projected):
+        return _missing(draws, ranks, k)
+
+    generator = streams.generator(seed, "predicted batches", batch_size)
+    noise = sign * projected.astype(np.float64)
+    deviations = noise - noise.mean(axis=0)
+    batches = sign * centre + _draw(deviations, per_batch, draws, generator)
+    factor = finite_population_factor(batch_size, num_examples)
+    screened = _screened(factor * leak, batches, deviations, group_size / batch_size)
+    values, vectors = np.linalg.eigh(_coupled(batches, screened))
+    ranked = values[:, : -ranks - 1 : -1]
+    own = _places(end, ranks, k)
+    resampled = [
+        _resampled(deviations, sign * centre, screened, per_batch, own, generator)
+        for _ in range(resamples)
+    ]
+    errors = _standard_errors(resampled, ranked)
+    return SubspacePrediction(
+        mean=float(sign * ranked[:, 0].mean()),
+        standard_deviation=float(ranked[:, 0].std(ddof=1)),
+        draws=sign * ranked[:, 0],
+        ranked=sign * ranked,
+        standard_errors=errors,
+        overlaps=vectors[:, :k, -1] ** 2,
+    )
+
+
+def _check(centre: NDArray, projected: NDArray, leak: NDArray, draws: int, ranks: int) -> None:
+    order = len(centre)
+    if projected.shape[1:] != (order, order) or leak.shape != (order, order):
+        raise ValueError(
+            f"projected and leak must have shapes (groups, {order}, {order}) and ({order}, "
+            f"{order}) for {order} vectors, got {projected.shape} and {leak.shape}"
+        )
+    if draws < 2 or not 1 <= ranks <= order:
+        raise ValueError(
+            f"draws must be at least 2 and ranks in 1 .. {order}, got {draws} and {ranks}"
+        )
+
+
+def _missing(draws: int, ranks: int, k: int) -> SubspacePrediction:
+    shapes = ((draws,), (draws, ranks), (ranks,), (draws, k))
+    return SubspacePrediction(math.nan, math.nan, *(np.full(shape, math.nan) for shape in shapes))
+
+
+def _draw(
+    deviations: NDArray, per_batch: int, draws: int, generator: np.random.Generator
+) -> NDArray:
+    """Means over random groups of their deviations, shape (draws, K, K)."""
+    if per_batch == len(deviations):
+        return np.zeros((draws, *deviations.shape[1:]))
+    chosen = np.stack(
+        [
+            generator.choice(len(deviations), per_batch, replace=False, shuffle=False)
+            for _ in range(draws)
+        ]
+    )
+    weights = np.zeros((draws, len(deviations)))
+    np.put_along_axis(weights, chosen, 1 / per_batch, axis=1)
+    return np.tensordot(weights, deviations, axes=1)
+
+
+def _places(end: str, ranks: int, k: int) -> NDArray:
+    """Numbers of the Ritz vectors of the outermost eigenvalues of an end, as far as there are."""
+    begin, stop = (0, (k + 1) // 2) if end == "largest" else ((k + 1) // 2, k)
+    return np.minimum(begin + np.arange(ranks), max(stop - 1, 0))
+
+
+def _screened(leak: NDArray, batches: NDArray, noise: NDArray, share: float) -> NDArray:
+    """Weaken the leak by what it carries of the other sign; the wanted end is the largest.
+
+    The eigenvalue z that the response depends on is that of the mean draw, found by iteration
+    from the unscreened leak, which is an upper bound.
+    """
+    away = noise * (1 - np.eye(len(leak)))  # each vector's noise off itself, within the span
+    weights = (away**2).sum(axis=1)  # (groups, K)
+    theta = share * np.divide(
+        (away * (noise @ away)).sum(axis=1), weights, out=np.zeros_like(weights), where=weights > 0
+    )
+    against, total = np.minimum(theta, 0), weights.sum(axis=0)
+    screened, few = leak, batches[:_SCREENING_DRAWS]
+    if not np.any(against < 0):
+        return leak
+    for _ in range(_SCREENING_STEPS):
+        z = max(np.linalg.eigvalsh(_coupled(few, screened))[:, -1].mean(), 1e-300)
+        response = (weights / (1 - against / z)).sum(axis=0)
+        root = np.sqrt(np.divide(response, total, out=np.ones_like(total), where=total > 0))
+        screened = leak * root[:, None] * root
+    return screened
+
+
+def _resampled(
+    deviations: NDArray,
+    centre: NDArray,
+    leak: NDArray,
+    per_batch: int,
+    places: NDArray,
+    generator: np.random.Generator,
+) -> tuple[NDArray, NDArray]:
+    """Mean shift over a few draws from one bootstrap sample of the groups, and its variance.
+
+    The shift of second order: what an eigenvalue has beyond the batch's quotient along its own Ritz
+    vector. The mean of that quotient is known, and no resampling may pretend otherwise.
+    """
+    sample = deviations[generator.integers(len(deviations), size=len(deviations))]
+    batches = centre + _draw(sample, per_batch, DRAWS_PER_RESAMPLE, generator)
+    ranked = np.linalg.eigvalsh(_coupled(batches, leak))[:, : -len(places) - 1 : -1]
+    shifts = ranked - batches[:, places, places]
+    return shifts.mean(axis=0), shifts.var(axis=0, ddof=1) / DRAWS_PER_RESAMPLE
+
+
+def _standard_errors(resampled: list[tuple[NDArray, NDArray]], ranked: NDArray) -> NDArray:
+    """Errors of the means of `ranked`: of having so few draws, and of having so few groups."""
+    if not resampled:
+        return np.full(ranked.shape[1], math.nan)
+    means, within = map(np.stack, zip(*resampled, strict=True))
+    between = means.var(axis=0, ddof=1) if len(means) > 1 else np.zeros(ranked.shape[1])
+    groups = np.maximum(between - within.mean(axis=0), 0)
+    return np.sqrt(groups + ranked.var(axis=0, ddof=1) / len(ranked))
+
+
+def _coupled(matrices: NDArray, leak: NDArray) -> NDArray:
+    """Matrices whose outer eigenvalues solve z = eigenvalue of A + W / z.
+
+    Eliminating the lower half of the eigenvectors of [[A, √W], [√W, 0]] gives just this
+    equation: the leaked noise couples the span to directions of eigenvalue zero. Iterating the
+    equation itself falls into a two-cycle when A is small. Without a leak there is nothing to
+    couple to, and A alone answers, whatever its sign.
+    """
+    values, vectors = np.linalg.eigh((leak + leak.T) / 2)
+    if not np.any(values > 0):
+        return matrices
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    k = len(leak)
+    coupled = np.zeros((len(matrices), 2 * k, 2 * k))
+    coupled[:, :k, :k] = matrices
+    coupled[:, :k, k:] = coupled[:, k:, :k] = root
+    return coupled
