@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from truehessian import operators
-from truehessian.measurements import source as measurement
-from truehessian.measurements import variance
+from truehessian.measurements import source as measurement, variance
 from truehessian.pipeline import stage
-from truehessian.spectra import overlaps, spectrum
-from truehessian.spectra import vectors as extremal_vectors
+from truehessian.spectra import overlaps, spectrum, vectors as extremal_vectors
 
 
 def main(

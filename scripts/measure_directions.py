@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from truehessian import operators
-from truehessian.measurements import held_out, leak_sketch, variance
-from truehessian.measurements import source as measurement
+from truehessian.measurements import held_out, leak_sketch, source as measurement, variance
 from truehessian.pipeline import stage
 from truehessian.spectra import vectors as extremal_vectors
 from truehessian.theory.predictions import noise as subspace

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from truehessian.measurements import calibration
-from truehessian.measurements import source as measurement
+from truehessian.measurements import calibration, source as measurement
 from truehessian.pipeline import stage
 
 

@@ -5,10 +5,8 @@ from typing import Any
 import pandas as pd
 
 from truehessian.pipeline import stage
-from truehessian.report.papers import confrontation
-from truehessian.report.papers import published as numbers
-from truehessian.report.tables import extremes as tables
-from truehessian.report.tables import summary
+from truehessian.report.papers import confrontation, published as numbers
+from truehessian.report.tables import extremes as tables, summary
 from truehessian.spectra import spectrum
 
 

@@ -3,8 +3,7 @@
 import pandas as pd
 
 from truehessian.pipeline import stage
-from truehessian.report.tables import extremes, sampling, truth
-from truehessian.report.tables import noise as noise_tables
+from truehessian.report.tables import extremes, noise as noise_tables, sampling, truth
 from truehessian.spectra import spectrum
 from truehessian.theory.predictions import noise as noises
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from faults import Workflow
 
-from truehessian.pipeline.stage import key as keys
-from truehessian.pipeline.stage import origins, runner, store
+from truehessian.pipeline.stage import key as keys, origins, runner, store
 from truehessian.pipeline.stage.fingerprint import fingerprint
 from truehessian.pipeline.stage.job import Job
 

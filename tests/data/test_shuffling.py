@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from truehessian.data import batches as shuffling
-from truehessian.data import dataset
+from truehessian.data import batches as shuffling, dataset
 from truehessian.data.augmentation import augment, draw_crops
 from truehessian.data.batches import Augmentation, batches, shuffled_batches
 

@@ -15,8 +15,7 @@ from truehessian import tensorfile
 from truehessian.data import examples
 from truehessian.measurements import source as measurement
 from truehessian.operators import Hessian
-from truehessian.spectra import lanczos, spectrum
-from truehessian.spectra import vectors as extremal_vectors
+from truehessian.spectra import lanczos, spectrum, vectors as extremal_vectors
 from truehessian.spectra.recurrence import Journal
 from truehessian.spectra.spectrum import Spectrum
 

@@ -19,12 +19,13 @@ from truehessian.networks import checkpoints, evaluation, registry
 from truehessian.pipeline.config import checks as configuration
 from truehessian.report import plots
 from truehessian.report.papers import confrontation
-from truehessian.report.tables import extremes as tables
-from truehessian.report.tables import noise as noise_tables
-from truehessian.report.tables import sampling
-from truehessian.report.tables import truth as estimate_tables
-from truehessian.spectra import spectrum
-from truehessian.spectra import vectors as extremal_vectors
+from truehessian.report.tables import (
+    extremes as tables,
+    noise as noise_tables,
+    sampling,
+    truth as estimate_tables,
+)
+from truehessian.spectra import spectrum, vectors as extremal_vectors
 from truehessian.theory.predictions import noise as subspace
 
 ROOT = Path(__file__).parents[2]

@@ -61,7 +61,8 @@ def test_loading_leaves_the_global_generator_alone(path):
 
 def test_another_process_writes_the_same_bytes(path, tmp_path):
     code = (
-        "import sys; from truehessian.networks import checkpoints as c; source, target = sys.argv[1:];"
+        "import sys; from truehessian.networks import checkpoints as c;"
+        "source, target = sys.argv[1:];"
         "c.save(target, c.load(source), metadata=c.read_metadata(source))"
     )
     again = tmp_path / "again.safetensors"

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from truehessian.pipeline import cli
-from truehessian.pipeline.stage import archive, maintenance, store
-from truehessian.pipeline.stage import key as keys
+from truehessian.pipeline.stage import archive, key as keys, maintenance, store
 
 CONTENT = b"spectrum" * 100
 

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from truehessian.pipeline import cli
-from truehessian.pipeline.stage import key as keys
-from truehessian.pipeline.stage import maintenance, store
+from truehessian.pipeline.stage import key as keys, maintenance, store
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from truehessian.pipeline.stage import key as keys
-from truehessian.pipeline.stage import store
+from truehessian.pipeline.stage import key as keys, store
 
 KEY = keys.Key("ab" + "0" * 62, {"stage": "measure"})
 

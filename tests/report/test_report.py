@@ -10,8 +10,7 @@ import safetensors.numpy
 
 from truehessian import report
 from truehessian.report import captions, findings, page, wording
-from truehessian.spectra.spectrum import Spectrum
-from truehessian.spectra.spectrum import save as save_spectrum
+from truehessian.spectra.spectrum import Spectrum, save as save_spectrum
 
 TEMPLATES = Path(__file__).parents[2] / "workflow" / "report"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><title>%s</title></svg>'

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian import streams
-from truehessian.measurements import source as measurement
-from truehessian.measurements import variance
+from truehessian.measurements import source as measurement, variance
 from truehessian.operators import Hessian, NetworkOperator
 from truehessian.spectra import lanczos
 from truehessian.spectra.spectrum import ENDS

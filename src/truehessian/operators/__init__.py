@@ -4,24 +4,6 @@ Every operator is a fixed symmetric matrix: it keeps its own copy of the weights
 ordered set of examples, and two products with the same vector give the same bits on one device.
 """
 
-from truehessian.operators.base import LinearCombination, Operator
-from truehessian.operators.batches import Stream
-from truehessian.operators.compiled import CompiledHessian
-from truehessian.operators.fisher import EmpiricalFisher, GradientCovariance
-from truehessian.operators.ggn import GGN
-from truehessian.operators.hessian import Hessian
-from truehessian.operators.mean import NetworkOperator
-from truehessian.operators.noise import Noise
+import lazy_loader
 
-__all__ = [
-    "GGN",
-    "CompiledHessian",
-    "EmpiricalFisher",
-    "GradientCovariance",
-    "Hessian",
-    "LinearCombination",
-    "NetworkOperator",
-    "Noise",
-    "Operator",
-    "Stream",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from truehessian.pipeline.stage import key as keys
-from truehessian.pipeline.stage import maintenance, origins, presence, store
+from truehessian.pipeline.stage import key as keys, maintenance, origins, presence, store
 from truehessian.pipeline.stage.fingerprint import fingerprint, module_digests
 from truehessian.pipeline.stage.job import Job
 from truehessian.pipeline.stage.log import logging_to

@@ -21,9 +21,9 @@ from truehessian.theory import rmt
 from truehessian.theory.predictions.subspace import (
     SubspacePrediction,
     finite_population_factor,
+    sign_of as _sign,
     subspace,
 )
-from truehessian.theory.predictions.subspace import sign_of as _sign
 
 __all__ = [
     "SubspacePrediction",

@@ -1,0 +1,27 @@
+from .curvature import (
+    shrinkage as shrinkage,
+    true_hessian as true_hessian,
+)
+from .prediction import (
+    theory_vs_empirical as theory_vs_empirical,
+    variance as variance,
+)
+from .sampling import (
+    distributions as distributions,
+    noise as noise,
+    overlaps as overlaps,
+)
+from .self_test import (
+    self_test as self_test,
+)
+from .spectra import (
+    boxplot as boxplot,
+    stacked_stems as stacked_stems,
+    stem as stem,
+)
+from .style import (
+    save as save,
+)
+from .training import (
+    learning_curves as learning_curves,
+)
