@@ -186,10 +186,8 @@ def test_our_own_package_counts_by_its_code_wherever_it_is_installed(own):
         "from truehessian.networks import vgg\nfrom truehessian.pipeline import stage\n",
     )
     found = {name for name in code().modules if name.startswith("truehessian")}
-    assert {"truehessian.networks.vgg", "truehessian.networks", "truehessian"} <= found
-    assert not {
-        name for name in found if name.startswith(("truehessian.pipeline.stage", "truehessian.p"))
-    }
+    assert "truehessian.networks.vgg" in found
+    assert not {name for name in found if name.startswith("truehessian.pipeline")}
 
 
 @pytest.mark.parametrize("name", ["no_such_module:make", "ownnet.missing:make"])

@@ -296,7 +296,7 @@ def test_every_script_belongs_to_a_rule():
 @pytest.mark.parametrize(("script", "env"), rules())
 def test_a_conda_environment_holds_what_its_scripts_import(script, env):
     path = ROOT / "scripts" / f"{script}.py"
-    files = [path, *closure(path, ROOT / "src").values()]
+    files = [path, *closure(path).values()]
     # A stage asks for PyTorch's version only where results are stored, which analyses are not.
     around = {
         name

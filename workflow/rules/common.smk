@@ -1,6 +1,7 @@
 """What all included files need, the checked configuration first."""
 
 import functools
+import hashlib
 import os
 import re
 import sys
@@ -100,10 +101,14 @@ def one_of(names):
     return "|".join(re.escape(str(name)) for name in names) or "(?!)"
 
 
-def code(script):
-    """Fingerprint of a script and of all project code that it reaches, as the run began."""
+def code(script, *uses):
+    """Fingerprint of a script and of all project code that it reaches, as the run began.
+
+    With the import paths of what the stage takes from catalogues, whose code it reaches as well.
+    """
     path = Path(workflow.basedir) / "scripts" / f"{script}.py"
-    return as_the_run_began(f"CODE_{script}", lambda: fingerprint(path))
+    name = f"CODE_{script}_{hashlib.sha256(' '.join(uses).encode()).hexdigest()[:8]}"
+    return " ".join([as_the_run_began(name, lambda: fingerprint(path, uses)), *uses])
 
 
 def section(run, name):

@@ -15,6 +15,8 @@ class Job(NamedTuple):
         The rule's script.
     code
         Fingerprint of the script when the workflow was read.
+    uses
+        Import paths of what it takes from catalogues, whose code is a part of the fingerprint.
     inputs
         Named input files; a list where a name has several.
     outputs
@@ -39,12 +41,13 @@ class Job(NamedTuple):
     code_network: dict[str, Any] | None = None
     data_sources: dict[str, Any] | None = None
     membership: str | None = None
+    uses: tuple[str, ...] = ()
 
     @classmethod
     def from_snakemake(cls, snakemake: Any, membership: str | None = None) -> "Job":
         """Read the object that Snakemake injects into a script, and what its run gave to jobs."""
         settings = dict(snakemake.params.items())
-        code = settings.pop("code")
+        code, *uses = settings.pop("code").split()
         code_network = settings.pop("code_network", None)
         data_sources = settings.pop("data_sources", None)
         return cls(
@@ -58,6 +61,7 @@ class Job(NamedTuple):
             code_network,
             data_sources,
             membership,
+            tuple(uses),
         )
 
     def files(self) -> dict[str, Path]:

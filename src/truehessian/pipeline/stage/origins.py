@@ -74,7 +74,7 @@ def _environment(job: Job) -> dict[str, str]:
     A stage has a device if its settings name one: there is no other way to choose it. What uses
     none has the same key on a laptop and on a cluster.
     """
-    if not reaches(job.script, "torch"):
+    if not reaches(job.script, "torch", job.uses):
         return {}
     import torch
 

@@ -14,9 +14,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from truehessian.pipeline.stage import installed
-from truehessian.pipeline.stage.fingerprint import PACKAGE, module_path
-from truehessian.pipeline.stage.reading import Reading, read
+from truehessian.pipeline.stage import installed, modules
+from truehessian.pipeline.stage.reading import Import, Reading, effect, read
 
 # What keys have an entry for already.
 _COUNTED = frozenset({"torch"})
@@ -66,10 +65,13 @@ def of_factory(name: str) -> Code:
         A module of the user's own is hidden by an installed one of the same name.
     """
     importlib.invalidate_caches()
-    module = name.partition(":")[0]
+    module, _, attribute = name.partition(":")
     _check_not_hidden(module)
     walk = _Walk()
-    if not walk.visit(module):
+    found = [module]
+    if modules.is_ours(module):
+        found = [*modules.meant_by(Import(0, module, (attribute,)), "", modules.source())]
+    if not found or not all(map(walk.visit, found)):
         raise ModuleNotFoundError(
             f"there is no module {module!r}; put it into the working directory, put its folder on "
             "PYTHONPATH, or install it"
@@ -99,7 +101,7 @@ class _Walk:
         return self._seen[name]
 
     def _visit(self, name: str) -> bool:
-        if name.split(".")[0] == PACKAGE:
+        if modules.is_ours(name):
             return self._visit_ours(name)
         folders: list[str] | None = None
         for prefix in _prefixes(name):
@@ -114,13 +116,10 @@ class _Walk:
         return True
 
     def _visit_ours(self, name: str) -> bool:
-        for prefix in _prefixes(name):
-            path = module_path(prefix)
-            if path is None:
-                return False
-            if prefix not in self.modules:
-                self._read(prefix, path, package=path.name == "__init__.py")
-        return True
+        path = modules.file_of(name, modules.source())
+        if path is not None and modules.has_a_part(name):
+            self._read(name, path, package=False)
+        return path is not None
 
     def _take(self, name: str, spec: ModuleSpec, wanted: str) -> bool:
         """Take in one module on the way to a wanted one; whether it is the user's own."""
@@ -140,16 +139,20 @@ class _Walk:
     def _read(self, name: str, path: Path, *, package: bool) -> None:
         """Take in a file of the user's own, and remember what it imports."""
         reading = _reading(path)
-        content = _bytes(path) if reading is None else reading.meaning.encode()
+        meaning = reading and (effect(path) if modules.is_ours(name) else reading.meaning)
+        content = _bytes(path) if meaning is None else meaning.encode()
         self.modules[name] = hashlib.sha256(content).hexdigest()
         if reading is None:
             return
         parent = name if package else name.rpartition(".")[0]
         for item in reading.imports:
+            if modules.is_ours(item.absolute(parent)):
+                self._waiting.extend(modules.meant_by(item, parent, modules.source()))
+                continue
             self._waiting.extend(item.candidates(parent))
             if "*" in item.names:
                 self._waiting.extend(_exported(item.absolute(parent)))
-        if reading.computed and name.split(".")[0] != PACKAGE:
+        if reading.computed and not modules.is_ours(name):
             self._waiting.extend(_relatives(name, path, package=package))
 
 

@@ -80,19 +80,88 @@ def read(path: Path) -> Reading:
     return _parse(path, path.stat().st_mtime_ns)
 
 
+def effect(path: Path) -> str:
+    """Source of a file without comments, docstrings and formatting, log lines and words of errors.
+
+    For code of the project alone, whose log lines have no effects; a user's own counts in full.
+    """
+    return _without_words(path, path.stat().st_mtime_ns)
+
+
 @cache  # most modules are reached by many scripts
 def _parse(path: Path, _version: int) -> Reading:
     # Bytes, because a file may declare an encoding of its own.
     tree = ast.parse(path.read_bytes(), filename=str(path))
     imports, computed = _imports(tree)
     exports = _exports(tree)
+    _take_docstrings_off(tree)
+    # The unparsed source is the same on all Python versions, a dump of the tree is not.
+    return Reading(ast.unparse(tree), tuple(imports), exports, computed)
+
+
+@cache
+def _without_words(path: Path, version: int) -> str:
+    tree = _WithoutWords().visit(ast.parse(_parse(path, version).meaning))
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _take_docstrings_off(tree: ast.Module) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:]
             node.body = node.body or [ast.Pass()]
-    # The unparsed source is the same on all Python versions, a dump of the tree is not.
-    return Reading(ast.unparse(tree), tuple(imports), exports, computed)
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Take off what a reader of logs and errors sees, and no number depends on.
+
+    Lines of a `logger`, and the strings in what is raised and in warnings. The project keeps to
+    this name, and to log lines without effects.
+    """
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Go on below a node; a block that has become empty does nothing."""
+        super().generic_visit(node)
+        if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
+        """Without logging."""
+        node.names = [alias for alias in node.names if alias.name != "logging"]
+        return node if node.names else None
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        """Without the module's logger."""
+        named = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        return None if named == ["logger"] else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """Without log lines; warnings without their text."""
+        if isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func)
+            if called.startswith("logger."):
+                return None
+            if called == "warnings.warn":
+                return _Wordless().visit(node)
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        """Without the words of the error."""
+        return _Wordless().visit(node)
+
+
+class _Wordless(ast.NodeTransformer):
+    """Empty all strings of an expression."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """Empty a string."""
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        """Empty a string, with all that is put into it."""
+        return ast.Constant("")
 
 
 def _imports(tree: ast.Module) -> tuple[list[Import], bool]:

@@ -55,7 +55,7 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
 
 def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
     found = origins.of_job(job)
-    if fingerprint(job.script) != job.code or origins.have_changed(found, job):
+    if fingerprint(job.script, job.uses) != job.code or origins.have_changed(found, job):
         raise RuntimeError(
             "code or data were edited after the workflow had started, so this job would not be "
             "what it is recorded as; start snakemake again"
@@ -203,7 +203,7 @@ def _key(job: Job, found: origins.Origins) -> keys.Key:
     }
     return keys.make(
         job.script.stem,
-        module_digests(job.script),
+        module_digests(job.script, job.uses),
         job.settings,
         inputs,
         **found._asdict(),
