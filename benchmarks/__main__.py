@@ -11,7 +11,7 @@ import torch
 from benchmarks import checks, memory, precision, products, report, scaling, spectra, training
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
-from truehessian.data.dataset import CATALOGUE
+from truehessian.data.sources import SOURCES
 from truehessian.operators.precision import PRECISIONS
 
 SECTIONS: dict[str, Callable[[Settings], Section]] = {
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--chunk", type=_positive, help="examples per forward pass; should divide N")
     add("--batch", type=_positive, help="examples of a mini-batch product")
     add("--recurrence-steps", type=_positive, help="of the run beside its products")
-    add("--dataset", choices=sorted(CATALOGUE), help="of the trained network")
+    add("--dataset", choices=sorted(SOURCES), help="of the trained network")
     add("--root", default="data", help="folder of the data sets")
     add("--output", type=Path, metavar="FILE", help="write there too, .md or .json")
     add(

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.settings import Arguments, Settings
-from truehessian.data import dataset
+from truehessian.data import catalogue
+from truehessian.data.dataset import Dataset
 from truehessian.measurements import source
 from truehessian.networks import registry, training
 
@@ -110,9 +111,9 @@ def trained_folds(settings: Settings) -> list[Problem]:
     ]
 
 
-def trained(settings: Settings) -> tuple[nn.Module, dataset.Dataset]:
+def trained(settings: Settings) -> tuple[nn.Module, Dataset]:
     """Take the trained network, in evaluation mode, and its data."""
-    data = dataset.fetch(settings.scale.dataset, root=settings.root, download=False)
+    data = catalogue.fetch(settings.scale.dataset, root=settings.root, download=False)
     data = data.to(settings.device)
     return _trained(settings, data).to(settings.device).eval(), data
 
@@ -128,7 +129,7 @@ def _settle(model: nn.Module, inputs: Tensor) -> None:
     model.eval()
 
 
-def _trained(settings: Settings, data: dataset.Dataset) -> nn.Module:
+def _trained(settings: Settings, data: Dataset) -> nn.Module:
     """Train for a few epochs, or take the weights from the run before."""
     scale = settings.scale
     what = {

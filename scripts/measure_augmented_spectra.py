@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import operators
 from truehessian.data.augmentation import Augmented
 from truehessian.measurements import source as measurement
+from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
 from truehessian.spectra import spectrum
 
@@ -32,7 +32,7 @@ def main(
             flip=data.flip,
         )
         measured, _ = source.measure(
-            source.operator(operators.Hessian, images),
+            source.operator(Hessian, images),
             steps=item["steps"],
             seed=settings["seed"],
             purpose="augmented",

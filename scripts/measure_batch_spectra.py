@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import operators
 from truehessian.measurements import source as measurement, variance
+from truehessian.operators.hessian import Hessian
+from truehessian.operators.noise import Noise
 from truehessian.pipeline import stage
 from truehessian.spectra import overlaps, spectrum, vectors as extremal_vectors
 
@@ -24,7 +25,7 @@ def main(
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
-    full = source.operator(operators.Hessian, train)
+    full = source.operator(Hessian, train)
     seed = settings["seed"]
     how = {"seed": seed, "tolerance": settings["tolerance"], "epoch": epoch, "split": "train"}
     names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
@@ -36,7 +37,7 @@ def main(
         indices = measurement.draw_folds(len(train), size, settings["folds"], seed)
         batches, noises, squares = [], [], []
         for fold, positions in enumerate(indices):
-            batch = source.operator(operators.Hessian, train.subset(positions))
+            batch = source.operator(Hessian, train.subset(positions))
             own = {**how, "batch_size": size, "numbers": [size, fold]}
             folder = state / f"{size}-{fold}"
             as_batch = {"purpose": "batch", "steps": settings["steps"], "ranks": ranks}
@@ -46,7 +47,7 @@ def main(
             batches.append(measured)
             squares.append((batch.matmat(random) - whole).square().sum(1).tolist())
             if fold < settings["noise_folds"]:
-                noise = operators.Noise(batch, full)
+                noise = Noise(batch, full)
                 as_noise = {"purpose": "noise", "steps": settings["noise_steps"]}
                 noises.append(source.spectrum(noise, state=folder / "noise", **as_noise, **own))
         stack = measurement.stack_folds(batches, indices)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import operators
 from truehessian.measurements import source as measurement
+from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
 from truehessian.spectra import spectrum
 
@@ -25,7 +25,7 @@ def main(
     for size, path in zip(sorted(chunk_sizes), spectra_out, strict=True):
         how = {"batchnorm": "train", "chunk_size": size}
         measured = source.spectrum(
-            source.operator(operators.Hessian, train, **how),
+            source.operator(Hessian, train, **how),
             steps=settings["steps"],
             probes=settings["probes"],
             seed=settings["seed"],

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from truehessian import operators
 from truehessian.measurements import held_out, leak_sketch, source as measurement, variance
+from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
 from truehessian.spectra import vectors as extremal_vectors
 from truehessian.theory.predictions import noise as subspace
@@ -30,7 +30,7 @@ def main(
     room = source.basis_memory
 
     train = measurement.shuffled(source.dataset.train, seed, "training")
-    hessian = source.operator(operators.Hessian, train, chunk_size=group_size)
+    hessian = source.operator(Hessian, train, chunk_size=group_size)
     random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
     sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
     estimate = variance.along_directions(
@@ -43,7 +43,7 @@ def main(
 
     test = measurement.shuffled(source.dataset.test, seed, "test")
     parts = measurement.disjoint_parts(test, settings["held_out_folds"])
-    folds = [source.operator(operators.Hessian, part) for part in parts]
+    folds = [source.operator(Hessian, part) for part in parts]
     steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
         source.measure(
@@ -58,9 +58,9 @@ def main(
         for number, fold in enumerate(folds)
     ]
     quotients = variance.along_directions(
-        source.operator(operators.Hessian, test, chunk_size=group_size), ritz, memory=room
+        source.operator(Hessian, test, chunk_size=group_size), ritz, memory=room
     )
-    grouped = [source.operator(operators.Hessian, part, chunk_size=group_size) for part in parts]
+    grouped = [source.operator(Hessian, part, chunk_size=group_size) for part in parts]
     brackets = held_out.brackets(grouped, runs, memory=room)
     frame = held_out.table(names, values, quotients, brackets)
     frame.to_csv(held_out_out, index=False)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import operators
 from truehessian.measurements import source as measurement
 from truehessian.networks import checkpoints, evaluation
+from truehessian.operators.ggn import GGN
+from truehessian.operators.hessian import Hessian
+from truehessian.operators.mean import NetworkOperator
 from truehessian.pipeline import stage
 from truehessian.spectra import spectrum, vectors
 
@@ -34,22 +36,20 @@ def main(
 
     how = {name: settings[name] for name in ("probes", "seed", "tolerance")}
 
-    def measured(
-        kind: type[operators.NetworkOperator], split: str, purpose: str, **own: Any
-    ) -> Any:
+    def measured(kind: type[NetworkOperator], split: str, purpose: str, **own: Any) -> Any:
         operator = source.operator(kind, getattr(source.dataset, split))
         own |= {"split": split, "purpose": purpose, "epoch": epoch, "state": state / purpose}
         return source.measure(operator, **how, **own)
 
     steps, count = settings["steps"], settings["vectors"]
-    full, runs = measured(operators.Hessian, "train", "full", steps=steps, ranks=count)
+    full, runs = measured(Hessian, "train", "full", steps=steps, ranks=count)
     spectrum.save(spectrum_out, full)
     vectors.save(vectors_out, runs[0], count)
     del runs  # and with them their bases, gigabytes of a large network
-    test, _ = measured(operators.Hessian, "test", "test", steps=steps)
+    test, _ = measured(Hessian, "test", "test", steps=steps)
     spectrum.save(test_out, test)
     ends = ["largest"]  # the smallest is zero, of which there is no relative error
-    ggn, _ = measured(operators.GGN, "train", "ggn", steps=settings["ggn_steps"], ends=ends)
+    ggn, _ = measured(GGN, "train", "ggn", steps=settings["ggn_steps"], ends=ends)
     spectrum.save(ggn_out, ggn)
 
 

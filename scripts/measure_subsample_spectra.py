@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian import operators
 from truehessian.measurements import source as measurement
+from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
 from truehessian.spectra import spectrum
 
@@ -25,7 +25,7 @@ def main(
         indices = measurement.disjoint_folds(len(train), parts, settings["seed"])
         measured = [
             source.spectrum(
-                source.operator(operators.Hessian, train.subset(positions)),
+                source.operator(Hessian, train.subset(positions)),
                 steps=settings["steps"],
                 seed=settings["seed"],
                 purpose="subsample",

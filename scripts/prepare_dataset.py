@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from truehessian.data import dataset
+from truehessian.data import catalogue, dataset
 from truehessian.pipeline import stage
 
 
 def main(*, dataset_out: str, settings: dict[str, Any]) -> None:
-    dataset.save(dataset_out, dataset.fetch(**settings))
+    dataset.save(dataset_out, catalogue.fetch(**settings))
 
 
 if __name__ == "__main__":

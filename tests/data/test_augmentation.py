@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from truehessian.data import dataset
+from truehessian.data import catalogue, dataset
 from truehessian.data.augmentation import Augmented, augment, draw_crops
 
 
 @pytest.fixture
 def examples():
-    return dataset.fetch("digits", train_examples=60).train
+    return catalogue.fetch("digits", train_examples=60).train
 
 
 def numbered(batch, channels=2, height=5, width=4):
@@ -72,9 +72,9 @@ def test_an_image_is_drawn_the_same_whatever_follows_it(examples):
 def test_copies_and_seeds_differ(examples):
     one = Augmented(examples, 2, seed=1, padding=1, flip=True)
     other = Augmented(examples, 1, seed=2, padding=1, flip=True)
-    images = one.subset(slice(None)).images
+    images = one.subset(slice(None)).inputs
     assert not images[:60].equal(images[60:])
-    assert not images[:60].equal(other.subset(slice(None)).images)
+    assert not images[:60].equal(other.subset(slice(None)).inputs)
 
 
 def test_labels_belong_to_the_originals(examples):
@@ -97,7 +97,7 @@ def test_offsets_and_flips_cover_their_whole_range_evenly():
     images[:, 0, 2, 1] = 1  # rows 1 to 3; columns 0 to 2, mirrored 4 to 2
     labels = torch.zeros(count, dtype=torch.int64)
     bright = dataset.Examples(images, labels, (0.0,), (1.0,))
-    fixed = Augmented(bright, 1, seed=0, padding=padding, flip=True).subset(slice(None)).images
+    fixed = Augmented(bright, 1, seed=0, padding=padding, flip=True).subset(slice(None)).inputs
     fresh = freshly(images, 0, padding, True)
     # The middle column is met from both sides.
     share = torch.tensor([1, 1, 2, 1, 1]).expand(3, 5).double() / 18
@@ -113,8 +113,8 @@ def test_without_flips_nothing_is_mirrored_and_the_crops_are_kept():
     images = numbered(200, 1, 1, 1).expand(-1, -1, 3, 3)
     labels = torch.zeros(200, dtype=torch.int64)
     plain = dataset.Examples(images, labels, (0.0,), (1.0,))
-    flipped = Augmented(plain, 1, seed=0, padding=1, flip=True).subset(slice(None)).images
-    straight = Augmented(plain, 1, seed=0, padding=1, flip=False).subset(slice(None)).images
+    flipped = Augmented(plain, 1, seed=0, padding=1, flip=True).subset(slice(None)).inputs
+    straight = Augmented(plain, 1, seed=0, padding=1, flip=False).subset(slice(None)).inputs
     same = (flipped == straight).flatten(1).all(1)
     mirrored = (flipped == straight.flip(3)).flatten(1).all(1)
     assert (same | mirrored).all()
@@ -144,7 +144,7 @@ def test_moving_keeps_the_images(examples):
 def test_a_gpu_makes_the_same_images(examples):
     augmented = Augmented(examples, 2, seed=0, padding=1, flip=True)
     there = augmented.to("cuda").subset(slice(5, 99))
-    assert there.to("cpu").images.equal(augmented.subset(slice(5, 99)).images)
+    assert there.to("cpu").inputs.equal(augmented.subset(slice(5, 99)).inputs)
     assert there.device.type == "cuda"
 
 

@@ -7,10 +7,9 @@ from importlib import metadata
 import pytest
 import torchvision
 
-from truehessian.data import dataset
-from truehessian.data.files import SOURCES, Sources, sources
+from truehessian.data.catalogue import Origin, origin
 
-NOTHING = Sources({}, {})
+NOTHING = Origin({}, {})
 FILES = [
     f"{split}-{kind}-ubyte"
     for split in ("train", "t10k")
@@ -35,17 +34,11 @@ def raw(tmp_path, monkeypatch):
 
 
 def found(raw):
-    return sources({"name": "mnist", "root": str(raw.parents[1])})
-
-
-def test_of_every_data_set_it_is_known_what_it_is_read_from():
-    assert set(SOURCES) == set(dataset.CATALOGUE)
-    with pytest.raises(ValueError, match="not known what the data set 'own' is read from"):
-        sources({"name": "own"})
+    return origin({"name": "mnist", "root": str(raw.parents[1])})
 
 
 def test_the_digits_come_with_a_package():
-    assert sources({"name": "digits"}) == Sources(
+    assert origin({"name": "digits"}) == Origin(
         {}, {"scikit-learn": metadata.version("scikit-learn")}
     )
 

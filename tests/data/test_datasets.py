@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from truehessian.data import dataset as datasets
-from truehessian.data.dataset import CATALOGUE
+from truehessian.data import catalogue, dataset as datasets
 
 ROOT = Path(__file__).parents[2] / "data"
 needs_cifar100 = pytest.mark.skipif(
@@ -19,11 +18,11 @@ needs_cifar100 = pytest.mark.skipif(
 
 @pytest.fixture
 def digits():
-    return datasets.fetch("digits", seed=3)
+    return catalogue.fetch("digits", seed=3)
 
 
 def everything(dataset):
-    return torch.cat([dataset.train.images, dataset.test.images]).flatten(1)
+    return torch.cat([dataset.train.inputs, dataset.test.inputs]).flatten(1)
 
 
 def test_the_digits_are_those_of_scikit_learn_times_fifteen(digits):
@@ -35,9 +34,9 @@ def test_the_digits_are_those_of_scikit_learn_times_fifteen(digits):
 
 
 def test_the_split_of_the_digits_depends_on_the_seed_alone(digits):
-    again, other = datasets.fetch("digits", seed=3), datasets.fetch("digits", seed=4)
-    assert digits.train.images.equal(again.train.images)
-    assert not digits.train.images.equal(other.train.images)
+    again, other = catalogue.fetch("digits", seed=3), catalogue.fetch("digits", seed=4)
+    assert digits.train.inputs.equal(again.train.inputs)
+    assert not digits.train.inputs.equal(other.train.inputs)
     assert (len(digits.train), len(digits.test)) == (1438, 359)
 
 
@@ -50,13 +49,13 @@ def test_the_normalised_digits_have_mean_zero_and_standard_deviation_one(digits)
 def test_another_normalisation_takes_the_place_of_the_data_sets_own(digits, tmp_path):
     given = {"mean": [0.5], "std": [0.25]}
     for arguments in (given, {"mean": [0]}, {"std": [2]}, {"mean": [0], "std": [1]}):
-        other = datasets.fetch("digits", seed=3, **arguments)
+        other = catalogue.fetch("digits", seed=3, **arguments)
         mean, std = (arguments.get(k, [getattr(digits.train, k)[0]])[0] for k in ("mean", "std"))
         datasets.save(tmp_path / "data.safetensors", other)
         loaded = datasets.load(tmp_path / "data.safetensors")
         for split in ("train", "test"):
             inputs, _ = getattr(loaded, split).batch(slice(8), torch.float64)
-            images = getattr(digits, split).images[:8].double()
+            images = getattr(digits, split).inputs[:8].double()
             assert_close(inputs, (images / 255 - mean) / std, rtol=1e-14, atol=1e-14)
 
 
@@ -72,12 +71,12 @@ def test_another_normalisation_takes_the_place_of_the_data_sets_own(digits, tmp_
 )
 def test_an_impossible_normalisation_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        datasets.fetch("digits", **arguments)
+        catalogue.fetch("digits", **arguments)
 
 
 def test_a_batch_is_the_image_over_255_minus_mean_over_std(digits):
     inputs, targets = digits.train.batch([5, 2], dtype=torch.float64)
-    images = digits.train.images[[5, 2]].double()
+    images = digits.train.inputs[[5, 2]].double()
     mean, std = digits.train.mean[0], digits.train.std[0]
     assert_close(inputs, (images / 255 - mean) / std, rtol=1e-14, atol=1e-14)
     assert targets.equal(digits.train.labels[[5, 2]])
@@ -96,17 +95,17 @@ def test_chunks_are_contiguous_in_order_and_only_the_last_is_short(digits, size)
 
 
 def test_indices_may_be_a_list_an_array_a_tensor_or_a_slice(digits):
-    expected = digits.train.images[2:5]
+    expected = digits.train.inputs[2:5]
     for indices in ([2, 3, 4], np.arange(2, 5), torch.arange(2, 5), slice(2, 5)):
-        assert digits.train.subset(indices).images.equal(expected)
+        assert digits.train.subset(indices).inputs.equal(expected)
 
 
 def test_subsets_of_one_seed_are_nested_and_keep_their_order():
-    full = datasets.fetch("digits").train
-    position = {image.numpy().tobytes(): i for i, image in enumerate(full.images)}
+    full = catalogue.fetch("digits").train
+    position = {image.numpy().tobytes(): i for i, image in enumerate(full.inputs)}
     rows = [
-        [position[image.numpy().tobytes()] for image in examples.images]
-        for examples in (datasets.fetch("digits", train_examples=n).train for n in (10, 50))
+        [position[image.numpy().tobytes()] for image in examples.inputs]
+        for examples in (catalogue.fetch("digits", train_examples=n).train for n in (10, 50))
     ]
     assert [len(r) for r in rows] == [10, 50]
     assert rows[0] == sorted(rows[0])
@@ -117,9 +116,9 @@ def test_subsets_of_one_seed_are_nested_and_keep_their_order():
 @pytest.mark.parametrize(
     "arguments", [{}, {"train_examples": 77}, {"test_fraction": 0.31}, {"test_fraction": 1e-9}]
 )
-def test_the_number_of_training_examples_is_known_without_data(arguments):
-    fetched = datasets.fetch("digits", **arguments)
-    assert datasets.num_train_examples("digits", **arguments) == len(fetched.train)
+def test_the_numbers_of_examples_are_known_without_data(arguments):
+    fetched = catalogue.fetch("digits", **arguments)
+    assert catalogue.sizes("digits", **arguments) == (len(fetched.train), len(fetched.test))
     assert len(fetched.train) >= 1
     assert len(fetched.test) >= 1
 
@@ -135,14 +134,14 @@ def test_the_number_of_training_examples_is_known_without_data(arguments):
 )
 def test_impossible_requests_are_refused_before_any_data_are_read(arguments, message):
     with pytest.raises(ValueError, match=message):
-        datasets.num_train_examples(**arguments)
+        catalogue.sizes(**arguments)
     with pytest.raises(ValueError, match=message):
-        datasets.fetch(**arguments, root="nowhere")
+        catalogue.fetch(**arguments, root="nowhere")
 
 
 def test_more_test_examples_than_there_are_is_an_error():
     with pytest.raises(ValueError, match="test_examples must be between 1 and the 359"):
-        datasets.fetch("digits", test_examples=360)
+        catalogue.fetch("digits", test_examples=360)
 
 
 def test_a_saved_data_set_comes_back_the_same_and_saves_to_the_same_bytes(digits, tmp_path):
@@ -152,7 +151,7 @@ def test_a_saved_data_set_comes_back_the_same_and_saves_to_the_same_bytes(digits
     datasets.save(tmp_path / "b.safetensors", loaded)
     for split in ("train", "test"):
         ours, theirs = getattr(dataset, split), getattr(loaded, split)
-        assert ours.images.equal(theirs.images)
+        assert ours.inputs.equal(theirs.inputs)
         assert ours.labels.equal(theirs.labels)
         assert (ours.mean, ours.std) == (theirs.mean, theirs.std)
     assert loaded[3:] == dataset[3:]
@@ -178,12 +177,12 @@ def test_offline_the_error_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
     with pytest.raises(FileNotFoundError) as missing:
-        datasets.fetch("cifar100", root=tmp_path)
+        catalogue.fetch("cifar100", root=tmp_path)
     assert f"cifar100 is not in {tmp_path}/cifar-100-python" in str(missing.value)
     assert "cifar-100-python.tar.gz" in str(missing.value)
     assert "no network" in str(missing.value)
     with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.gz") as missing:
-        datasets.fetch("mnist", root=tmp_path)
+        catalogue.fetch("mnist", root=tmp_path)
     assert "\n" not in str(missing.value)
 
 
@@ -191,13 +190,14 @@ def test_a_damaged_download_is_called_damaged(tmp_path):
     (tmp_path / "cifar-100-python").mkdir()
     (tmp_path / "cifar-100-python" / "train").write_bytes(b"not the official bytes")
     with pytest.raises(FileNotFoundError, match=r"is damaged \(delete it\)"):
-        datasets.fetch("cifar100", root=tmp_path, download=False)
+        catalogue.fetch("cifar100", root=tmp_path, download=False)
 
 
 def test_the_catalogue_is_read_without_torchvision_or_scikit_learn():
     code = (
-        "import sys, truehessian.data.dataset as d; d.num_train_examples('digits');"
-        "assert not {'torchvision', 'sklearn'} & set(sys.modules)"
+        "import sys; from truehessian.data import catalogue, sources;"
+        "[catalogue.sizes(name) for name in sources.SOURCES];"
+        "assert not {'torch', 'torchvision', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -221,19 +221,19 @@ def test_mnist_files_at_hand_are_read_without_the_network(tmp_path, name, folder
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         (raw / f"{split}-images-idx3-ubyte").write_bytes(idx(images))
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8)))
-    dataset = datasets.fetch(name, root=tmp_path, download=False)
-    assert dataset.train.images.shape == (6, *CATALOGUE[name].input_shape)
-    assert dataset.test.images[:, 0].numpy().tolist() == images.tolist()
+    dataset = catalogue.fetch(name, root=tmp_path, download=False)
+    assert dataset.train.inputs.shape == (6, *catalogue.info(name).input_shape)
+    assert dataset.test.inputs[:, 0].numpy().tolist() == images.tolist()
     assert dataset.test.labels.tolist() == [0, 1, 2, 3]
 
 
 @needs_cifar100
 def test_cifar_100_has_the_catalogued_shape_mean_and_standard_deviation():
-    dataset = datasets.fetch("cifar100", root=ROOT, download=False)
-    info = CATALOGUE["cifar100"]
-    assert dataset.train.images.shape == (info.num_train, *info.input_shape)
-    assert dataset.test.images.shape == (info.num_test, *info.input_shape)
+    dataset = catalogue.fetch("cifar100", root=ROOT, download=False)
+    info = catalogue.info("cifar100")
+    assert dataset.train.inputs.shape == (info.num_train, *info.input_shape)
+    assert dataset.test.inputs.shape == (info.num_test, *info.input_shape)
     assert dataset.train.labels.bincount().tolist() == [500] * 100
-    pixels = dataset.train.images.numpy() / np.float32(255)
+    pixels = dataset.train.inputs.numpy() / np.float32(255)
     assert pixels.mean((0, 2, 3)) == pytest.approx(info.mean, abs=2e-4)
     assert pixels.std((0, 2, 3)) == pytest.approx(info.std, abs=2e-4)

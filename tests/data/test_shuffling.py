@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from truehessian.data import batches as shuffling, dataset
+from truehessian.data import batches as shuffling, catalogue, dataset
 from truehessian.data.augmentation import augment, draw_crops
 from truehessian.data.batches import Augmentation, batches, shuffled_batches
 
@@ -10,7 +10,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 @pytest.fixture(scope="module")
 def examples():
-    return dataset.fetch("digits", train_examples=97).train
+    return catalogue.fetch("digits", train_examples=97).train
 
 
 def seeded():
@@ -45,7 +45,7 @@ def test_batches_are_those_made_one_by_one_whatever_the_block_and_the_device(
     assert len(found) == len(order)
     for (inputs, labels), indices in zip(found, order, strict=True):
         chosen = examples.subset(indices)
-        images = augment(chosen.images, *draw_crops(len(indices), generator, 1, True), padding=1)
+        images = augment(chosen.inputs, *draw_crops(len(indices), generator, 1, True), padding=1)
         expected = dataset.Examples(images, chosen.labels, examples.mean, examples.std)
         torch.testing.assert_close(inputs.cpu(), expected.batch(slice(None))[0])
         assert labels.cpu().equal(chosen.labels)
@@ -61,7 +61,7 @@ def test_without_augmentation_every_image_comes_once_as_it_is(examples):
 
 
 def test_every_batch_has_the_memory_format_that_is_asked_for(examples):
-    images = examples.images.expand(-1, 3, -1, -1)
+    images = examples.inputs.expand(-1, 3, -1, -1)
     coloured = dataset.Examples(images, examples.labels, (0.5,) * 3, (0.2,) * 3)
     for inputs, _ in batches(coloured, 32, seeded(), None, torch.channels_last):
         assert inputs.is_contiguous(memory_format=torch.channels_last)

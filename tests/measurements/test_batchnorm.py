@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from table_cases import make_spectrum
 from test_scripts import PRODUCTS, call, figure, table
 
-from truehessian.data import dataset
+from truehessian.data import catalogue, dataset
 from truehessian.networks import checkpoints, registry
 from truehessian.report import plots
 from truehessian.report.tables import summary
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("batchnorm")
     for name in ("tables", "figures"):
         (base / name).mkdir()
-    data = dataset.fetch("digits", train_examples=96, test_examples=64)
+    data = catalogue.fetch("digits", train_examples=96, test_examples=64)
     dataset.save(base / "dataset.safetensors", data)
     model = registry.build(**NETWORK, seed=0)
     metadata = {"model": NETWORK, "epoch": 0, "seed": 0}

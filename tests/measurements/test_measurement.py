@@ -197,7 +197,7 @@ def test_shuffling_permutes_images_and_labels_together(images):
     shuffled = measurement.shuffled(images, seed=0)
     assert shuffled.labels.sort().values.equal(images.labels)
     assert not shuffled.labels.equal(images.labels)
-    assert shuffled.images.flatten().long().equal(shuffled.labels)
+    assert shuffled.inputs.flatten().long().equal(shuffled.labels)
     assert measurement.shuffled(images, seed=0).labels.equal(shuffled.labels)
 
 

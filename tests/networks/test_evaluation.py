@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from truehessian.data import dataset
+from truehessian.data import catalogue
 from truehessian.networks import evaluation, registry
 from truehessian.networks.training import train
 
@@ -26,7 +26,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def digits():
-    return dataset.fetch("digits", train_examples=200, test_examples=100)
+    return catalogue.fetch("digits", train_examples=200, test_examples=100)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_imported_weights_that_know_nothing_are_reported(digits, trained, caplog
 
 def test_weights_of_other_normalisation_lose_their_accuracy(digits, trained):
     """The case for which loss and accuracy are shown: nothing in a spectrum would tell."""
-    plain = dataset.fetch("digits", train_examples=200, test_examples=100, mean=[6], std=[0.1])
+    plain = catalogue.fetch("digits", train_examples=200, test_examples=100, mean=[6], std=[0.1])
     before, after = (
         evaluation.of_checkpoint(trained, data, chunk_size=64, imported=False).iloc[0]
         for data in (digits, plain)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from truehessian.data import dataset as datasets
+from truehessian.data import catalogue, dataset as datasets
 from truehessian.networks import registry
 from truehessian.networks.training import evaluate, learning_rate_at, train
 
@@ -24,7 +24,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def digits():
-    return datasets.fetch("digits", train_examples=97, test_examples=50)
+    return catalogue.fetch("digits", train_examples=97, test_examples=50)
 
 
 def network(name="vgg"):
@@ -55,7 +55,7 @@ def test_the_rate_is_constant_then_linear_then_one_hundredth(epoch, expected):
 
 
 def test_the_loss_falls_and_the_digits_are_recognised():
-    dataset = datasets.fetch("digits", train_examples=500)
+    dataset = catalogue.fetch("digits", train_examples=500)
     model = registry.build(
         "preresnet", num_classes=10, input_shape=(1, 8, 8), width=4, depth=8, seed=0
     )

@@ -27,7 +27,7 @@ from test_training import SETTINGS, ignore, network, same_weights
 from victims import WHOLE, job, lanczos, run_stage, work
 
 from truehessian import tensorfile
-from truehessian.data import dataset
+from truehessian.data import catalogue, dataset
 from truehessian.networks.training import train
 from truehessian.pipeline import stage
 from truehessian.pipeline.stage import presence, store
@@ -352,7 +352,7 @@ def test_a_disk_that_is_full_costs_the_journal_and_not_the_run(tmp_path, disk, c
 
 
 def test_a_disk_that_is_full_costs_the_state_of_training_and_not_the_run(disk, caplog):
-    digits = dataset.fetch("digits", train_examples=64, test_examples=32)
+    digits = catalogue.fetch("digits", train_examples=64, test_examples=32)
     networks = [network("mlp"), network("mlp")]
     train(networks[0], digits, **SETTINGS, on_checkpoint=ignore)
     fill(disk)
@@ -433,7 +433,7 @@ def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_pat
     spec = importlib.util.spec_from_file_location("train_network", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    dataset.save(tmp_path / "data", dataset.fetch("digits", train_examples=64, test_examples=32))
+    dataset.save(tmp_path / "data", catalogue.fetch("digits", train_examples=64, test_examples=32))
     made = {"name": "mlp", "hidden": [4], "num_classes": 10, "input_shape": [1, 8, 8]}
     arguments = {
         "checkpoints_out": [str(tmp_path / "0"), str(tmp_path / "4")],

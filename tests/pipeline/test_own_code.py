@@ -75,7 +75,7 @@ def install(
 
 
 def code(name: str = FACTORY) -> own_code.Code:
-    return own_code.of_factory(name)
+    return own_code.of_paths([name])
 
 
 def test_every_module_that_is_reached_counts_and_no_other(own):

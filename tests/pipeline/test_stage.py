@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from truehessian.pipeline import stage
-from truehessian.pipeline.stage import origins, own_code, store
+from truehessian.pipeline.stage import key as keys, origins, own_code, store
 from truehessian.pipeline.stage.fingerprint import fingerprint
 from truehessian.pipeline.stage.log import logging_to
 
@@ -226,10 +226,10 @@ def with_network(job, tmp_path, monkeypatch):
     (tmp_path / "own/stage_net.py").write_text("import stage_layers\n")
     (tmp_path / "own/stage_layers.py").write_text("WIDTH = 4\n")
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
-    job.params["network"] = {"name": "stage_net:make"}
+    job.params["code"] += " stage_net:make"
 
     def read_the_workflow():
-        job.params["code_network"] = own_code.of_factory("stage_net:make").summary()
+        job.params["own_code"] = own_code.of_paths(["stage_net:make"]).summary()
 
     read_the_workflow()
     return read_the_workflow
@@ -425,3 +425,13 @@ def test_drafts_of_a_killed_job_are_cleared_away(tmp_path):
     runner._draft(tmp_path / "a.csv")
     assert not stale.exists()
     assert other.exists()
+
+
+def test_results_of_an_earlier_version_are_said_to_be_old(job, tmp_path, monkeypatch):
+    main = Main()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keys, "FORM", 1)
+        stage.run(main, job)
+    stage.run(main, job)
+    assert main.calls == 2
+    assert "results of this stage from an earlier version only" in log_of(tmp_path)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse.linalg
 
-from truehessian.data import dataset
+from truehessian.data import catalogue
 from truehessian.measurements import source
 from truehessian.networks import registry
 from truehessian.operators import Hessian
@@ -35,7 +35,7 @@ def extremes(operator):
 
 @pytest.fixture(scope="module")
 def digits():
-    return dataset.fetch("digits", train_examples=96, test_examples=32).train
+    return catalogue.fetch("digits", train_examples=96, test_examples=32).train
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,9 @@ for run in WITH_BATCHNORM:
             settings=section(run, "spectrum"),
             chunk_sizes=chunk_sizes(run),
             network=network(run),
-            code_network=network_code(run),
+            own_code=own(network_path(run)),
             epoch=epoch_of,
-            code=code("measure_batchnorm_spectra"),
+            code=code("measure_batchnorm_spectra", network_path(run)),
         script:
             "../../scripts/measure_batchnorm_spectra.py"
 

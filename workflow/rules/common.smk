@@ -20,7 +20,9 @@ sys.path[:] = [
 ]
 
 from truehessian.pipeline.config import checks as configuration
-from truehessian.pipeline.stage import once, origins, own_code, presence
+from truehessian.data.sources import SOURCES
+from truehessian.networks import NETWORKS
+from truehessian.pipeline.stage import modules, once, origins, own_code, presence
 from truehessian.pipeline.stage.fingerprint import fingerprint
 from truehessian.report.papers import coverage as items
 
@@ -34,18 +36,39 @@ def as_the_run_began(name, make):
     return once.inherited(name, make, fresh=workflow.is_main_process)
 
 
+def named_by(kind, *paths):
+    """Name of a value that depends on import paths, as an environment variable may have."""
+    return f"{kind}_{hashlib.sha256(' '.join(paths).encode()).hexdigest()[:16]}"
+
+
 @functools.cache
-def network_code(run):
-    """What sums up the code of a network that has to be imported, as the run began; else None."""
-    name = config["runs"][run]["model"]["name"]
-    if ":" not in name:
+def own(*paths):
+    """What sums up the user's own code behind import paths, as the run began; None without any."""
+    theirs = [path for path in paths if not modules.is_ours(path)]
+    if not theirs:
         return None
-    try:
-        return as_the_run_began(
-            f"NETWORK_{run}", lambda: own_code.of_factory(name).summary()
-        )
-    except ImportError as error:
-        raise configuration.ConfigError(f"runs.{run}.model: {error}") from error
+    return as_the_run_began(
+        named_by("OWN", *theirs), lambda: own_code.of_paths(theirs).summary()
+    )
+
+
+def network_path(run):
+    """Import path of a run's network."""
+    return NETWORKS.path(config["runs"][run]["model"]["name"])
+
+
+def source_path(run):
+    """Import path of what a run's data come from."""
+    return SOURCES.path(config["runs"][run]["dataset"]["name"])
+
+
+def check_own_code(run):
+    """Say better than an import what is not found or hidden."""
+    for section, path in (("model", network_path), ("dataset", source_path)):
+        try:
+            own(path(run))
+        except (ImportError, ValueError) as error:
+            raise configuration.ConfigError(f"runs.{run}.{section}: {error}") from error
 
 
 frozen = as_the_run_began("CONFIG", lambda: dict(config))
@@ -58,7 +81,7 @@ try:
     )
     if workflow.is_main_process:
         for run in config["analyse"]:
-            network_code(run)  # says better than an import what is not found or hidden
+            check_own_code(run)
         configuration.check_networks(config)
 except configuration.ConfigError as error:
     # A traceback would bury the one sentence that matters.
@@ -107,8 +130,18 @@ def code(script, *uses):
     With the import paths of what the stage takes from catalogues, whose code it reaches as well.
     """
     path = Path(workflow.basedir) / "scripts" / f"{script}.py"
-    name = f"CODE_{script}_{hashlib.sha256(' '.join(uses).encode()).hexdigest()[:8]}"
+    name = named_by(f"CODE_{script}", *uses)
     return " ".join([as_the_run_began(name, lambda: fingerprint(path, uses)), *uses])
+
+
+def code_for_network(script):
+    """`code` of a stage that uses the run's network, as a function of wildcards."""
+    return lambda wildcards: code(script, network_path(wildcards.run))
+
+
+def own_network(wildcards):
+    """`own` of the run's network, as a function of wildcards."""
+    return own(network_path(wildcards.run))
 
 
 def section(run, name):

@@ -14,6 +14,7 @@ rule prepare_dataset:
     params:
         settings=settings("dataset"),
         data_sources=data_sources_of,
-        code=code("prepare_dataset"),
+        own_code=lambda wildcards: own(source_path(wildcards.run)),
+        code=lambda wildcards: code("prepare_dataset", source_path(wildcards.run)),
     script:
         "../../scripts/prepare_dataset.py"

@@ -27,9 +27,9 @@ rule measure_full_spectra:
     params:
         settings=settings("spectrum"),
         network=network_of,
-        code_network=lambda wildcards: network_code(wildcards.run),
+        own_code=own_network,
         epoch=epoch_of,
-        code=code("measure_full_spectra"),
+        code=code_for_network("measure_full_spectra"),
     script:
         "../../scripts/measure_full_spectra.py"
 
@@ -72,9 +72,9 @@ for run in WITH_BATCHES:
         params:
             settings=section(run, "batch"),
             network=network(run),
-            code_network=network_code(run),
+            own_code=own(network_path(run)),
             epoch=epoch_of,
-            code=code("measure_batch_spectra"),
+            code=code("measure_batch_spectra", network_path(run)),
         script:
             "../../scripts/measure_batch_spectra.py"
 
@@ -108,9 +108,9 @@ for run in WITH_AUGMENTATION:
         params:
             settings=section(run, "augmentation"),
             network=network(run),
-            code_network=network_code(run),
+            own_code=own(network_path(run)),
             epoch=epoch_of,
-            code=code("measure_augmented_spectra"),
+            code=code("measure_augmented_spectra", network_path(run)),
         script:
             "../../scripts/measure_augmented_spectra.py"
 
@@ -144,8 +144,8 @@ for run in WITH_SUBSAMPLES:
         params:
             settings=section(run, "subsamples"),
             network=network(run),
-            code_network=network_code(run),
+            own_code=own(network_path(run)),
             epoch=epoch_of,
-            code=code("measure_subsample_spectra"),
+            code=code("measure_subsample_spectra", network_path(run)),
         script:
             "../../scripts/measure_subsample_spectra.py"

@@ -28,9 +28,9 @@ for run in TRAINED:
         params:
             settings=section(run, "training"),
             network=configuration.model_settings(RUNS[run]),
-            code_network=network_code(run),
+            own_code=own(network_path(run)),
             epochs=configuration.checkpoint_epochs(RUNS[run]),
-            code=code("train_network"),
+            code=code("train_network", network_path(run)),
         script:
             "../../scripts/train_network.py"
 
@@ -55,8 +55,8 @@ rule import_checkpoint:
         runtime=10,
     params:
         network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
-        code_network=lambda wildcards: network_code(wildcards.run),
+        own_code=own_network,
         epoch=epoch_of,
-        code=code("import_checkpoint"),
+        code=code_for_network("import_checkpoint"),
     script:
         "../../scripts/import_checkpoint.py"

@@ -25,7 +25,7 @@ rule measure_directions:
     params:
         settings=settings("variance"),
         network=network_of,
-        code_network=lambda wildcards: network_code(wildcards.run),
-        code=code("measure_directions"),
+        own_code=own_network,
+        code=code_for_network("measure_directions"),
     script:
         "../../scripts/measure_directions.py"

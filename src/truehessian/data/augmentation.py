@@ -80,7 +80,7 @@ class Augmented:
     Raises
     ------
     ValueError
-        `factor` is below 1, or `padding` out of range.
+        `factor` is below 1, `padding` out of range, or the examples are no images.
     """
 
     def __init__(
@@ -90,6 +90,11 @@ class Augmented:
             raise ValueError(f"the augmentation factor must be at least 1, got {factor}")
         if not 0 <= padding <= 127:
             raise ValueError(f"padding must be between 0 and 127 pixels, got {padding}")
+        if examples.inputs.ndim != 4:
+            raise ValueError(
+                "only images, of shape (N, C, H, W), can be cropped and mirrored, got inputs of "
+                f"shape {tuple(examples.inputs.shape)}; set augmentation: null"
+            )
         self.examples = examples
         self.factor = factor
         self.padding = padding
@@ -129,8 +134,8 @@ class Augmented:
         if isinstance(index, slice):
             index = torch.arange(len(self), device=self.device)[index]
         originals = self.examples.subset(index % len(self.examples))
-        images = augment(originals.images, self._offsets[index], self._flips[index], self.padding)
-        return replace(originals, images=images)
+        images = augment(originals.inputs, self._offsets[index], self._flips[index], self.padding)
+        return replace(originals, inputs=images)
 
     def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         """Normalised inputs (B, C, H, W) of `dtype`, and their labels, int64 of shape (B,)."""

@@ -44,7 +44,7 @@ def batches(
     augmentation
         None leaves the images as they are.
     memory_format
-        Of the inputs.
+        Of inputs that are images.
 
     Yields
     ------
@@ -64,10 +64,11 @@ def batches(
         chosen = examples.subset(order[begin:end])
         if crops is not None and augmentation is not None:
             offsets, flips = (draws[begin:end] for draws in crops)
-            images = augment(chosen.images, offsets, flips, augmentation.padding)
-            chosen = replace(chosen, images=images)
+            images = augment(chosen.inputs, offsets, flips, augmentation.padding)
+            chosen = replace(chosen, inputs=images)
         inputs, labels = chosen.batch(slice(None))
-        inputs = inputs.contiguous(memory_format=memory_format)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=memory_format)
         yield from zip(inputs.split(block), labels.split(block), strict=True)
 
 

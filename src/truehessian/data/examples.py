@@ -1,4 +1,4 @@
-"""A fixed, ordered set of labelled images: uint8 tensors, normalised on the fly."""
+"""A fixed, ordered set of labelled examples; images are kept in uint8 and normalised on the fly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,22 +12,22 @@ Indices = slice | Sequence[int] | NDArray | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A fixed, ordered set of labelled images.
+    """A fixed, ordered set of labelled examples.
 
     Attributes
     ----------
-    images
-        uint8, shape (N, C, H, W).
+    inputs
+        Images: uint8, shape (N, C, H, W). Without a normalisation any shape (N, ...) and dtype.
     labels
         int64, shape (N,), on the same device.
     mean, std
-        Normalisation per channel, in units where 255 is 1.
+        Normalisation of images per channel, in units where 255 is 1; empty for none.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,22 +39,28 @@ class Examples:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are, and where batches will be."""
-        return self.images.device
+        """Where the examples are, and where batches will be."""
+        return self.inputs.device
 
     def to(self, device: str | torch.device) -> "Examples":
         """Copy to a device (nothing is copied if they are there)."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
     def subset(self, indices: Indices) -> "Examples":
         """Take some examples, in the order of `indices`."""
         index = as_index(indices, self.device)
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        return replace(self, inputs=self.inputs[index], labels=self.labels[index])
 
     def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Normalised inputs (B, C, H, W) of `dtype`, and their labels, int64 of shape (B,)."""
+        """Give inputs (B, ...), and their labels, int64 of shape (B,).
+
+        Images are normalised; what are numbers becomes `dtype`, and whole numbers stay as they are.
+        """
         index = as_index(indices, self.device)
-        return normalise(self.images[index], self.mean, self.std, dtype), self.labels[index]
+        inputs, labels = self.inputs[index], self.labels[index]
+        if self.mean:
+            return normalise(inputs, self.mean, self.std, dtype), labels
+        return inputs.to(dtype) if inputs.is_floating_point() else inputs, labels
 
     def chunks(
         self, size: int, dtype: torch.dtype = torch.float32

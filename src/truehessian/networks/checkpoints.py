@@ -11,7 +11,7 @@ from torch import nn
 
 from truehessian import tensorfile
 from truehessian.data.dataset import Dataset
-from truehessian.networks import registry, state_dicts
+from truehessian.networks import NETWORKS, registry, state_dicts
 from truehessian.pipeline.config.facts import PICKLES
 
 _MODEL_KEYS = {"name", "num_classes", "input_shape"}
@@ -115,7 +115,7 @@ def load(
     tensors, strings = tensorfile.load(path, "cpu")
     settings = _decode(path, strings).get("model") if model is None else model
     settings = _check_settings(settings, f"{path}" if model is None else "model")
-    if model is None and settings["name"] not in registry.BUILT_IN:
+    if model is None and settings["name"] not in NETWORKS:
         raise ValueError(
             f"{path} names the model {settings['name']!r}, which is not imported on the word of a "
             "file; if you trust it, pass its settings as `model`"

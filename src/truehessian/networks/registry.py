@@ -5,12 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from truehessian.networks import factories
-from truehessian.networks.mlp import MLP
-from truehessian.networks.preresnet import PreResNet
-from truehessian.networks.vgg import VGG
-
-BUILT_IN: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "preresnet": PreResNet, "vgg": VGG}
+from truehessian.networks import NETWORKS, factories
 
 
 def build(
@@ -26,9 +21,9 @@ def build(
     Parameters
     ----------
     name
-        "vgg", "preresnet", "mlp", or an import path "package.module:factory". The factory is called
-        with `num_classes` and `input_shape` (a tuple), if it takes them, and the arguments, and
-        returns a module. Lazy layers get their shapes by a forward pass.
+        One of `NETWORKS` ("vgg", "preresnet", "mlp"), or an import path "package.module:factory".
+        The factory is called with `num_classes` and `input_shape` (a tuple), if it takes them, and
+        the arguments, and returns a module. Lazy layers get their shapes by a forward pass.
     num_classes
         Number of outputs.
     input_shape
@@ -64,11 +59,4 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 def _factory(name: str) -> Callable[..., Any]:
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    if ":" not in name:
-        raise ValueError(
-            f"model must be one of {', '.join(sorted(BUILT_IN))} or an import path "
-            f"'package.module:factory', got {name!r}{factories.nearest(name, list(BUILT_IN))}"
-        )
-    return factories.find(name)
+    return factories.find(name) if ":" in name else NETWORKS.load(name)

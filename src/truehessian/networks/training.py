@@ -126,7 +126,8 @@ def train(
     optimiser = torch.optim.SGD(
         model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
     )
-    crops = shuffling.Augmentation(dataset.padding, dataset.flip) if augment else None
+    images = dataset.train.inputs.ndim == 4
+    crops = shuffling.Augmentation(dataset.padding, dataset.flip) if augment and images else None
     rows = resume.load(state, model, optimiser)
     for epoch in range(len(rows), epochs + 1):
         rate = learning_rate_at(epoch - 1, epochs, learning_rate) if epoch else 0.0

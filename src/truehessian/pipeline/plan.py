@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from truehessian import text
-from truehessian.data import dataset
+from truehessian.data import catalogue
 
 
 class Stage(NamedTuple):
@@ -248,11 +248,7 @@ def _directions(name: str, run: Mapping[str, Any]) -> list[Stage]:
 
 def _num_examples(run: Mapping[str, Any]) -> tuple[int, int]:
     """Sizes of the training and the test split."""
-    section = run["dataset"]
-    info, fraction = dataset.CATALOGUE[section["name"]], section["test_fraction"]
-    everything = dataset.num_train_examples(section["name"], None, fraction)
-    test = info.num_train - everything if info.num_test is None else info.num_test
-    return section["train_examples"] or everything, section["test_examples"] or test
+    return catalogue.sizes(**run["dataset"])
 
 
 def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | None) -> str:

@@ -51,9 +51,9 @@ def num_parameters(run: Mapping[str, Any]) -> int:
 
 def model_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `models.build` for a run: its model section and its data's shape."""
-    from truehessian.data import dataset
+    from truehessian.data import catalogue
 
-    info = dataset.CATALOGUE[run["dataset"]["name"]]
+    info = catalogue.info(run["dataset"]["name"])
     return {
         **run["model"],
         "num_classes": info.num_classes,
@@ -69,20 +69,17 @@ def check_normalisation(run: Mapping[str, Any]) -> None:
     ValueError
         As `datasets.fetch`.
     """
-    from truehessian.data import dataset
+    from truehessian.data import catalogue
 
     section = run["dataset"]
-    dataset.normalised(dataset.CATALOGUE[section["name"]], section["mean"], section["std"])
+    catalogue.normalised(catalogue.info(section["name"]), section["mean"], section["std"])
 
 
 def num_train_examples(run: Mapping[str, Any]) -> int:
     """Count the training examples of a run, without its data."""
-    from truehessian.data import dataset
+    from truehessian.data import catalogue
 
-    section = run["dataset"]
-    return dataset.num_train_examples(
-        section["name"], section["train_examples"], section["test_fraction"]
-    )
+    return catalogue.sizes(**run["dataset"]).train
 
 
 def num_test_examples(run: Mapping[str, Any]) -> int:
@@ -93,21 +90,9 @@ def num_test_examples(run: Mapping[str, Any]) -> int:
     ValueError
         More are asked for than there are.
     """
-    from truehessian.data import dataset
+    from truehessian.data import catalogue
 
-    section = run["dataset"]
-    info = dataset.CATALOGUE[section["name"]]
-    available = info.num_test
-    if available is None:  # one set that is split
-        train = dataset.num_train_examples(section["name"], None, section["test_fraction"])
-        available = info.num_train - train
-    wanted = section["test_examples"]
-    if wanted is not None and wanted > available:
-        raise ValueError(
-            f"test_examples must be at most the {available} test examples of {section['name']}, "
-            f"got {wanted}"
-        )
-    return available if wanted is None else wanted
+    return catalogue.sizes(**run["dataset"]).test
 
 
 def num_gpus(device: str) -> int:

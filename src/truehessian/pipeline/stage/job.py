@@ -23,8 +23,8 @@ class Job(NamedTuple):
         Named output files; a list where a name has several.
     settings
         Parameters by name, but for the fingerprints.
-    code_network
-        Summary of the code of a user's own network when the workflow was read, else None.
+    own_code
+        Summary of the user's own code among `uses` when the workflow was read, else None.
     data_sources
         What the data set was to be read from at that time, where the stage reads one.
     membership
@@ -38,7 +38,7 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     threads: int
     log: Path | None
-    code_network: dict[str, Any] | None = None
+    own_code: dict[str, Any] | None = None
     data_sources: dict[str, Any] | None = None
     membership: str | None = None
     uses: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Job(NamedTuple):
         """Read the object that Snakemake injects into a script, and what its run gave to jobs."""
         settings = dict(snakemake.params.items())
         code, *uses = settings.pop("code").split()
-        code_network = settings.pop("code_network", None)
+        own_code = settings.pop("own_code", None)
         data_sources = settings.pop("data_sources", None)
         return cls(
             Path(snakemake.scriptdir) / f"{code.partition(':')[0]}.py",
@@ -58,7 +58,7 @@ class Job(NamedTuple):
             settings,
             snakemake.threads,
             Path(snakemake.log[0]) if snakemake.log else None,
-            code_network,
+            own_code,
             data_sources,
             membership,
             tuple(uses),

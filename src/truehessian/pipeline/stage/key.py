@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
+# Of the way in which keys are made. Results that were stored under another one are never used.
+FORM = 2
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
 _WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device"})
@@ -27,7 +29,7 @@ def make(
     inputs: dict[str, Any],
     environment: dict[str, str],
     *,
-    network: Mapping[str, str] = EMPTY,
+    own_code: Mapping[str, str] = EMPTY,
     data: Mapping[str, str] = EMPTY,
     packages: Mapping[str, str] = EMPTY,
 ) -> Key:
@@ -45,19 +47,20 @@ def make(
         Digests of the input files by name; lists where a name has several files.
     environment
         What else decides the numbers: version of PyTorch, device class.
-    network, data
-        Digests of the modules of a user's own network, and of the files that data are read from.
+    own_code, data
+        Digests of the modules of a user's own, and of the files that data are read from.
     packages
         Versions of what is installed and has a part in either.
     """
     parts: dict[str, Any] = {
+        "form": FORM,
         "stage": name,
         "code": modules,
         "settings": normalised({**settings, **_effective(settings.get("settings"))}),
         "inputs": inputs,
         "environment": environment,
     }
-    more = {"network": network, "data": data, "packages": packages}
+    more = {"own_code": own_code, "data": data, "packages": packages}
     parts |= {section: dict(values) for section, values in more.items() if values}
     return Key(digest(parts), parts)
 

@@ -99,7 +99,7 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Name what differs between the parts of two keys, in words."""
     labels = {
         "code": "code of {}",
-        "network": "code of {}",
+        "own_code": "code of {}",
         "data": "data file {}",
         "packages": "package {}",
         "settings": "setting {}",
@@ -119,13 +119,21 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def nearest(parts: dict[str, Any], *, besides: str | None = None) -> tuple[Entry, list[str]] | None:
-    """Find the stored result of the same stage that differs least, and in what."""
+    """Find the stored result of the same stage that differs least, and in what.
+
+    Only among those whose keys were made in the same way: others cannot be compared.
+    """
     candidates = [
         (entry, difference(parts, entry.manifest["parts"]))
-        for entry in store.entries()
-        if entry.manifest["parts"]["stage"] == parts["stage"] and entry.key != besides
+        for entry in of_stage(parts["stage"])
+        if entry.manifest["parts"].get("form") == parts.get("form") and entry.key != besides
     ]
     return min(candidates, key=lambda candidate: len(candidate[1]), default=None)
+
+
+def of_stage(name: str) -> Iterator[Entry]:
+    """Go through all stored results of a stage."""
+    return (entry for entry in store.entries() if entry.manifest["parts"]["stage"] == name)
 
 
 def made_by(path: Path) -> Entry | None:

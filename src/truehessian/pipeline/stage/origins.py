@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from truehessian.data import files
-from truehessian.pipeline.stage import own_code
+from truehessian.data import catalogue
+from truehessian.pipeline.stage import modules, own_code
 from truehessian.pipeline.stage.fingerprint import reaches
 from truehessian.pipeline.stage.job import Job
 
@@ -14,17 +14,17 @@ class Origins(NamedTuple):
 
     Attributes
     ----------
-    network
-        Digest of each module of the user's own that makes the network.
+    own_code
+        Digest of each module of the user's own that the job uses.
     data
         Digest of each file that the data set is read from.
     packages
-        Versions of distributions that network or data come from.
+        Versions of distributions that the code of the user's own or the data come from.
     environment
         Version of PyTorch and class of the device, where the stage uses them.
     """
 
-    network: dict[str, str]
+    own_code: dict[str, str]
     data: dict[str, str]
     packages: dict[str, str]
     environment: dict[str, str]
@@ -36,18 +36,16 @@ def of_job(job: Job) -> Origins:
     Raises
     ------
     ImportError
-        A module of the network cannot be found, or is hidden by another.
+        A module of the user's own cannot be found, or is hidden by another.
     OSError
         A file of the data cannot be read.
     """
-    network, data = own_code.Code({}, {}), files.Sources({}, {})
-    name = (job.settings.get("network") or {}).get("name")
-    if job.code_network is not None and name is not None:
-        network = own_code.of_factory(name)
+    data = catalogue.Origin({}, {})
+    own = own_code.of_paths(path for path in job.uses if not modules.is_ours(path))
     if job.data_sources is not None:
-        data = files.sources(job.settings["settings"])
-    packages = network.packages | data.packages
-    return Origins(network.modules, data.files, packages, _environment(job))
+        data = catalogue.origin(job.settings["settings"])
+    packages = own.packages | data.packages
+    return Origins(own.modules, data.files, packages, _environment(job))
 
 
 def have_changed(origins: Origins, job: Job) -> bool:
@@ -55,17 +53,17 @@ def have_changed(origins: Origins, job: Job) -> bool:
 
     Packages may: those of a job can lie in an environment of its own.
     """
-    network, data = job.code_network, job.data_sources
-    code = own_code.Code(origins.network, {}).summary()["modules"]
+    own, data = job.own_code, job.data_sources
+    code = own_code.Code(origins.own_code, {}).summary()["modules"]
     return bool(
-        (network is not None and code != network["modules"])
+        (own is not None and code != own["modules"])
         or (data is not None and origins.data != data["files"])
     )
 
 
 def of_data(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Say what a data set is read from, in values that Snakemake can compare."""
-    return files.sources(settings)._asdict()
+    return catalogue.origin(settings)._asdict()
 
 
 def _environment(job: Job) -> dict[str, str]:

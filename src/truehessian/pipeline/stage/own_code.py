@@ -1,4 +1,4 @@
-"""The code that a user's own network is made by: modules of the user's own, and packages.
+"""The code of a user's own that a stage uses: modules of the user's own, and packages.
 
 A module of the user's own counts by its meaning, and so does every other one that it reaches by
 import, directly or not. What comes from an installed distribution counts by name and version, the
@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ _COUNTED = frozenset({"torch"})
 
 
 class Code(NamedTuple):
-    """What decides a network beside its arguments.
+    """What decides a network, or whatever else is the user's own, beside its arguments.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class Code(NamedTuple):
         }
 
 
-def of_factory(name: str) -> Code:
-    """Find the code of a network that is named by an import path.
+def of_paths(paths: Iterable[str]) -> Code:
+    """Find the code behind import paths, such as that of a network.
 
     Imports inside functions count, and so do relative ones, packages that are gone through on the
     way, and ``import_module`` with a name that is written out. Where a module imports or runs
@@ -54,8 +54,8 @@ def of_factory(name: str) -> Code:
 
     Parameters
     ----------
-    name
-        ``package.module:factory``.
+    paths
+        ``package.module:name`` each.
 
     Raises
     ------
@@ -65,17 +65,18 @@ def of_factory(name: str) -> Code:
         A module of the user's own is hidden by an installed one of the same name.
     """
     importlib.invalidate_caches()
-    module, _, attribute = name.partition(":")
-    _check_not_hidden(module)
     walk = _Walk()
-    found = [module]
-    if modules.is_ours(module):
-        found = [*modules.meant_by(Import(0, module, (attribute,)), "", modules.source())]
-    if not found or not all(map(walk.visit, found)):
-        raise ModuleNotFoundError(
-            f"there is no module {module!r}; put it into the working directory, put its folder on "
-            "PYTHONPATH, or install it"
-        )
+    for path in paths:
+        module, _, name = path.partition(":")
+        _check_not_hidden(module)
+        found = [module]
+        if modules.is_ours(module):
+            found = [*modules.meant_by(Import(0, module, (name,)), "", modules.source())]
+        if not found or not all(map(walk.visit, found)):
+            raise ModuleNotFoundError(
+                f"there is no module {module!r}; put it into the working directory, put its folder "
+                "on PYTHONPATH, or install it"
+            )
     walk.finish()
     return Code(dict(sorted(walk.modules.items())), dict(sorted(walk.packages.items())))
 

@@ -189,6 +189,11 @@ def _reason(key: keys.Key) -> str:
     except OSError as error:  # somebody removes the store at this moment
         return f"the store cannot be read ({error})"
     if found is None:
+        if any(maintenance.of_stage(key.parts["stage"])):
+            return (
+                f"the store {store.root()} has results of this stage from an earlier version only, "
+                "which made keys in another way; `truehessian cache prune` removes what is not used"
+            )
         return f"no result of this stage is in the store {store.root()}"
     entry, changes = found
     return f"it differs from the nearest stored result, {entry.key[:12]}, in {'; '.join(changes)}"

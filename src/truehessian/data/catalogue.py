@@ -1,0 +1,282 @@
+"""What is known of data sets before they are read, and how one is read, split and cut.
+
+Nothing here needs PyTorch until data are read, so that a configuration can be checked without it.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from truehessian import streams
+from truehessian.data.sources import SOURCES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from truehessian.data.dataset import Dataset
+    from truehessian.data.examples import Examples
+
+Labelled = tuple["Tensor", "Tensor"]  # inputs (N, ...), and labels (N,) int64
+
+
+class DatasetInfo(NamedTuple):
+    """What is known of a data set before it is loaded.
+
+    Attributes
+    ----------
+    num_classes
+        Number of different labels, 0 .. num_classes - 1.
+    input_shape
+        Of one example: (channels, height, width) for images.
+    num_train, num_test
+        Examples of the splits; `num_test` is None where the data come as one set of `num_train`
+        examples that `fetch` splits.
+    padding, flip
+        Which augmentation suits images: pixels on each side, and whether to mirror.
+    mean, std
+        Of the normalisation of uint8 images, one value per channel in units where 255 is 1; empty
+        for inputs that are taken as they are.
+    """
+
+    num_classes: int
+    input_shape: tuple[int, ...]
+    num_train: int
+    num_test: int | None
+    padding: int = 0
+    flip: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class Origin(NamedTuple):
+    """What decides the data beside the settings.
+
+    Attributes
+    ----------
+    files
+        SHA-256 of each file that would be read, by a name that stays when the folder is moved.
+        Empty for official files, whether they are there or will be downloaded.
+    packages
+        Version of each distribution that the data come with, by its name.
+    """
+
+    files: dict[str, str]
+    packages: dict[str, str]
+
+
+class DataSource(Protocol):
+    """Where data come from.
+
+    `settings` is the section `dataset` of a run, as the keyword arguments of `fetch`; what is
+    special to a source is in its `arguments`, which `info` takes by name.
+    """
+
+    def info(self, **arguments: Any) -> DatasetInfo:
+        """Say what the data are, without reading them all if possible."""
+
+    def origin(self, settings: Mapping[str, Any]) -> Origin:
+        """Say what they are read from, so that a change is noticed."""
+
+    def read(self, settings: Mapping[str, Any]) -> tuple[Labelled, Labelled | None]:
+        """Read the training and the test split; None where `fetch` is to split the first."""
+
+
+class Sizes(NamedTuple):
+    """Numbers of examples."""
+
+    train: int
+    test: int
+
+
+def info(name: str, arguments: Mapping[str, Any] | None = None) -> DatasetInfo:
+    """Look up what is known of a data set.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    """
+    known: DatasetInfo = SOURCES.load(name).info(**(arguments or {}))
+    return known
+
+
+def origin(settings: Mapping[str, Any]) -> Origin:
+    """Find what a data set would be read from.
+
+    Parameters
+    ----------
+    settings
+        The section `dataset` of a run: keyword arguments of `fetch`.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    OSError
+        A file is there and cannot be read.
+    """
+    found: Origin = SOURCES.load(settings["name"]).origin(settings)
+    return found
+
+
+def sizes(
+    name: str,
+    *,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    test_fraction: float = 0.2,
+    arguments: Mapping[str, Any] | None = None,
+    **_: Any,
+) -> Sizes:
+    """Count the examples that `fetch` would give with these arguments, without any data.
+
+    Raises
+    ------
+    ValueError
+        As `fetch`.
+    """
+    whole = _whole(info(name, arguments), test_fraction)
+    wanted = ("train_examples", train_examples), ("test_examples", test_examples)
+    return Sizes(
+        *(
+            available if size is None else _checked(name, argument, size, available)
+            for (argument, size), available in zip(wanted, whole, strict=True)
+        )
+    )
+
+
+def fetch(
+    name: str,
+    *,
+    root: str | os.PathLike = "data",
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    download: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> "Dataset":
+    """Get a data set from disk or, where it is missing, from its official source.
+
+    Parameters
+    ----------
+    name
+        One of `SOURCES`, or the import path "package.module:source" of one's own.
+    root
+        Folder of the data, in torchvision's layout.
+    train_examples, test_examples
+        Sizes of random subsets, None for everything. Those of one seed are nested; the examples
+        keep their order.
+    test_fraction
+        Fraction to test on where the data come in one piece, strictly between 0 and 1.
+    seed
+        Decides the split and the subsets.
+    download
+        Whether to try the network.
+    mean, std
+        Of the normalisation, one value per channel in units where 255 is 1; None for the data
+        set's own. Zeros and ones leave the pixels between 0 and 1.
+    arguments
+        Of the source, where it takes any.
+
+    Raises
+    ------
+    ValueError
+        `name` is unknown, more examples are asked for than there are, `test_fraction` is out of
+        range, or the normalisation has not one finite value per channel, positive for `std`.
+    FileNotFoundError
+        The data are missing or damaged and cannot be downloaded.
+    """
+    from truehessian.data.dataset import Dataset
+    from truehessian.data.examples import Examples
+
+    wanted = sizes(
+        name,
+        train_examples=train_examples,
+        test_examples=test_examples,
+        test_fraction=test_fraction,
+        arguments=arguments,
+    )
+    about = normalised(info(name, arguments), mean, std)
+    settings = {"name": name, "root": root, "download": download, "arguments": arguments or {}}
+    read: tuple[Labelled, Labelled | None] = SOURCES.load(name).read(settings)
+    first, second = read
+    train = Examples(*first, mean=about.mean, std=about.std)
+    if second is None:
+        order = streams.generator(seed, "split").permutation(len(train))
+        num_train = _whole(about, test_fraction).train
+        cut = np.sort(order[:num_train]), np.sort(order[num_train:])
+        train, test = (train.subset(positions) for positions in cut)
+    else:
+        test = Examples(*second, mean=about.mean, std=about.std)
+    return Dataset(
+        name,
+        _random_subset(train, wanted.train, seed, "training subset"),
+        _random_subset(test, wanted.test, seed, "test subset"),
+        about.num_classes,
+        about.padding,
+        about.flip,
+    )
+
+
+def normalised(
+    about: DatasetInfo, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> DatasetInfo:
+    """Replace the normalisation of a data set where another one is given; raises as `fetch`."""
+    given = {"mean": about.mean if mean is None else mean, "std": about.std if std is None else std}
+    if not any(given.values()):
+        return about
+    for key, values in given.items():
+        if len(values) != about.input_shape[0]:
+            raise ValueError(
+                f"{key} must have one value for each channel of the images, "
+                f"{about.input_shape[0]}, got {list(values)}"
+            )
+    if not all(map(math.isfinite, given["mean"])):
+        raise ValueError(f"mean must be finite, got {list(given['mean'])}")
+    if not all(math.isfinite(value) and value > 0 for value in given["std"]):
+        raise ValueError(f"std must be finite and positive, got {list(given['std'])}")
+    return about._replace(
+        mean=tuple(map(float, given["mean"])), std=tuple(map(float, given["std"]))
+    )
+
+
+def digest_of_files(files: Mapping[str, Path]) -> dict[str, str]:
+    """Digest each file by its name, SHA-256."""
+    digests = {}
+    for name, path in sorted(files.items()):
+        with path.open("rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _whole(about: DatasetInfo, test_fraction: float) -> Sizes:
+    """Count the examples of both splits before any subset is taken."""
+    if about.num_test is not None:
+        return Sizes(about.num_train, about.num_test)
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must lie strictly between 0 and 1, got {test_fraction}")
+    num_test = min(max(round(about.num_train * test_fraction), 1), about.num_train - 1)
+    return Sizes(about.num_train - num_test, num_test)
+
+
+def _checked(name: str, argument: str, wanted: int, available: int) -> int:
+    if not 1 <= wanted <= available:
+        raise ValueError(
+            f"{argument} must be between 1 and the {available} examples of {name}, got {wanted}"
+        )
+    return wanted
+
+
+def _random_subset(examples: "Examples", size: int, seed: int, purpose: str) -> "Examples":
+    if size == len(examples):
+        return examples
+    order = streams.generator(seed, purpose).permutation(len(examples))
+    return examples.subset(np.sort(order[:size]))
