@@ -10,6 +10,7 @@ from typing import Any
 
 import filelock
 import platformdirs
+import psutil
 import torch
 
 logger = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ def available_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + reserved
-    return min([_free(), *control_group_rooms()])
+    return min([psutil.virtual_memory().available, *control_group_rooms()])
 
 
 def control_group_rooms(root: Path = Path("/")) -> list[int]:
@@ -249,16 +250,3 @@ def _room(group: Path, controller: str) -> int | None:
         return None
     values = dict(zip(statistics[::2], statistics[1::2], strict=True))
     return max(free + int(values.get(reclaimable, 0)), 0)
-
-
-def _free() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not a POSIX system: assume a small machine
-        return 4 << 30

@@ -141,7 +141,7 @@ def measure(
     purpose: str = "spectrum",
     numbers: Sequence[int] = (),
     tolerance: float | None = None,
-    ends: Collection[str] = ENDS,
+    ends: Collection[str] | None = None,
     ranks: int = 1,
     state: Path | None = None,
     basis_memory: int | None = None,
@@ -163,7 +163,8 @@ def measure(
         Number of random start vectors.
     tolerance, ends, ranks
         Stop earlier when so many outermost Ritz values of these ends have converged; see
-        `lanczos.tridiagonalise_block`.
+        `lanczos.tridiagonalise_block`. Both ends by default, and of a positive semidefinite matrix
+        the largest: of its smallest, zero, there is no relative error.
     state
         Folder for what a killed run needs to go on, for this measurement alone.
     basis_memory, scratch
@@ -182,6 +183,8 @@ def measure(
         done, and the runs with their bases, for Ritz vectors.
     """
     begin = time.perf_counter()
+    if ends is None:
+        ends = ENDS[:1] if operator.semidefinite else ENDS
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
     runs = lanczos.tridiagonalise_block(
         operator.matmat,

@@ -24,7 +24,7 @@ _SIGNIFICANT = 3  # standard errors above chance from which on a network is said
 
 
 class Metrics(NamedTuple):
-    """Mean cross-entropy and fraction of correct predictions."""
+    """Mean loss and fraction of correct predictions."""
 
     loss: float
     accuracy: float
@@ -55,22 +55,28 @@ def evaluate(
     forward: Callable[[Tensor], Tensor] | None = None,
     *,
     chunk_size: int = _CHUNK,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> Metrics:
-    """Mean cross-entropy and accuracy over all examples; leaves the model in evaluation mode.
+    """Mean loss and accuracy over all examples; leaves the model in evaluation mode.
 
     `forward` gives the model's logits; by default the model itself does. `chunk_size` examples are
-    taken at once.
+    taken at once. `loss` is (outputs, targets) -> scalar, the mean over the examples given.
     """
     model.eval()
     total = Total(examples.device)
     for inputs, targets in examples.chunks(chunk_size):
         logits = (forward or model)(inputs)
-        total.add(F.cross_entropy(logits, targets), logits, targets)
+        total.add(loss(logits, targets), logits, targets)
     return total.metrics()
 
 
 def of_checkpoint(
-    model: nn.Module, dataset: Dataset, *, chunk_size: int, imported: bool
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    chunk_size: int,
+    imported: bool,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> pd.DataFrame:
     """Evaluate a network on both splits, by running statistics and in float32.
 
@@ -88,17 +94,19 @@ def of_checkpoint(
         Examples per forward pass.
     imported
         Whether the weights were trained elsewhere.
+    loss
+        (outputs, targets) -> scalar, the mean over the examples given.
 
     Returns
     -------
     DataFrame
-        One row with the columns of `COLUMNS`: mean cross-entropies, accuracies as fractions, the
+        One row with the columns of `COLUMNS`: mean losses, accuracies as fractions, the
         training accuracy of always guessing the most frequent class, and whether the network's is
         not significantly (three standard errors) above it.
     """
     with devices.deterministic_algorithms(tf32=False):
-        train = evaluate(model, dataset.train, chunk_size=chunk_size)
-        test = evaluate(model, dataset.test, chunk_size=chunk_size)
+        train = evaluate(model, dataset.train, chunk_size=chunk_size, loss=loss)
+        test = evaluate(model, dataset.test, chunk_size=chunk_size, loss=loss)
     chance = chance_accuracy(dataset.train)
     stuck = is_at_chance(train.accuracy, chance, len(dataset.train))
     logger.info("training loss %.4f (accuracy %.3f), test loss %.4f (accuracy %.3f)", *train, *test)

@@ -47,13 +47,14 @@ def train(
     precision: str = "float32",
     channels_last: bool = False,
     compiled: bool = False,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     checkpoint_epochs: Collection[int],
     on_checkpoint: Callable[[int, nn.Module], None],
     state: str | os.PathLike | None = None,
     device: str | torch.device = "cpu",
     progress: logging.Logger = logger,
 ) -> list[dict[str, Any]]:
-    """Train in place by SGD with momentum on the cross-entropy.
+    """Train in place by SGD with momentum.
 
     Everything random (order, augmentation, dropout) depends on `seed` and the number of the epoch
     only, so that a run which was killed and called again with the same arguments ends with the same
@@ -80,6 +81,8 @@ def train(
         How the forward passes are computed, see `passes.Forward`; compiled are batches of
         `batch_size`. Weights and momentum are kept in float32. Each choice rounds differently, and
         each resumes to its own bits.
+    loss
+        (outputs, targets) -> scalar, the mean over a batch.
     checkpoint_epochs
         From 0, the initialisation, to `epochs`.
     on_checkpoint
@@ -137,14 +140,14 @@ def train(
             _seeded(seed, epoch, device) as generator,
         ):
             if epoch == 0:
-                on_train = evaluate(model, dataset.train, forward)
+                on_train = evaluate(model, dataset.train, forward, loss=loss)
             else:
                 optimiser.param_groups[0]["lr"] = rate
                 batches = shuffling.batches(
                     dataset.train, batch_size, generator, crops, forward.memory_format
                 )
-                on_train = _train_epoch(forward, optimiser, batches)
-            on_test = evaluate(model, dataset.test, forward)
+                on_train = _train_epoch(forward, optimiser, batches, loss)
+            on_test = evaluate(model, dataset.test, forward, loss=loss)
         rows.append(_row(epoch, rate, on_train, on_test, time.perf_counter() - start))
         _log(progress, rows[-1], epochs)
         if epoch in checkpoint_epochs:
@@ -155,9 +158,13 @@ def train(
 
 
 def step(
-    forward: Forward, optimiser: torch.optim.Optimizer, inputs: Tensor, targets: Tensor
+    forward: Forward,
+    optimiser: torch.optim.Optimizer,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> tuple[Tensor, Tensor]:
-    """Take a step down the gradient of the mean cross-entropy of one batch.
+    """Take a step down the gradient of the mean loss of one batch.
 
     Returns
     -------
@@ -166,11 +173,11 @@ def step(
         device.
     """
     logits = forward(inputs)
-    loss = F.cross_entropy(logits, targets)
+    value = loss(logits, targets)
     optimiser.zero_grad()
-    loss.backward()
+    value.backward()
     optimiser.step()
-    return loss.detach(), logits.detach()
+    return value.detach(), logits.detach()
 
 
 def _check_epochs(checkpoint_epochs: Collection[int], epochs: int) -> None:
@@ -186,12 +193,13 @@ def _train_epoch(
     forward: Forward,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[tuple[Tensor, Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> Metrics:
     forward.model.train()
     total = Total(forward.device)
     for inputs, targets in batches:
-        loss, logits = step(forward, optimiser, inputs, targets)
-        total.add(loss, logits, targets)
+        value, logits = step(forward, optimiser, inputs, targets, loss)
+        total.add(value, logits, targets)
     return total.metrics()
 
 

@@ -6,4 +6,18 @@ ordered set of examples, and two products with the same vector give the same bit
 
 import lazy_loader
 
+from truehessian.registry import Registry
+
+# Those that are made of a network and data alone, for spectra of their own in a run.
+OPERATORS = Registry(
+    "operator",
+    {
+        "hessian": "truehessian.operators.hessian:Hessian",
+        "compiled_hessian": "truehessian.operators.compiled:CompiledHessian",
+        "ggn": "truehessian.operators.ggn:GGN",
+        "empirical_fisher": "truehessian.operators.fisher:EmpiricalFisher",
+        "gradient_covariance": "truehessian.operators.fisher:GradientCovariance",
+    },
+    own=True,
+)
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

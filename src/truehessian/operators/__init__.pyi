@@ -1,3 +1,5 @@
+import truehessian.registry
+
 from .base import (
     LinearCombination as LinearCombination,
     Operator as Operator,
@@ -24,3 +26,5 @@ from .mean import (
 from .noise import (
     Noise as Noise,
 )
+
+OPERATORS: truehessian.registry.Registry

@@ -12,7 +12,19 @@ from torch import Tensor
 
 
 class Operator(ABC):
-    """A symmetric matrix of order P that is known by its products with blocks of vectors."""
+    """A symmetric matrix of order P that is known by its products with blocks of vectors.
+
+    Attributes
+    ----------
+    num_params
+        The order P.
+    dtype, device
+        Of the vectors that it multiplies with.
+    semidefinite
+        Whether no eigenvalue is negative, so that the smallest ones say nothing.
+    """
+
+    semidefinite = False
 
     def __init__(self, num_params: int, dtype: torch.dtype, device: torch.device) -> None:
         self.num_params = num_params

@@ -64,6 +64,7 @@ class GradientCovariance(Operator):
     """
 
     name = "gradient_covariance"
+    semidefinite = True
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
         self.fisher = EmpiricalFisher(model, data, **settings)

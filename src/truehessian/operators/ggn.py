@@ -29,6 +29,8 @@ class Graph(NamedTuple):
 class GaussNewton(NetworkOperator):
     """(1/N) sum_i J_iᵀ W_i J_i with the Jacobian J_i of the outputs z and some weight W_i."""
 
+    semidefinite = True  # of the losses in use, which are convex in the outputs
+
     @abstractmethod
     def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
         """Multiply J v, shape (B, ..), with the weight of the mean over the examples."""

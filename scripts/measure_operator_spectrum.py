@@ -1,0 +1,39 @@
+"""Rule measure_operator_spectrum: a checkpoint and its data in, a further matrix's spectrum out."""
+
+from pathlib import Path
+from typing import Any
+
+from truehessian.measurements import source as sources
+from truehessian.operators import OPERATORS
+from truehessian.pipeline import stage
+from truehessian.spectra import spectrum
+
+
+def main(
+    checkpoint: str,
+    dataset: str,
+    *,
+    spectrum_out: str,
+    settings: dict[str, Any],
+    network: dict[str, Any] | None,
+    epoch: int,
+    state: Path,
+) -> None:
+    source = sources.Source.load(checkpoint, dataset, settings, network)
+    operator = source.operator(OPERATORS.load(settings["operator"]), source.dataset.train)
+    measured, _ = source.measure(
+        operator,
+        steps=settings["steps"],
+        probes=settings["probes"],
+        seed=settings["seed"],
+        purpose=f"operator: {settings['operator']}",
+        tolerance=settings["tolerance"],
+        epoch=epoch,
+        split="train",
+        state=state,
+    )
+    spectrum.save(spectrum_out, measured)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake)
