@@ -12,7 +12,7 @@ from torch import nn
 from truehessian import tensorfile
 from truehessian.data.dataset import Dataset
 from truehessian.networks import NETWORKS, registry, state_dicts
-from truehessian.pipeline.config.facts import PICKLES
+from truehessian.networks.places.files import PICKLES
 
 _MODEL_KEYS = {"name", "num_classes", "input_shape"}
 
