@@ -2,22 +2,19 @@
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from truehessian.operators import diagnosis
+from truehessian.operators.examined import Examined
 from truehessian.operators.losses import name_of
 from truehessian.operators.precision import arithmetic
 from truehessian.operators.trees import all_finite, tensors_of
 
-if TYPE_CHECKING:
-    from truehessian.operators.mean import NetworkOperator
-
 
 def layer_at_fault(
-    operator: "NetworkOperator", inputs: Tensor, test: Callable[[diagnosis.Call], bool]
+    operator: Examined, inputs: Tensor, test: Callable[[diagnosis.Call], bool]
 ) -> str:
     """Name the innermost layer that a test finds at fault with these inputs; "" for none."""
     network = operator.network
@@ -28,7 +25,7 @@ def layer_at_fault(
         return ""
 
 
-def loss_at_fault(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+def loss_at_fault(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
     """Name the loss if it cannot be differentiated twice by the outputs."""
     with torch.no_grad():
         outputs = operator.network(inputs)
@@ -42,7 +39,7 @@ def loss_at_fault(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) 
 
 
 @arithmetic("float32")
-def why_not_finite(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+def why_not_finite(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
     """Tell why the product of a chunk is not finite, as the end of a sentence."""
     network = operator.network
     for what, tensors in {

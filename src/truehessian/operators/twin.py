@@ -8,7 +8,7 @@ not influence each other, a symmetric product.
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,13 +16,11 @@ from torch import Tensor
 from truehessian.operators import causes, diagnosis
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.batches import cast
+from truehessian.operators.examined import Examined
 from truehessian.operators.losses import FrozenLoss
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import arithmetic
 from truehessian.operators.trees import all_finite, tensors_of
-
-if TYPE_CHECKING:
-    from truehessian.operators.mean import NetworkOperator
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Sample(NamedTuple):
     directions: list[Tensor]  # two of shape (P,), standard normal
 
     @classmethod
-    def of(cls, operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> "Sample":
+    def of(cls, operator: Examined, inputs: Tensor, targets: Tensor) -> "Sample":
         """Take two examples, or the one that there is."""
         generator = torch.Generator().manual_seed(_SEED)
         directions = [
@@ -85,7 +83,7 @@ class Enlivened:
 
 
 @arithmetic("float32")  # never in less than the operator's own, as TF32 would be
-def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str:
+def examine(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
     """Look at the first examples before the first product, and choose how products are made.
 
     Parameters
@@ -124,7 +122,7 @@ def examine(operator: "NetworkOperator", inputs: Tensor, targets: Tensor) -> str
     return reason
 
 
-def _plainly(operator: "NetworkOperator", sample: Sample) -> tuple[Any, list[Tensor]]:
+def _plainly(operator: Examined, sample: Sample) -> tuple[Any, list[Tensor]]:
     """Multiply the examples' matrix with both directions by plain differentiation."""
     try:
         return operator.try_out(sample.inputs, sample.targets, sample.directions, plain=True)
@@ -140,9 +138,7 @@ def _plainly(operator: "NetworkOperator", sample: Sample) -> tuple[Any, list[Ten
         ) from error
 
 
-def _check_that_examples_are_apart(
-    operator: "NetworkOperator", sample: Sample, outputs: Any
-) -> None:
+def _check_that_examples_are_apart(operator: Examined, sample: Sample, outputs: Any) -> None:
     """Refuse networks whose outputs for an example depend on the others of its chunk."""
     together = tensors_of(outputs)
     if len(sample.inputs) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
@@ -168,7 +164,7 @@ def _check_that_examples_are_apart(
     )
 
 
-def _check_dependence(operator: "NetworkOperator", outputs: Any) -> None:
+def _check_dependence(operator: Examined, outputs: Any) -> None:
     """Refuse a network that cuts its graph: all its derivatives would be zero."""
     if any(tensor.requires_grad for tensor in tensors_of(outputs)):
         return
@@ -183,9 +179,7 @@ def _check_dependence(operator: "NetworkOperator", outputs: Any) -> None:
     raise ValueError(f"{sentence}; torch.no_grad, inference_mode or detach may be in the forward")
 
 
-def _compare(
-    operator: "NetworkOperator", sample: Sample, outputs: Any, plain: Sequence[Tensor]
-) -> str:
+def _compare(operator: Examined, sample: Sample, outputs: Any, plain: Sequence[Tensor]) -> str:
     """Set the rules beside plain differentiation; give what speaks against them."""
     network = operator.network
     last = sample.inputs.ndim == 4 and network.put_channels_last()
@@ -210,7 +204,7 @@ def _compare(
     return reason
 
 
-def _deviation(operator: "NetworkOperator", sample: Sample, ruled: Tensor, plain: Tensor) -> str:
+def _deviation(operator: Examined, sample: Sample, ruled: Tensor, plain: Tensor) -> str:
     """Tell whether a product by the rules is another than the plain one by more than rounding."""
     gap = _gap(operator, ruled, plain)
     if gap <= _TOLERANCE[operator.dtype]:
@@ -229,7 +223,7 @@ def _deviation(operator: "NetworkOperator", sample: Sample, ruled: Tensor, plain
     return ""
 
 
-def _check_symmetry(operator: "NetworkOperator", sample: Sample, plain: Sequence[Tensor]) -> None:
+def _check_symmetry(operator: Examined, sample: Sample, plain: Sequence[Tensor]) -> None:
     gap, tolerance = _asymmetry(sample, plain), _TOLERANCE[operator.dtype]
     if gap > tolerance and operator.dtype != torch.float64:
         exact, tolerance = sample.double(), _TOLERANCE[torch.float64]
@@ -251,7 +245,7 @@ def _asymmetry(sample: Sample, products: Sequence[Tensor]) -> float:
     return abs((sides[0] - sides[1]).item()) / scale if scale else 0.0
 
 
-def _gap(operator: "NetworkOperator", product: Tensor, exact: Tensor) -> float:
+def _gap(operator: Examined, product: Tensor, exact: Tensor) -> float:
     """Largest relative deviation of a parameter's part; small parts count by the largest."""
     sizes = [leaf.numel() for leaf in operator.network.leaves]
     parts = exact.double().split(sizes)
@@ -262,7 +256,7 @@ def _gap(operator: "NetworkOperator", product: Tensor, exact: Tensor) -> float:
     return gaps.nan_to_num(nan=0.0 if not floor else float("inf")).max().item()
 
 
-def _check_repeats(operator: "NetworkOperator", sample: Sample) -> None:
+def _check_repeats(operator: Examined, sample: Sample) -> None:
     network, inputs = operator.network, sample.inputs
     with torch.no_grad():
         if _agree(network(inputs), network(inputs)):
