@@ -167,6 +167,27 @@ def _reword(clone: Clone) -> None:
         path.write_text(text.replace("\n\n\n", "\n\n\n# A new comment.\n\n\n"))
 
 
+def _extend(clone: Clone) -> None:
+    """One entry more in each catalogue of what costs time, in a file of its own."""
+    package = clone.folder / "src/truehessian"
+    for room, entry in {
+        "data/sources": '"digits":',
+        "networks": '"mlp":',
+        "networks/losses": '"cross_entropy":',
+        "networks/places": '"files":',
+        "operators": '"ggn":',
+    }.items():
+        (package / room / "another.py").write_text("ANOTHER = None\n")
+        module = f"truehessian.{room.replace('/', '.')}.another"
+        line = f'"another": "{module}:ANOTHER", {entry}'
+        clone.edit(f"src/truehessian/{room}/__init__.py", entry, line)
+
+
+def _reword_logs(clone: Clone) -> None:
+    clone.edit("src/truehessian/spectra/lanczos.py", "converged after %d", "known after %d")
+    clone.edit("src/truehessian/data/folds.py", "must be in 1 .. {num", "must lie in 1 .. {num")
+
+
 def _rename(clone: Clone) -> None:
     clone.edit("mine.yaml", "reduced", "renamed")
 
@@ -209,6 +230,8 @@ ROWS = [
     Row("nothing", lambda clone: None, set(), "none"),
     Row("`touch` of every file in the tree", _touch, set(), "none"),
     Row("comment, docstring and formatting in every module", _reword, set(), "none"),
+    Row("log lines and sentences of errors", _reword_logs, set(), "none"),
+    Row("one more source of data, network, loss and operator", _extend, set(), "none"),
     Row(
         "colour of a figure",
         lambda clone: clone.edit("src/truehessian/report/plots/style.py", "#c8c8c8", "#c9c9c9"),
