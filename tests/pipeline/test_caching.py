@@ -8,6 +8,7 @@ from rerun_rows import AT_CHOSEN_EPOCHS, CHEAP, EXPENSIVE, ROWS, SPECTRA, Clone,
 HELPER = "a module that a network of one's own imports"
 QUICK = {
     "comment, docstring and formatting in every module",
+    "one more source of data, network, loss and operator",
     "prediction formula",
     "`rm -rf results .snakemake`",
 }
