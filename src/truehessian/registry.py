@@ -68,6 +68,10 @@ class Registry(Mapping[str, str]):
         module, _, attribute = self.path(name).partition(":")
         return getattr(importlib.import_module(module), attribute)
 
+    def entries(self) -> dict[str, Any]:
+        """Import all entries, in their order."""
+        return {name: self.load(name) for name in self}
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Suggest the known name that is spelt most alike, as the end of a sentence."""

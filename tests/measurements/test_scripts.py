@@ -545,7 +545,7 @@ def test_the_self_test_knows_the_extremes_of_all_training_examples(self_tested, 
     [
         ("checkpoints", ("epoch", *evaluation.COLUMNS)),
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
-        ("theory_vs_empirical", sampling.THEORY_COLUMNS),
+        ("theory_vs_empirical", sampling.theory_columns()),
         ("outliers", sampling.OUTLIER_COLUMNS),
         ("noise", noise_tables.NOISE_COLUMNS),
         ("noise_scaling", noise_tables.SCALING_COLUMNS),

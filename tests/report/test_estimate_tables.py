@@ -7,7 +7,8 @@ import pytest
 from table_cases import NUM_EXAMPLES, make_spectrum, spectra, variance
 
 from truehessian.report.tables import extremes, truth
-from truehessian.theory import estimates, shrinkage
+from truehessian.theory import shrinkage
+from truehessian.theory.estimates.inversion import invert
 
 
 @pytest.fixture
@@ -101,10 +102,10 @@ def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
         [3, "largest", 1], [3, "smallest", 1],
     ]  # fmt: skip
     top, second, bottom, later, _ = (row for _, row in frame.iterrows())
-    assert top["inverted_goe"] == estimates.invert(4.0, 2.0, NUM_EXAMPLES)
-    assert top["inverted_directional"] == estimates.invert(4.0, 60.0, NUM_EXAMPLES)
-    assert second["inverted_directional"] == estimates.invert(0.9, 30.0, NUM_EXAMPLES)
-    assert bottom["inverted_directional"] == estimates.invert(-1.2, 10.0, NUM_EXAMPLES)
+    assert top["inverted_goe"] == invert(4.0, 2.0, NUM_EXAMPLES)
+    assert top["inverted_directional"] == invert(4.0, 60.0, NUM_EXAMPLES)
+    assert second["inverted_directional"] == invert(0.9, 30.0, NUM_EXAMPLES)
+    assert bottom["inverted_directional"] == invert(-1.2, 10.0, NUM_EXAMPLES)
     assert (top["bracket_low"], top["bracket_high"]) == (3.3, 3.7)
     assert math.isnan(second["bracket_low"])
     assert top["verdict"] == "positive curvature confirmed (z = 35.0); the bracket agrees"

@@ -8,7 +8,7 @@ import pytest
 
 from truehessian.report.tables import noise
 from truehessian.spectra.spectrum import Spectrum
-from truehessian.theory import rmt
+from truehessian.theory import laws, rmt
 
 
 def equal_weights(values):
@@ -17,7 +17,7 @@ def equal_weights(values):
 
 def test_a_gaussian_orthogonal_matrix_is_told_to_be_a_semicircle():
     square = np.random.default_rng(0).standard_normal((800, 800))
-    found = noise.laws(*equal_weights(np.linalg.eigvalsh(square + square.T)))
+    found = laws.fit_laws(*equal_weights(np.linalg.eigvalsh(square + square.T)))
     assert found["semicircle_distance"] < 0.02
     assert found["skewness"] == pytest.approx(0, abs=0.05)
     assert found["kurtosis"] == pytest.approx(2, rel=0.05)
@@ -30,7 +30,7 @@ def test_a_centred_sample_covariance_is_told_to_be_marchenko_pastur(ratio, sign)
     samples = round(600 / ratio)
     data = generator.standard_normal((samples, 600)) * math.sqrt(3)
     values = sign * (np.linalg.eigvalsh(data.T @ data / samples) - 3)
-    found = noise.laws(*equal_weights(values))
+    found = laws.fit_laws(*equal_weights(values))
     assert found["better"] == "marchenko_pastur"
     assert found["marchenko_pastur_distance"] < 0.05 < found["semicircle_distance"]
     assert found["marchenko_pastur_ratio"] == pytest.approx(ratio, rel=0.1)
@@ -38,7 +38,7 @@ def test_a_centred_sample_covariance_is_told_to_be_marchenko_pastur(ratio, sign)
 
 
 def test_one_node_has_no_law():
-    found = noise.laws(np.array([0.0, 0.0]), np.array([0.5, 0.5]))
+    found = laws.fit_laws(np.array([0.0, 0.0]), np.array([0.5, 0.5]))
     assert found["better"] == "undecided"
     assert math.isnan(found["semicircle_scale"])
 

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, make_spectrum
 
-from truehessian.report.tables import sampling
+from truehessian.report.tables import sampling, select
 from truehessian.theory.predictions import isotropic
+from truehessian.theory.predictions.base import Variance
+from truehessian.theory.predictions.factor import finite_population_factor
 from truehessian.theory.predictions.noise import SubspaceNoise
+from truehessian.theory.predictions.subspace import subspace
 
 
 def spectra(epoch=0):
@@ -73,16 +76,14 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
         for rank in (1, 2)
     ]
     row = frame.iloc[2]  # epoch 0, batch size 10, smallest, rank 1
-    factor = isotropic.finite_population_factor(10, NUM_EXAMPLES)
+    factor = finite_population_factor(10, NUM_EXAMPLES)
     assert (row["full"], row["folds"]) == (-1.2, 5)
     assert row["goe"] == isotropic.goe(-1.2, factor, 2.0, "smallest")
     assert row["directional"] == isotropic.directional(-1.2, factor, 10.0, "smallest")
     assert row["weyl"] == isotropic.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
     assert row["directional_low"] == isotropic.directional(-1.2, factor, 11.96, "smallest")
     assert row["directional_high"] == isotropic.directional(-1.2, factor, 8.04, "smallest")
-    drawn = isotropic.subspace(
-        **noise._asdict(), batch_size=10, end="smallest", seed=2, ranks=2, resamples=5
-    )
+    drawn = subspace(**noise._asdict(), batch_size=10, end="smallest", seed=2, ranks=2, resamples=5)
     assert row["subspace"] == pytest.approx(drawn.mean)
     half = 1.96 * drawn.standard_errors[0]
     assert row["subspace_high"] - row["subspace_low"] == pytest.approx(2 * half)
@@ -144,6 +145,6 @@ def test_batches_without_the_full_hessian_are_refused():
 
 
 def test_intervals_of_the_isotropic_variance_come_from_the_random_directions():
-    measured = sampling.isotropic_variance(variance())
+    measured = select.isotropic_variance(variance())
     assert (measured.value, measured.standard_error) == pytest.approx((2.0, 1.0))
-    assert sampling.Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))
+    assert Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))

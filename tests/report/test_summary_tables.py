@@ -43,7 +43,11 @@ def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
     outliers = sampling.outliers([*spectra(3), *spectra(0)], VARIANCE, draws=2)
     theory = sampling.theory_vs_empirical(outliers)
     frame = summary.batch_predictions(theory, VARIANCE)
-    assert list(frame.columns) == list(summary.PREDICTION_COLUMNS)
+    assert list(frame.columns) == [
+        "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds",
+        "weyl", "goe", "directional", "subspace", "isotropic_variance",
+        "isotropic_standard_error", "element_variance",
+    ]  # fmt: skip
     assert len(frame) == len(theory) == 2 * 2 * 2
     np.testing.assert_array_equal(frame["goe"], theory["goe"])
     assert (frame["isotropic_variance"] == 2.0).all()
@@ -51,5 +55,5 @@ def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
 
 
 def test_no_batches_give_an_empty_table_of_predictions():
-    theory = pd.DataFrame(columns=list(sampling.THEORY_COLUMNS))
+    theory = pd.DataFrame(columns=sampling.theory_columns())
     assert summary.batch_predictions(theory, VARIANCE).empty

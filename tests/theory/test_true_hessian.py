@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from truehessian.theory import estimates
+from truehessian.theory import verdicts
+from truehessian.theory.estimates import inversion
+from truehessian.theory.estimates.cross_validation import cross_validate
 from truehessian.theory.predictions import isotropic
+from truehessian.theory.predictions.factor import sampling_factor
 
 
 @pytest.mark.parametrize(("value", "end"), [(3.0, "largest"), (-0.8, "smallest"), (900, "largest")])
@@ -13,21 +16,21 @@ def test_inversion_undoes_the_prediction_with_one_over_n(value, end):
     variance, num_examples = 50.0, 100
     shown = isotropic.goe(value, 1 / num_examples, variance, end)
     assert abs(shown) > abs(value)
-    assert estimates.invert(shown, variance, num_examples) == pytest.approx(value, rel=1e-9)
+    assert inversion.invert(shown, variance, num_examples) == pytest.approx(value, rel=1e-9)
 
 
 def test_eigenvalues_inside_the_noise_are_not_identifiable():
     edge = 2 * math.sqrt(50.0 / 100)
-    inverted = estimates.invert([-edge, 0.0, 0.99 * edge, 1.01 * edge], 50.0, 100)
+    inverted = inversion.invert([-edge, 0.0, 0.99 * edge, 1.01 * edge], 50.0, 100)
     np.testing.assert_array_equal(np.isnan(inverted), [True, True, True, False])
-    assert math.isnan(estimates.invert(3.0, math.nan, 100))
+    assert math.isnan(inversion.invert(3.0, math.nan, 100))
 
 
 def test_impossible_inversions_are_refused():
     with pytest.raises(ValueError, match="num_examples"):
-        estimates.invert(1.0, 1.0, 0)
+        inversion.invert(1.0, 1.0, 0)
     with pytest.raises(ValueError, match="variance"):
-        estimates.invert(1.0, -1.0, 10)
+        inversion.invert(1.0, -1.0, 10)
 
 
 @pytest.mark.parametrize(
@@ -42,21 +45,21 @@ def test_impossible_inversions_are_refused():
     ],
 )
 def test_verdict_says_what_the_held_out_curvature_shows(held_out, error, end, words):
-    z, verdict = estimates.held_out_verdict(held_out, error, end)
+    z, verdict = verdicts.held_out_verdict(held_out, error, end)
     assert z == pytest.approx(held_out / error)
     assert verdict == words
 
 
 @pytest.mark.parametrize(("held_out", "error"), [(1.0, math.nan), (math.nan, 1.0), (1.0, 0.0)])
 def test_without_a_standard_error_there_is_no_verdict(held_out, error):
-    z, verdict = estimates.held_out_verdict(held_out, error, "largest")
+    z, verdict = verdicts.held_out_verdict(held_out, error, "largest")
     assert math.isnan(z)
     assert verdict == "no held-out estimate"
 
 
 def test_unknown_end_is_refused():
     with pytest.raises(ValueError, match="bottom"):
-        estimates.held_out_verdict(1.0, 1.0, "bottom")
+        verdicts.held_out_verdict(1.0, 1.0, "bottom")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_unknown_end_is_refused():
 def test_bracket_and_quotient_contradict_each_other_only_aloud(
     held_out, error, low, high, end, clause
 ):
-    assert estimates.bracket_verdict(held_out, error, low, high, end) == clause
+    assert verdicts.bracket_verdict(held_out, error, low, high, end) == clause
 
 
 def test_a_bracket_and_a_verdict_of_opposite_signs_never_agree():
@@ -97,7 +100,7 @@ def test_a_bracket_and_a_verdict_of_opposite_signs_never_agree():
     for end in ("largest", "smallest"):
         for held_out in (-1.0, 0.0, 1.0):
             for centre in (-1.0, 0.0, 1.0):
-                clause = estimates.bracket_verdict(held_out, 0.1, centre - 0.3, centre + 0.3, end)
+                clause = verdicts.bracket_verdict(held_out, 0.1, centre - 0.3, centre + 0.3, end)
                 assert (clause == "the bracket agrees") == (held_out == centre)
 
 
@@ -123,7 +126,7 @@ def test_half_the_difference_of_fitted_and_crossed_is_the_bias(spike):
             fitted.append(values[column])
             crossed.append(vectors[:, column] @ other @ vectors[:, column])
         naive.append(np.linalg.eigvalsh(sum(halves) / 2)[column])
-        found = estimates.cross_validate(
+        found = cross_validate(
             naive[-1], np.mean(fitted), np.mean(crossed), 1.0, fitted=2, num_examples=4
         )
         assert found.value + found.bias == pytest.approx(naive[-1])
@@ -139,46 +142,43 @@ def test_intervals_of_the_estimate_cover_the_truth_in_nine_of_ten_cases():
     """A mean of n curvatures without any bias: the interval is that of a mean."""
     generator, count, repeats = np.random.default_rng(1), 40, 2000
     means = 3 + 2 * generator.standard_normal(repeats) / math.sqrt(count)
-    found = [
-        estimates.cross_validate(mean, mean, mean, 2.0, fitted=20, num_examples=count)
-        for mean in means
-    ]
+    found = [cross_validate(mean, mean, mean, 2.0, fitted=20, num_examples=count) for mean in means]
     covered = np.mean([interval.low < 3 < interval.high for interval in found])
     assert abs(covered - 0.9) < 4 * math.sqrt(0.09 / repeats)
 
 
 def test_few_degrees_of_freedom_and_a_large_bias_widen_the_interval():
     sizes = {"fitted": 20, "num_examples": 40}
-    plain = estimates.cross_validate(5.0, 5.0, 5.0, 2.0, **sizes)
-    few = estimates.cross_validate(5.0, 5.0, 5.0, 2.0, degrees_of_freedom=4, **sizes)
+    plain = cross_validate(5.0, 5.0, 5.0, 2.0, **sizes)
+    few = cross_validate(5.0, 5.0, 5.0, 2.0, degrees_of_freedom=4, **sizes)
     widths = (few.high - few.low) / (plain.high - plain.low)
     assert widths == pytest.approx(stats.t.ppf(0.95, 4) / stats.norm.ppf(0.95))
-    biased = estimates.cross_validate(9.0, 11.0, 5.0, 0.0, **sizes)
+    biased = cross_validate(9.0, 11.0, 5.0, 0.0, **sizes)
     half = stats.norm.ppf(0.95) * biased.bias / 3
     assert biased.high - biased.value == pytest.approx(half)
 
 
 def test_a_sample_that_is_the_population_has_nothing_to_correct():
-    found = estimates.cross_validate(5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=20)
+    found = cross_validate(5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=20)
     assert found == (5.0, 5.0, 5.0, 0.0)
 
 
 def test_a_finite_population_counts_the_examples_of_the_fit_to_the_truth():
-    found = estimates.cross_validate(5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=40)
+    found = cross_validate(5.0, 7.0, 2.0, 3.0, fitted=10, num_examples=20, population=40)
     inside = 0.75 * 2.0 + 0.25 * 7.0
     assert found.bias == pytest.approx((7.0 - inside) / 2 * (1 / 40) / (3 / 40))
-    assert estimates.sampling_factor(20, 40) == pytest.approx(1 / 40)
+    assert sampling_factor(20, 40) == pytest.approx(1 / 40)
 
 
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="fitted must be at most num_examples, got 30 and 20"):
-        estimates.cross_validate(1, 1, 1, 1, fitted=30, num_examples=20)
+        cross_validate(1, 1, 1, 1, fitted=30, num_examples=20)
     with pytest.raises(ValueError, match="at most 10"):
-        estimates.sampling_factor(20, 10)
+        sampling_factor(20, 10)
 
 
 def test_words_tell_an_eigenvalue_inside_the_noise_from_a_missing_variance():
-    words = estimates.identifiability
+    words = verdicts.identifiability
     assert words(math.nan, 4.0) == "inside the noise, not identifiable"
     assert words(math.nan, math.nan) == "variance not measured"
     assert words(2.0, 4.0) == "identifiable"

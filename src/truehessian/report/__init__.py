@@ -4,7 +4,6 @@
 sentences is computed from the tables; what a run did not make is left out with a note.
 """
 
-from truehessian.report.page import render
-from truehessian.report.run import RunReport, collect
+import lazy_loader
 
-__all__ = ["RunReport", "collect", "render"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from truehessian.report.tables import select
 from truehessian.report.wording import count, listing, number, percent, times, with_error
 from truehessian.spectra.spectrum import ENDS
-from truehessian.theory.estimates import ESTIMATE_CONFIDENCE, SIGNIFICANCE
+from truehessian.theory.estimates import cross_validation
+from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.shrinkage import CONFIDENCE
+from truehessian.theory.verdicts import SIGNIFICANCE
 
-PREDICTIONS = {"goe": "GOE", "directional": "directional", "subspace": "subspace"}
 _NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
 
 
@@ -63,17 +65,17 @@ def of_checkpoints(frame: pd.DataFrame) -> list[str]:
 
 def of_sampling(frame: pd.DataFrame) -> list[str]:
     """Compare the smallest batches of the last epoch with the full data, then all predictions."""
-    last = frame[frame["epoch"] == frame["epoch"].max()]
+    last = select.last_epoch(frame)
     smallest = last[last["batch_size"] == last["batch_size"].min()]
     sentences = [
-        _of_batches(smallest[smallest["end"] == end].iloc[0])
-        for end in ENDS
-        if (smallest["end"] == end).any()
+        _of_batches(rows.iloc[0])
+        for rows in (select.at_end(smallest, end) for end in ENDS)
+        if len(rows)
     ]
     errors = prediction_errors(frame)
     medians = [
         f"{label} by {percent(errors[column].median())}"
-        for column, label in (PREDICTIONS | {"chosen": "the one chosen beforehand"}).items()
+        for column, label in (_labels() | {"chosen": "the one chosen beforehand"}).items()
         if column in errors and errors[column].notna().any()
     ]
     if medians:
@@ -99,7 +101,7 @@ def _of_batches(row: pd.Series) -> str:
         return f"{opening}; the shift is within {_NOTICEABLE} standard errors of zero."
     shares = [
         f"the {label} one for {percent((row[column] - full) / shift)}"
-        for column, label in PREDICTIONS.items()
+        for column, label in _labels().items()
         if not math.isnan(row.get(column, math.nan))
     ]
     if not shares:
@@ -108,14 +110,18 @@ def _of_batches(row: pd.Series) -> str:
     return f"{opening}. Of the shift of {number(shift)}, {listing(shares)}."
 
 
+def _labels() -> dict[str, str]:
+    return {name: entry.label for name, entry in PREDICTIONS.entries().items()}
+
+
 def prediction_errors(frame: pd.DataFrame) -> pd.DataFrame:
     """Relate how far each prediction misses the measured mean to the measured shift.
 
     Returns
     -------
     DataFrame
-        Columns goe, directional, subspace and chosen: |prediction - mean| / |mean - full|. Only
-        rows whose shift exceeds two standard errors; a missing prediction is NaN.
+        A column per prediction, and chosen: |prediction - mean| / |mean - full|. Only rows whose
+        shift exceeds two standard errors; a missing prediction is NaN.
     """
     shift = (frame["batch_mean"] - frame["full"]).abs()
     noticeable = frame[~(shift <= _NOTICEABLE * frame["batch_standard_error"]) & (shift > 0)]
@@ -130,9 +136,9 @@ def prediction_errors(frame: pd.DataFrame) -> pd.DataFrame:
 
 def of_variance(frame: pd.DataFrame) -> list[str]:
     """Compare the variance along the top Ritz vector with that along random directions."""
-    last = frame[frame["epoch"] == frame["epoch"].max()]
-    random = last.loc[last["direction"].str.startswith("random-"), "variance"].mean()
-    top = last.loc[last["direction"] == "top-1", "variance"].mean()
+    last = select.last_epoch(frame)
+    random = select.isotropic_variance(last).value
+    top = select.variance_along(last, "largest", 1).value
     if math.isnan(random) or math.isnan(top) or random <= 0:
         return []
     return [
@@ -176,7 +182,7 @@ def of_self_test(frame: pd.DataFrame) -> list[str]:
     smallest = frame[frame["num_examples"] == frame["num_examples"].min()]
     sentences = []
     for end in ENDS:
-        rows = smallest[smallest["end"] == end]
+        rows = select.at_end(smallest, end)
         naive = rows[rows["estimator"] == "naive"].set_index("epoch")
         better = rows[rows["estimator"] == "cross_validated"].set_index("epoch")
         share = (better["bias"].abs() / naive["bias"].abs()).dropna()
@@ -187,7 +193,7 @@ def of_self_test(frame: pd.DataFrame) -> list[str]:
             f"Where {count(rows['num_examples'].iloc[0])} of the examples play the data set and "
             f"all of them the truth, the {end} eigenvalue is biased outward by {percent(outward)} "
             f"in the median over epochs; cross-validation leaves {percent(share.median())} of the "
-            f"bias, and its {percent(ESTIMATE_CONFIDENCE)} intervals hold the truth in "
+            f"bias, and its {percent(cross_validation.CONFIDENCE)} intervals hold the truth in "
             f"{percent(better['coverage'].mean())} of the cases."
         )
     return sentences
@@ -197,10 +203,10 @@ def of_true_hessian(frame: pd.DataFrame) -> list[str]:
     """Say whether negative curvature is inherent, and whether training data mislead at the top."""
     measured = frame[frame["rank"] == 1].dropna(subset=["held_out", "held_out_standard_error"])
     sentences = []
-    bottom = measured[measured["end"] == "smallest"].dropna(subset="z")
+    bottom = select.at_end(measured, "smallest").dropna(subset="z")
     if not bottom.empty:
         sentences.append(_of_negative_curvature(bottom))
-    top = measured[measured["end"] == "largest"]
+    top = select.at_end(measured, "largest")
     if not top.empty:
         sentences.append(_of_top_curvature(top.sort_values("epoch").iloc[-1]))
     return sentences
@@ -250,10 +256,10 @@ def _of_top_curvature(row: pd.Series) -> str:
 
 def of_shrinkage(frame: pd.DataFrame, num_examples: int | None) -> list[str]:
     """Say where the extremes go as the sample grows, at the last epoch."""
-    last = frame[frame["epoch"] == frame["epoch"].max()]
+    last = select.last_epoch(frame)
     sentences = []
     for end in ENDS:
-        rows = last[last["end"] == end].sort_values("num_examples", kind="stable")
+        rows = select.at_end(last, end).sort_values("num_examples", kind="stable")
         # Of original and augmented examples of one number, the originals, which come first.
         rows = rows.drop_duplicates("num_examples")
         if rows.empty:

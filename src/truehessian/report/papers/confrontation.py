@@ -8,7 +8,7 @@ import pandas as pd
 
 from truehessian.report.papers import published
 from truehessian.report.papers.published import ARCHITECTURES
-from truehessian.report.tables import sampling
+from truehessian.report.tables import select
 
 COLUMNS = (
     "paper", "item", "quantity", "architecture", "published", "status", "ours", "standard_error",
@@ -30,9 +30,9 @@ class Results(NamedTuple):
     extremal
         From `tables.extremal_ritz_values`.
     theory
-        From `sampling_tables.theory_vs_empirical`, or None.
+        From `sampling.theory_vs_empirical`, or None.
     variance
-        As for `sampling_tables.outliers`, or None.
+        As for `sampling.outliers`, or None.
     num_parameters, num_examples
         P and N.
     """
@@ -143,17 +143,10 @@ def _worded(at: _Setting, results: Results, *, measured: bool) -> str:
 
 def _extremes(results: Results, at: _Setting, end: str, *, batch: bool) -> _Value:
     """Mean over folds of the extreme of batches, or that of the full or augmented data."""
-    frame = results.extremal
-    chosen = frame[
-        (frame["operator"] == "hessian")
-        & (frame["split"] == "train")
-        & (frame["epoch"] == at.epoch)
-        & (frame["end"] == end)
-    ]
-    asked = {"batch_size": at.batch_size if batch else None, "factor": at.factor}
-    for column, wanted in asked.items():
-        chosen = chosen[chosen[column].isna() if wanted is None else chosen[column] == wanted]
-    values = chosen["value"].to_numpy(float)
+    frame = select.at_end(select.hessians(results.extremal), end)
+    size = at.batch_size if batch else None
+    chosen = select.of_sample(frame, batch_size=size, factor=at.factor)
+    values = chosen.loc[chosen["epoch"] == at.epoch, "value"].to_numpy(float)
     if not len(values):
         return _Value()
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -180,15 +173,15 @@ def _predicted(results: Results, at: _Setting) -> _Value:
 def _isotropic(results: Results, at: _Setting) -> _Value:
     if results.variance is None:
         return _Value()
-    here = results.variance[results.variance["epoch"] == at.epoch]
-    return _Value(*sampling.isotropic_variance(here)) if len(here) else _Value()
+    here = select.at_epoch(results.variance, at.epoch)
+    return _Value(*select.isotropic_variance(here)) if len(here) else _Value()
 
 
 def _along_top(results: Results, at: _Setting) -> _Value:
     if results.variance is None:
         return _Value()
-    here = results.variance[results.variance["epoch"] == at.epoch]
-    return _Value(*sampling.variance_along(here, "largest", 1))
+    here = select.at_epoch(results.variance, at.epoch)
+    return _Value(*select.variance_along(here, "largest", 1))
 
 
 def _element(results: Results, at: _Setting) -> _Value:

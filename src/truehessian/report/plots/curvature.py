@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, GREEN, GREY, ORANGE, VERMILLION, Appearance
+from truehessian.theory.estimates import ESTIMATORS
 
 _MOST_LABELLED_EPOCHS = 8
 
@@ -150,13 +151,11 @@ def _estimates(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
         across: Appearance = {"color": VERMILLION, "linewidth": 1, "label": "test data"}
         axes.hlines(frame["test"], places - 0.44, places + 0.44, **across)
     _cross_validated(axes, frame, places + 0.05)
-    inversions = (
-        ("inverted_goe", "^", "GOE inverted", ORANGE, 0.15),
-        ("inverted_directional", "s", "directional inverted", GREEN, 0.33),
-    )
-    for column, marker, name, colour, shift in inversions:
+    for name, shift in (("goe", 0.15), ("directional", 0.33)):
+        column, entry = f"inverted_{name}", ESTIMATORS.load(name)
         if frame[column].notna().any():
-            axes.plot(places + shift, frame[column], marker, color=colour, ms=3.6, label=name)
+            look: Appearance = {"color": style.colour(entry.colour), "label": entry.label}
+            axes.plot(places + shift, frame[column], entry.marker, ms=3.6, **look)
 
 
 def _cross_validated(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:

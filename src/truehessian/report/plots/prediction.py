@@ -8,22 +8,13 @@ from truehessian.report.plots import style
 from truehessian.report.plots.style import (
     BLACK,
     BLUE,
-    GREEN,
     LIGHT_GREY,
-    ORANGE,
-    PINK,
     VERMILLION,
     Appearance,
 )
+from truehessian.theory.predictions import PREDICTIONS
 
-# Column, legend label, marker, colour, and place within the slot of an epoch.
-_PREDICTIONS = (
-    ("goe", "GOE", "^", ORANGE, -0.32),
-    ("directional", "directional", "s", GREEN, 0.14),
-    ("subspace", "subspace", "D", PINK, 0.36),
-)
 _MEASURED_SHIFT = -0.09
-_LABELS = {column: label for column, label, *_ in _PREDICTIONS}
 
 
 @style.styled
@@ -102,9 +93,9 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
     ----------
     frame
         Columns epoch, batch_size, end, full, batch_mean, batch_standard_error,
-        batch_standard_deviation, goe, directional, subspace, subspace_standard_deviation, chosen
-        (the name of a prediction, which gets a ring). Missing predictions are left out. Weyl's
-        bound is not drawn: it is so wide that nothing else could be told apart.
+        batch_standard_deviation, those of the predictions, and chosen (the name of a prediction,
+        which gets a ring). Missing predictions are left out. Weyl's bound is not drawn: it is so
+        wide that nothing else could be told apart.
     title
         Heading of the figure.
     """
@@ -117,7 +108,7 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
     epochs = sorted(frame["epoch"].unique())
     for row, end in zip(panels, ends, strict=True):
         of_end = frame[frame["end"] == end]
-        columns = ["full", "batch_mean", *(set(_LABELS) & set(frame.columns))]
+        columns = ["full", "batch_mean", *(set(PREDICTIONS) & set(frame.columns))]
         style.set_scale(row[0], of_end[columns].to_numpy(float))
         row[0].set_ylabel(f"{end} eigenvalue")
         for axes, size in zip(row, sizes, strict=True):
@@ -129,7 +120,8 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
         axes.set_title(f"B = {style.count(size)}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-    order = ("measured, mean ± s.e.", "measured, ± s.d.", "full data", *_LABELS.values())
+    labels = [entry.label for entry in PREDICTIONS.entries().values()]
+    order = ("measured, mean ± s.e.", "measured, ± s.d.", "full data", *labels)
     figure.align_ylabels(panels[:, 0])
     style.legend_below(figure, panels[0, 0], order=order)
     return figure
@@ -143,10 +135,13 @@ def _measurements_and_predictions(axes: Axes, frame: pd.DataFrame, places: pd.Se
         "label": "full data",
     }
     axes.hlines(frame["full"], places - 0.46, places + 0.46, **full)
-    for column, label, marker, colour, shift in _PREDICTIONS:
+    entries = PREDICTIONS.entries()
+    shifts = style.beside(len(entries), -0.32, (0.14, 0.36))
+    for (column, entry), shift in zip(entries.items(), shifts, strict=True):
         if column not in frame or frame[column].isna().all():
             continue
-        axes.plot(places + shift, frame[column], marker, color=colour, ms=3.4, label=label)
+        look: Appearance = {"color": style.colour(entry.colour), "ms": 3.4, "label": entry.label}
+        axes.plot(places + shift, frame[column], entry.marker, **look)
         chosen = frame["chosen"] == column
         if chosen.any():
             ring: Appearance = {

@@ -10,17 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from truehessian.report.plots import style
-from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY, ORANGE, PINK
-from truehessian.report.tables import noise as noise_tables
-from truehessian.theory import rmt
+from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY
+from truehessian.theory import laws, rmt
+from truehessian.theory.predictions import PREDICTIONS
+from truehessian.theory.predictions.base import QUANTILES
 
-_QUANTILES = ("q05", "q25", "q50", "q75", "q95")
-_BOXES = (("batch", "measured", BLACK, -0.18), ("subspace", "drawn beforehand", PINK, 0.18))
-_OVERLAPS = (
-    ("overlap_goe", "GOE", "^", ORANGE, -0.3),
-    ("overlap_directional", "directional", "s", GREEN, 0.15),
-    ("overlap_subspace", "subspace", "D", PINK, 0.3),
-)
 _LAWS = (
     ("semicircle_distance", "semicircle", "o", BLACK),
     ("marchenko_pastur_distance", "Marchenko-Pastur", "s", GREEN),
@@ -34,13 +28,13 @@ def distributions(frame: pd.DataFrame, title: str | None = None) -> Figure:
     Parameters
     ----------
     frame
-        From `sampling_tables.outliers`; rank 1 is drawn. Boxes span the quartiles, whiskers the
+        From `tables.sampling.outliers`; rank 1 is drawn. Boxes span the quartiles, whiskers the
         central 90 %.
     title
         Heading of the figure.
     """
     extremes = frame[frame["rank"] == 1]
-    values = [f"{kind}_{quantile}" for kind, *_ in _BOXES for quantile in _QUANTILES]
+    values = [f"{kind}_{quantile}" for kind, *_ in _kinds_of_boxes() for quantile in QUANTILES]
     return _grid(extremes, _boxes, "eigenvalue", title, [*values, "full"])
 
 
@@ -51,7 +45,7 @@ def overlaps(frame: pd.DataFrame, title: str | None = None) -> Figure:
     Parameters
     ----------
     frame
-        From `sampling_tables.outliers`; rank 1 is drawn.
+        From `tables.sampling.outliers`; rank 1 is drawn.
     title
         Heading of the figure.
     """
@@ -91,9 +85,21 @@ def _grid(
     return figure
 
 
+def _kinds_of_boxes() -> list[tuple[str, str, str, float]]:
+    """Prefix of the columns, label, colour and place of what has quantiles."""
+    drawn = [
+        entry for entry in PREDICTIONS.entries().values() if set(QUANTILES) <= {*entry.further}
+    ]
+    boxes = [("batch", "measured", BLACK, -0.18)]
+    for place, entry in zip(np.linspace(0.18, 0.36, max(len(drawn), 1)), drawn, strict=False):
+        label = "drawn beforehand" if len(drawn) == 1 else f"{entry.label}, drawn beforehand"
+        boxes.append((entry.name, label, style.colour(entry.colour), float(place)))
+    return boxes
+
+
 def _boxes(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
-    for kind, label, colour, shift in _BOXES:
-        quantiles = frame[[f"{kind}_{name}" for name in _QUANTILES]].to_numpy(float)
+    for kind, label, colour, shift in _kinds_of_boxes():
+        quantiles = frame[[f"{kind}_{name}" for name in QUANTILES]].to_numpy(float)
         keys = ("whislo", "q1", "med", "q3", "whishi")
         whole = np.isfinite(quantiles).all(axis=1)
         if not whole.any():
@@ -120,8 +126,11 @@ def _turned(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
     axes.errorbar(
         places - 0.05, frame["overlap"], error, fmt="o", color=BLACK, label="measured, mean ± s.e."
     )
-    for column, label, marker, colour, shift in _OVERLAPS:
-        axes.plot(places + shift, frame[column], marker, color=colour, ms=3.4, label=label)
+    entries = [entry for entry in PREDICTIONS.entries().values() if entry.overlap is not None]
+    shifts = style.beside(len(entries), -0.3, (0.15, 0.3))
+    for entry, shift in zip(entries, shifts, strict=True):
+        look: Any = {"color": style.colour(entry.colour), "ms": 3.4, "label": entry.label}
+        axes.plot(places + shift, frame[f"overlap_{entry.name}"], entry.marker, **look)
     axes.set_ylim(-0.05, 1.05)
 
 
@@ -137,10 +146,10 @@ def noise(
     Parameters
     ----------
     frame
-        From `noise_tables.noise`. First, its extremes over the edge of the semicircle; third, the
+        From `tables.noise.noise`. First, its extremes over the edge of the semicircle; third, the
         Wasserstein distances of its spectrum from both laws; means over batches and folds.
     scaling
-        From `noise_tables.scaling`. Second, the exponents with their intervals.
+        From `tables.noise.scaling`. Second, the exponents with their intervals.
     spectrum
         Nodes and weights, shape (K,) each, of the noise of one batch. Last, its distribution
         function beside those of the laws with the same moments.
@@ -175,8 +184,8 @@ def noise(
 def _distribution_function(axes: Axes, nodes: NDArray, weights: NDArray) -> None:
     """Compare the measured share of eigenvalues below x with those of both laws."""
     mean = float(weights @ nodes)
-    laws = noise_tables.laws(nodes, weights)
-    deviation, variance = laws["semicircle_scale"], laws["marchenko_pastur_variance"]
+    fitted = laws.fit_laws(nodes, weights)
+    deviation, variance = fitted["semicircle_scale"], fitted["marchenko_pastur_variance"]
     axes.step(
         np.append(nodes - mean, 1e3 * deviation) / deviation,
         np.append(np.cumsum(weights), 1.0),
@@ -188,7 +197,7 @@ def _distribution_function(axes: Axes, nodes: NDArray, weights: NDArray) -> None
     levels = np.linspace(0.0, 1.0, 401)
     axes.plot(rmt.Semicircle(0.0, 1.0).quantile(levels), levels, color=BLACK, label="semicircle")
     if np.isfinite(variance):
-        law = rmt.MarchenkoPastur(laws["marchenko_pastur_ratio"], abs(variance))
+        law = rmt.MarchenkoPastur(fitted["marchenko_pastur_ratio"], abs(variance))
         places = np.sign(variance) * (law.quantile(levels) - law.variance) / deviation
         shares = levels if variance > 0 else 1 - levels
         axes.plot(places, shares, color=GREEN, label="Marchenko-Pastur")

@@ -22,6 +22,15 @@ DOUBLE_COLUMN = 7.2
 # Told apart by readers with any kind of colour vision; markers repeat what colours say.
 BLUE, ORANGE, GREEN, VERMILLION, PINK, _, _, GREY = seaborn.color_palette("colorblind", 8).as_hex()
 BLACK, LIGHT_GREY = "#222222", "#c8c8c8"
+# By the names that predictions and estimators give theirs.
+COLOURS = {
+    "black": BLACK,
+    "blue": BLUE,
+    "green": GREEN,
+    "orange": ORANGE,
+    "pink": PINK,
+    "vermillion": VERMILLION,
+}
 END_COLOURS = {"largest": VERMILLION, "smallest": BLUE}
 
 _RC: Any = seaborn.axes_style("ticks") | {
@@ -98,6 +107,19 @@ def new_figure(
     width, height = panel or (SINGLE_COLUMN / columns, 2.8)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **grid)
+
+
+def colour(name: str) -> str:
+    """Find a colour of `COLOURS`; any other name is left to matplotlib."""
+    return COLOURS.get(name, name)
+
+
+def beside(count: int, left: float, right: tuple[float, float]) -> list[float]:
+    """Give predictions places around a measurement in the slot of an epoch.
+
+    The first stands to the left of it, the others are spread over what is free on the right.
+    """
+    return [left, *np.linspace(*right, max(count - 1, 1)).tolist()][:count]
 
 
 def ends_of(frame: pd.DataFrame) -> list[str]:

@@ -6,24 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
-from truehessian.report.tables.sampling import isotropic_variance
+from truehessian.report.tables import select
 from truehessian.spectra import density, spectrum
 from truehessian.spectra.spectrum import ENDS, Spectrum
-from truehessian.theory import rmt
-from truehessian.theory.predictions import isotropic
+from truehessian.theory import laws
+from truehessian.theory.predictions.factor import finite_population_factor
 
 NOISE_COLUMNS = (
     "epoch", "batch_size", "fold", "largest", "smallest", "edge", "frobenius_norm",
-    "frobenius_standard_error", "frobenius_predicted", "skewness", "kurtosis", "semicircle_scale",
-    "semicircle_distance", "marchenko_pastur_ratio", "marchenko_pastur_variance",
-    "marchenko_pastur_distance", "better",
+    "frobenius_standard_error", "frobenius_predicted", *laws.FITTED,
 )  # fmt: skip
 SCALING_COLUMNS = ("epoch", "quantity", "exponent", "low", "high", "values")
-CONFIDENCE = 0.95  # of the intervals of the exponents
-_LEVELS = 2000  # quantiles that a distance is the mean over
 _SCALED = ("frobenius_norm", "largest", "smallest")
 
 
@@ -36,7 +30,7 @@ def noise(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> pd.DataFrame:
         Stacks of folds of the noise, and of batches whose metadata hold the `noise_squares`
         ||E v||² of random unit vectors v, folds x vectors; others are passed over.
     variance
-        As in `sampling_tables.outliers`; without an epoch, its predictions are NaN.
+        As in `sampling.outliers`; without an epoch, its predictions are NaN.
 
     Returns
     -------
@@ -47,9 +41,9 @@ def noise(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> pd.DataFrame:
         without them that of the spectrum. `skewness` is 0 and
         `kurtosis` (fourth central moment over the squared second) is 2 for a semicircle. The two
         laws have the moments of the measured one: two for the semicircle, three for a
-        Marchenko-Pastur law that is shifted. Distances are Wasserstein's, see `distance`, between
-        the law and the Ritz values with their weights, over the standard deviation; `better` has
-        the smaller one.
+        Marchenko-Pastur law that is shifted. Distances are Wasserstein's, see `laws.distance`,
+        between the law and the Ritz values with their weights, over the standard deviation;
+        `better` has the smaller one.
     """
     rows: dict[tuple[int, int, int], dict[str, Any]] = {}
     norms: dict[tuple[int, int, int], dict[str, Any]] = {}
@@ -58,7 +52,7 @@ def noise(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> pd.DataFrame:
         is_noise = facts["operator"] == "noise"
         if not is_noise and "noise_squares" not in facts:
             continue
-        expected = _expected(facts, variance[variance["epoch"] == facts["epoch"]])
+        expected = _expected(facts, select.at_epoch(variance, facts["epoch"]))
         found = list(_of_spectrum(stack) if is_noise else _of_directions(facts))
         for fold, columns in enumerate(found):
             key = (int(facts["epoch"]), int(facts["batch_size"]), fold)
@@ -73,8 +67,8 @@ def _expected(facts: dict[str, Any], variance: pd.DataFrame) -> dict[str, float]
     """Edge and Frobenius norm of noise alike in all directions."""
     size, num_params = int(facts["batch_size"]), int(facts["num_parameters"])
     population = int(facts.get("population") or facts["num_examples"])
-    factor = isotropic.finite_population_factor(size, population)
-    square = factor * isotropic_variance(variance).value
+    factor = finite_population_factor(size, population)
+    square = factor * select.isotropic_variance(variance).value
     return {"edge": 2 * math.sqrt(square), "frobenius_predicted": math.sqrt(num_params * square)}
 
 
@@ -87,7 +81,7 @@ def _of_spectrum(stack: Spectrum) -> Iterator[dict[str, Any]]:
             "smallest": float(smallest[fold]),
             "frobenius_norm": float(norms.value[fold]),
             "frobenius_standard_error": float(norms.standard_error[fold]),
-            **laws(*spectrum.nodes(spectrum.fold(stack, fold))),
+            **laws.fit_laws(*spectrum.nodes(spectrum.fold(stack, fold))),
         }
 
 
@@ -99,65 +93,6 @@ def _of_directions(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if len(squares) > 1 and norm > 0:
             error = norm * squares.std(ddof=1) / (2 * squares.mean() * math.sqrt(len(squares)))
         yield {"frobenius_norm": norm, "frobenius_standard_error": error}
-
-
-def laws(nodes: NDArray, weights: NDArray) -> dict[str, Any]:
-    """Fit a semicircle and a shifted Marchenko-Pastur law to a measure by their moments.
-
-    Parameters
-    ----------
-    nodes, weights
-        Shape (K,); the weights sum to 1.
-
-    Returns
-    -------
-    dict
-        The columns of `NOISE_COLUMNS` from `skewness` on; NaN where all nodes are one. A
-        Marchenko-Pastur law of ratio c and variance v has the central moments c v² and c² v³, so
-        that c is the squared skewness; a negative skewness is met by the mirrored law, whose
-        variance is given as negative.
-    """
-    mean = float(weights @ nodes)
-    second, third, fourth = (float(weights @ (nodes - mean) ** order) for order in (2, 3, 4))
-    found: dict[str, Any] = dict.fromkeys(NOISE_COLUMNS[9:-1], math.nan) | {"better": "undecided"}
-    if not second > 0:
-        return found
-    scale, skewness = math.sqrt(second), third / second**1.5
-    semicircle = distance(nodes, weights, rmt.Semicircle(mean, scale)) / scale
-    found |= {"skewness": skewness, "kurtosis": fourth / second**2, "semicircle_scale": scale}
-    found |= {"semicircle_distance": semicircle, "better": "semicircle"}
-    # Below this ratio the law is a semicircle to six digits, and its moments cancel.
-    if skewness**2 < 1e-6:
-        return found
-    law = rmt.MarchenkoPastur(skewness**2, scale / abs(skewness))
-    sign = math.copysign(1.0, skewness)
-    apart = distance(sign * (nodes - mean) + law.variance, weights, law) / scale
-    found |= {
-        "marchenko_pastur_ratio": law.ratio,
-        "marchenko_pastur_variance": sign * law.variance,
-        "marchenko_pastur_distance": apart,
-    }
-    return found | {"better": "semicircle" if semicircle <= apart else "marchenko_pastur"}
-
-
-def distance(nodes: NDArray, weights: NDArray, law: rmt.Semicircle | rmt.MarchenkoPastur) -> float:
-    """Measure how far a law is from a discrete measure: Wasserstein's distance of first order.
-
-    The mean distance by which mass has to be moved, in the unit of the nodes. Kolmogorov's would
-    compare the heights of jumps: an atom that is off by rounding would count as much as one that
-    is not there.
-
-    Parameters
-    ----------
-    nodes, weights
-        Shape (K,); the weights sum to 1.
-    law
-        Anything with a quantile function.
-    """
-    levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    order = np.argsort(nodes)
-    places = np.searchsorted(np.cumsum(weights[order]), levels).clip(max=len(nodes) - 1)
-    return float(np.abs(nodes[order][places] - law.quantile(levels)).mean())
 
 
 def scaling(frame: pd.DataFrame, num_examples: int) -> pd.DataFrame:
@@ -192,37 +127,7 @@ def scaling(frame: pd.DataFrame, num_examples: int) -> pd.DataFrame:
                 continue
             x = np.log(1 / known["batch_size"].to_numpy(float) - 1 / num_examples)
             y = np.log(known[quantity].to_numpy(float)) / 2
-            slope, low, high = slope_within(x, y, known["epoch"])
+            slope, low, high = laws.slope_within(x, y, known["epoch"])
             found = (name, quantity, slope, low, high, len(known))
             rows.append(dict(zip(SCALING_COLUMNS, found, strict=True)))
     return pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
-
-
-def slope_within(x: ArrayLike, y: ArrayLike, groups: pd.Series) -> tuple[float, float, float]:
-    """Fit a common slope to lines with an intercept for each group, by least squares.
-
-    Parameters
-    ----------
-    x, y
-        Shape (n,).
-    groups
-        What group each value belongs to, shape (n,).
-
-    Returns
-    -------
-    slope, low, high
-        With a 95 % interval from Student's t distribution.
-    """
-    values = pd.DataFrame({"x": np.asarray(x), "y": np.asarray(y)})
-    labels = groups.to_numpy()
-    centred = values - values.groupby(labels).transform("mean")
-    square = float((centred["x"] ** 2).sum())
-    slope = float((centred["x"] * centred["y"]).sum()) / square
-    freedom = len(values) - len(np.unique(labels)) - 1
-    if freedom < 1:
-        return slope, math.nan, math.nan
-    residual = float(((centred["y"] - slope * centred["x"]) ** 2).sum())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(
-        residual / freedom / square
-    )
-    return slope, slope - half, slope + half

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from truehessian.report.tables import sampling
+from truehessian.report.tables import select
 from truehessian.spectra import spectrum
 from truehessian.spectra.spectrum import ENDS, Spectrum
-from truehessian.theory import estimates
-from truehessian.theory.predictions import isotropic as prediction
+from truehessian.theory.estimates.inversion import invert
+from truehessian.theory.predictions import PREDICTIONS, isotropic
+from truehessian.theory.predictions.factor import sampling_factor
 
 AUGMENTATION_COLUMNS = (
     "epoch", "end", "factor", "num_examples", "steps", "value", "residual", "ratio",
     "ratio_of_noise", "goe",
 )  # fmt: skip
 _OF_EPOCH = ("isotropic_variance", "isotropic_standard_error", "element_variance")
-PREDICTION_COLUMNS = (
+_MEASURED = (
     "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds", "weyl",
-    "goe", "directional", "subspace", *_OF_EPOCH,
 )  # fmt: skip
 BATCHNORM_COLUMNS = (
     "epoch", "chunk_size", "end", "running", "running_residual", "batch", "batch_residual",
@@ -40,7 +40,7 @@ def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -
     extremal
         From `tables.extremal_ritz_values`: the full data and augmented data.
     variance
-        As for `sampling_tables.outliers`; without it there is no column `goe`, but NaN.
+        As for `sampling.outliers`; without it there is no column `goe`, but NaN.
 
     Returns
     -------
@@ -55,37 +55,33 @@ def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -
     ----------
     True-Hessian paper, Tables 1 to 3 and Eq. 18.
     """
-    chosen = extremal[
-        (extremal["operator"] == "hessian")
-        & (extremal["split"] == "train")
-        & extremal["batch_size"].isna()
-    ]
+    chosen = select.hessians(extremal)
+    chosen = chosen[chosen["batch_size"].isna()]
     chosen = chosen.assign(factor=chosen["factor"].fillna(1).astype("int64"))
     rows: list[dict[Any, Any]] = []
     for (epoch, _), group in chosen.groupby(["epoch", "end"]):
-        isotropic = math.nan
+        noise = math.nan
         if variance is not None:
-            at_epoch = variance[variance["epoch"] == epoch]
-            isotropic = sampling.isotropic_variance(at_epoch).value
-        rows += _with_predictions(group.sort_values("factor"), isotropic)
+            noise = select.isotropic_variance(select.at_epoch(variance, epoch)).value
+        rows += _with_predictions(group.sort_values("factor"), noise)
     return pd.DataFrame(rows, columns=list(AUGMENTATION_COLUMNS))
 
 
-def _with_predictions(group: pd.DataFrame, isotropic: float) -> list[dict[Any, Any]]:
+def _with_predictions(group: pd.DataFrame, variance: float) -> list[dict[Any, Any]]:
     """Rows of one end at one epoch, the full data first."""
     records = group.to_dict("records")
     first = records[0]
     true = math.nan
-    if not math.isnan(isotropic):
-        true = float(estimates.invert(first["value"], isotropic, first["num_examples"]))
+    if not math.isnan(variance):
+        true = float(invert(first["value"], variance, first["num_examples"]))
     for record in records:
         record["ratio"] = record["value"] / first["value"]
         record["ratio_of_noise"] = 1 / math.sqrt(record["factor"])
         record["goe"] = math.nan
         if not math.isnan(true):
-            factor = estimates.sampling_factor(record["num_examples"])
+            factor = sampling_factor(record["num_examples"])
             side = "largest" if true > 0 else "smallest"
-            record["goe"] = float(prediction.goe(true, factor, isotropic, side))
+            record["goe"] = float(isotropic.goe(true, factor, variance, side))
     return records
 
 
@@ -95,15 +91,15 @@ def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFr
     Parameters
     ----------
     theory
-        From `sampling_tables.theory_vs_empirical`.
+        From `sampling.theory_vs_empirical`.
     variance
-        As for `sampling_tables.outliers`.
+        As for `sampling.outliers`.
 
     Returns
     -------
     DataFrame
-        The rows of `theory` with the columns of `PREDICTION_COLUMNS`: measurement, Weyl's bound,
-        predictions, and the epoch's P σ² with its standard error and σ².
+        The rows of `theory`: measurement, Weyl's bound, predictions, and the epoch's
+        isotropic_variance P σ² with its isotropic_standard_error, and element_variance σ².
 
     References
     ----------
@@ -111,14 +107,15 @@ def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFr
     """
     rows = []
     for epoch in theory["epoch"].unique():
-        at_epoch = variance[variance["epoch"] == epoch]
-        noise = sampling.isotropic_variance(at_epoch)
+        at_epoch = select.at_epoch(variance, epoch)
+        noise = select.isotropic_variance(at_epoch)
         order = at_epoch["num_parameters"].iloc[0] if len(at_epoch) else np.nan
         values = (noise.value, noise.standard_error, noise.value / order)
         rows.append({"epoch": epoch, **dict(zip(_OF_EPOCH, values, strict=True))})
     of_epoch = pd.DataFrame(rows, columns=["epoch", *_OF_EPOCH])
     joined = theory.merge(of_epoch.astype({"epoch": theory["epoch"].dtype}), on="epoch")
-    return joined[list(PREDICTION_COLUMNS)]
+    predicted = [name for name in PREDICTIONS if name in joined]
+    return joined[[*_MEASURED, *predicted, *_OF_EPOCH]]
 
 
 def batchnorm(running: Iterable[Spectrum], batch: Iterable[Spectrum]) -> pd.DataFrame:

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from truehessian.theory import estimates
+from truehessian.report.tables import select
+from truehessian.theory import verdicts
+from truehessian.theory.estimates.cross_validation import cross_validate
+from truehessian.theory.estimates.inversion import invert
 from truehessian.theory.shrinkage import fit_shrinkage
 
 SHRINKAGE_COLUMNS = (
@@ -30,7 +33,6 @@ SELF_TEST_COLUMNS = (
     "bias_standard_error", "bias_of_naive", "root_mean_square_error", "coverage", "interval_width",
 )  # fmt: skip
 
-_SIDE = {"largest": "top", "smallest": "bottom"}
 _ORIGINAL, _AUGMENTED = "original", "augmented"
 
 
@@ -54,7 +56,7 @@ def shrinkage(extremal: pd.DataFrame, subsamples: pd.DataFrame | None = None) ->
         "undecided" where only one number of examples was measured.
     """
     everything = extremal if subsamples is None else pd.concat([extremal, subsamples])
-    hessian = _training_hessian(everything)
+    hessian = select.hessians(everything)
     data = hessian["factor"].isna().map({True: _ORIGINAL, False: _AUGMENTED})
     hessian = hessian.assign(data=data)
     parts = []
@@ -123,8 +125,7 @@ def true_hessian(
         folds bracket the extremes of their mean always. The verdict says where bracket and
         quotient disagree.
     """
-    hessian = _training_hessian(extremal)
-    full = hessian[hessian["batch_size"].isna() & hessian["factor"].isna()]
+    full = select.of_sample(select.hessians(extremal))
     known = {(row.epoch, row.end) for row in held_out.itertuples() if row.rank == 1}
     records: list[dict[Hashable, Any]] = held_out.to_dict("records")
     records += [
@@ -132,12 +133,12 @@ def true_hessian(
         for row in full.itertuples()
         if (row.epoch, row.end) not in known
     ]
-    is_test = (extremal["operator"] == "hessian") & (extremal["split"] == "test")
-    tests = extremal[is_test].set_index(["epoch", "end"])["value"].to_dict()
+    of_test = select.hessians(extremal, "test")
+    tests = of_test.set_index(["epoch", "end"])["value"].to_dict()
     rows = [
         {
             **row,
-            **_inversions(row, variance[variance["epoch"] == row["epoch"]]),
+            **_inversions(row, select.at_epoch(variance, row["epoch"])),
             **_verdicts(row),
             **_on_the_test_split(row, tests.get((row["epoch"], row["end"]), math.nan)),
         }
@@ -150,23 +151,21 @@ def true_hessian(
 
 def _inversions(row: Mapping[Hashable, Any], variance: pd.DataFrame) -> dict[str, Any]:
     num_examples = 1 if variance.empty else int(variance["num_examples"].iloc[0])
-    of_direction = variance["direction"] == f"{_SIDE[row['end']]}-{row['rank']}"
-    along = float(variance.loc[of_direction, "variance"].mean())
-    random = variance["direction"].str.startswith("random-")
-    isotropic = float(variance.loc[random, "variance"].mean())
-    directional = float(estimates.invert(row["empirical"], along, num_examples))
+    along = select.variance_along(variance, row["end"], row["rank"]).value
+    isotropic = select.isotropic_variance(variance).value
+    directional = float(invert(row["empirical"], along, num_examples))
     return {
-        "inverted_goe": float(estimates.invert(row["empirical"], isotropic, num_examples)),
+        "inverted_goe": float(invert(row["empirical"], isotropic, num_examples)),
         "inverted_directional": directional,
-        "inversion": estimates.identifiability(directional, along),
+        "inversion": verdicts.identifiability(directional, along),
     }
 
 
 def _verdicts(row: Mapping[Hashable, Any]) -> dict[str, Any]:
     held_out = row.get("held_out", math.nan), row.get("held_out_standard_error", math.nan)
     bracket = row.get("bracket_low", math.nan), row.get("bracket_high", math.nan)
-    z, verdict = estimates.held_out_verdict(*held_out, row["end"])
-    clause = estimates.bracket_verdict(*held_out, *bracket, row["end"])
+    z, verdict = verdicts.held_out_verdict(*held_out, row["end"])
+    clause = verdicts.bracket_verdict(*held_out, *bracket, row["end"])
     return {"z": z, "verdict": "; ".join(filter(None, [verdict, clause]))}
 
 
@@ -184,7 +183,7 @@ def _on_the_test_split(row: Mapping[Hashable, Any], test: float) -> dict[str, An
         return columns
     inner, outer = (low, high) if row["end"] == "largest" else (high, low)
     num_examples = int(row["num_examples"])
-    found = estimates.cross_validate(
+    found = cross_validate(
         test,
         outer,
         inner,
@@ -205,7 +204,7 @@ def self_test(guesses: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     guesses
-        Column epoch and those of `self_test.trials`.
+        With the columns of `theory.estimates.guesses`.
 
     Returns
     -------
@@ -242,7 +241,3 @@ def self_test(guesses: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=list(SELF_TEST_COLUMNS))
-
-
-def _training_hessian(extremal: pd.DataFrame) -> pd.DataFrame:
-    return extremal[(extremal["operator"] == "hessian") & (extremal["split"] == "train")]

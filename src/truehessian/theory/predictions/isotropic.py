@@ -6,35 +6,17 @@ factor. V(u) averages to P σ² over random unit vectors u; P is the number of p
 mean variance of the Hessian's elements (mini-batch paper, Eq. 9).
 
 The predictions differ in what they assume of the noise: `goe` that it is the same in all
-directions, `directional` that the eigenvector's own noise decides, `subspace` nothing within the
-extremal eigenvectors and a leak out of them that averages out, `weyl` nothing at all.
+directions, `directional` that the eigenvector's own noise decides, `subspace.subspace` nothing
+within the extremal eigenvectors and a leak out of them that averages out, `weyl` nothing at all.
 
 Throughout, `end` is "largest" or "smallest", and eigenvalues and scales share their units.
 """
-
-import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from truehessian.theory import rmt
-from truehessian.theory.predictions.subspace import (
-    SubspacePrediction,
-    finite_population_factor,
-    sign_of as _sign,
-    subspace,
-)
-
-__all__ = [
-    "SubspacePrediction",
-    "choose",
-    "directional",
-    "finite_population_factor",
-    "goe",
-    "overlap",
-    "subspace",
-    "weyl",
-]
+from truehessian.theory.predictions.base import Known, Predicted, Prediction, Variance, sign_of
 
 
 def goe(
@@ -71,7 +53,7 @@ def goe(
     ----------
     Mini-batch paper, Eq. 8; with f = 1/N, true-Hessian paper, Eq. 18.
     """
-    sign = _sign(end)
+    sign = sign_of(end)
     scale = _scale(factor, isotropic_variance)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     # An eigenvalue of the wrong sign lies within the bulk of this end: it counts as no spike.
@@ -140,7 +122,7 @@ def weyl(
     Mini-batch paper, Eq. 7.
     """
     shift = rmt.weyl_bound(_scale(factor, isotropic_variance), num_parameters)
-    return np.asarray(eigenvalue, dtype=np.float64) + _sign(end) * shift
+    return np.asarray(eigenvalue, dtype=np.float64) + sign_of(end) * shift
 
 
 def _scale(factor: ArrayLike, variance: ArrayLike) -> NDArray:
@@ -176,58 +158,43 @@ def overlap(eigenvalue: ArrayLike, factor: ArrayLike, variance: ArrayLike, end: 
     ----------
     Benaych-Georges & Nadakuditi (2011), Advances in Mathematics 227(1), 494-521, Sec. 3.1.
     """
-    sign, scale = _sign(end), _scale(factor, variance)
+    sign, scale = sign_of(end), _scale(factor, variance)
     eigenvalue = np.asarray(eigenvalue, dtype=np.float64)
     return np.where(scale == 0, 1.0, rmt.overlap(np.maximum(sign * eigenvalue, 0.0), scale))
 
 
-def choose(
-    eigenvalue: float,
-    factor: float,
-    directional_variance: float,
-    *,
-    num_vectors: int,
-    end: str,
-    num_leaks: int = 0,
-) -> str:
-    """Say beforehand which prediction to trust.
+def _shifted(known: Known, variances: list[Variance]) -> Predicted:
+    """Shift each eigenvalue by the noise of its variance, and by both ends of the interval."""
+    noises = np.array([[noise.value, *noise.interval()] for noise in variances]).reshape(-1, 3)
+    shifted = goe(known.eigenvalues[:, None], known.factor, noises, known.end)
+    low, high = np.sort(shifted[:, 1:], axis=1).T
+    return Predicted(shifted[:, 0], low, high)
 
-    The subspace prediction knows batches in which a few examples carry the noise, and so holds
-    where the directional one overshoots. It fails where the batch's extreme direction lies
-    outside the span. With Ritz vectors alone that happens at the smallest end when the noise
-    along the eigenvector exceeds the eigenvalue, f V > l²: below the transition the batch's
-    extreme vector has no overlap left with it. At the largest end the noise lives in the leading
-    vectors themselves, and directions that the noise turns the Ritz vectors to mend either end.
 
-    Parameters
-    ----------
-    eigenvalue
-        Extremal eigenvalue l of the full Hessian.
-    factor
-        Finite-population factor f of the batch.
-    directional_variance
-        V(u) along the eigenvector of `eigenvalue`; NaN if not measured.
-    num_vectors
-        k, the number of Ritz vectors of the subspace prediction; 0 if there is none for this
-        batch.
-    end
-        Which end of the spectrum `eigenvalue` is.
-    num_leaks
-        How many directions beside the Ritz vectors the span holds.
+def _turned(known: Known, noise: Variance) -> NDArray:
+    """Overlap of the extreme vector with that of all the data; the formula says no more."""
+    turned = np.full(len(known.eigenvalues), np.nan)
+    turned[:1] = overlap(known.eigenvalues[:1], known.factor, noise.value, known.end)
+    return turned
 
-    Returns
-    -------
-    str
-        "subspace", "directional", or "goe" if neither was measured.
 
-    Raises
-    ------
-    ValueError
-        `end` is unknown.
-    """
-    upper = _sign(end) == 1
-    if math.isnan(directional_variance):
-        return "subspace" if num_vectors else "goe"
-    above_transition = factor * directional_variance <= eigenvalue**2
-    inside = upper or above_transition or num_leaks > 0
-    return "subspace" if num_vectors and inside else "directional"
+GOE = Prediction(
+    name="goe",
+    label="GOE",
+    marker="^",
+    colour="orange",
+    assumption="takes the noise to be the same in all directions",
+    predict=lambda known: _shifted(known, [known.isotropic] * len(known.eigenvalues)),
+    overlap=lambda known: _turned(known, known.isotropic),
+    overlap_rule="1 − fV/λ², with the variance along random directions",
+)
+DIRECTIONAL = Prediction(
+    name="directional",
+    label="directional",
+    marker="s",
+    colour="green",
+    assumption="takes its variance along the Ritz vector",
+    predict=lambda known: _shifted(known, list(known.along)),
+    overlap=lambda known: _turned(known, known.along[0]),
+    overlap_rule="1 − fV/λ², with the variance along the Ritz vector",
+)

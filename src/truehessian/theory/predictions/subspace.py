@@ -1,8 +1,6 @@
-"""Random batches drawn from what was measured of groups of examples, within a few vectors.
+"""Random batches drawn from what was measured of groups of examples, within a few vectors."""
 
-The predictions of `prediction.subspace`; a module of its own for its size.
-"""
-
+import functools
 import math
 from typing import NamedTuple
 
@@ -10,11 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from truehessian import streams
-from truehessian.spectra.spectrum import ENDS
+from truehessian.theory.predictions import coupling
+from truehessian.theory.predictions.base import (
+    QUANTILES,
+    WIDTH,
+    Known,
+    Predicted,
+    Prediction,
+    sign_of,
+)
+from truehessian.theory.predictions.factor import finite_population_factor
 
 DRAWS_PER_RESAMPLE = 12
-_SCREENING_STEPS = 4
-_SCREENING_DRAWS = 50
 
 
 class SubspacePrediction(NamedTuple):
@@ -44,43 +49,6 @@ class SubspacePrediction(NamedTuple):
     ranked: NDArray
     standard_errors: NDArray
     overlaps: NDArray
-
-
-def sign_of(end: str) -> int:
-    """1 for the largest end, -1 for the smallest; ValueError for anything else."""
-    if end not in ENDS:
-        raise ValueError(f"end must be one of {ENDS}, got {end!r}")
-    return 1 if end == "largest" else -1
-
-
-def finite_population_factor(batch_size: int, num_examples: int) -> float:
-    """Variance of a batch mean per unit of variance over single examples.
-
-    Parameters
-    ----------
-    batch_size
-        B, drawn without replacement.
-    num_examples
-        N.
-
-    Returns
-    -------
-    float
-        (N - B) / (B (N - 1)): 1 for a single example, 0 for all of them. The mini-batch paper
-        writes (N - B) / (B N), which differs by 1/N of itself.
-
-    Raises
-    ------
-    ValueError
-        `batch_size` is not in 1 ... N.
-    """
-    if not 1 <= batch_size <= num_examples:
-        raise ValueError(
-            f"batch_size must be between 1 and the {num_examples} examples, got {batch_size}"
-        )
-    if batch_size == num_examples:
-        return 0.0
-    return (num_examples - batch_size) / (batch_size * (num_examples - 1))
 
 
 def subspace(
@@ -149,8 +117,8 @@ def subspace(
     deviations = noise - noise.mean(axis=0)
     batches = sign * centre + _draw(deviations, per_batch, draws, generator)
     factor = finite_population_factor(batch_size, num_examples)
-    screened = _screened(factor * leak, batches, deviations, group_size / batch_size)
-    values, vectors = np.linalg.eigh(_coupled(batches, screened))
+    screened = coupling.screened(factor * leak, batches, deviations, group_size / batch_size)
+    values, vectors = np.linalg.eigh(coupling.coupled(batches, screened))
     ranked = values[:, : -ranks - 1 : -1]
     own = _places(end, ranks, k)
     resampled = [
@@ -209,29 +177,6 @@ def _places(end: str, ranks: int, k: int) -> NDArray:
     return np.minimum(begin + np.arange(ranks), max(stop - 1, 0))
 
 
-def _screened(leak: NDArray, batches: NDArray, noise: NDArray, share: float) -> NDArray:
-    """Weaken the leak by what it carries of the other sign; the wanted end is the largest.
-
-    The eigenvalue z that the response depends on is that of the mean draw, found by iteration
-    from the unscreened leak, which is an upper bound.
-    """
-    away = noise * (1 - np.eye(len(leak)))  # each vector's noise off itself, within the span
-    weights = (away**2).sum(axis=1)  # (groups, K)
-    theta = share * np.divide(
-        (away * (noise @ away)).sum(axis=1), weights, out=np.zeros_like(weights), where=weights > 0
-    )
-    against, total = np.minimum(theta, 0), weights.sum(axis=0)
-    screened, few = leak, batches[:_SCREENING_DRAWS]
-    if not np.any(against < 0):
-        return leak
-    for _ in range(_SCREENING_STEPS):
-        z = max(np.linalg.eigvalsh(_coupled(few, screened))[:, -1].mean(), 1e-300)
-        response = (weights / (1 - against / z)).sum(axis=0)
-        root = np.sqrt(np.divide(response, total, out=np.ones_like(total), where=total > 0))
-        screened = leak * root[:, None] * root
-    return screened
-
-
 def _resampled(
     deviations: NDArray,
     centre: NDArray,
@@ -247,7 +192,7 @@ def _resampled(
     """
     sample = deviations[generator.integers(len(deviations), size=len(deviations))]
     batches = centre + _draw(sample, per_batch, DRAWS_PER_RESAMPLE, generator)
-    ranked = np.linalg.eigvalsh(_coupled(batches, leak))[:, : -len(places) - 1 : -1]
+    ranked = np.linalg.eigvalsh(coupling.coupled(batches, leak))[:, : -len(places) - 1 : -1]
     shifts = ranked - batches[:, places, places]
     return shifts.mean(axis=0), shifts.var(axis=0, ddof=1) / DRAWS_PER_RESAMPLE
 
@@ -262,20 +207,60 @@ def _standard_errors(resampled: list[tuple[NDArray, NDArray]], ranked: NDArray) 
     return np.sqrt(groups + ranked.var(axis=0, ddof=1) / len(ranked))
 
 
-def _coupled(matrices: NDArray, leak: NDArray) -> NDArray:
-    """Matrices whose outer eigenvalues solve z = eigenvalue of A + W / z.
+@functools.lru_cache(maxsize=1)
+def _drawn(known: Known) -> SubspacePrediction | None:
+    """Draw batches of this size once; None where nothing was measured that makes one up."""
+    if known.noise is None:
+        return None
+    drawn = subspace(
+        **known.noise._asdict(),
+        batch_size=known.batch_size,
+        end=known.end,
+        draws=known.how.draws,
+        seed=known.how.seed,
+        ranks=min(known.how.ranks, len(known.noise.leak)),
+        resamples=known.how.resamples,
+    )
+    return None if math.isnan(drawn.mean) else drawn
 
-    Eliminating the lower half of the eigenvectors of [[A, √W], [√W, 0]] gives just this
-    equation: the leaked noise couples the span to directions of eigenvalue zero. Iterating the
-    equation itself falls into a two-cycle when A is small. Without a leak there is nothing to
-    couple to, and A alone answers, whatever its sign.
-    """
-    values, vectors = np.linalg.eigh((leak + leak.T) / 2)
-    if not np.any(values > 0):
-        return matrices
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    k = len(leak)
-    coupled = np.zeros((len(matrices), 2 * k, 2 * k))
-    coupled[:, :k, :k] = matrices
-    coupled[:, :k, k:] = coupled[:, k:, :k] = root
-    return coupled
+
+_FURTHER = ("standard_deviation", *QUANTILES)
+
+
+def _predict(known: Known) -> Predicted:
+    drawn, count = _drawn(known), len(known.eigenvalues)
+    if drawn is None:
+        return Predicted.missing(count, _FURTHER)
+    rows = np.full((count, 3 + len(_FURTHER)), math.nan)
+    for rank in range(min(count, drawn.ranked.shape[1])):
+        values = drawn.ranked[:, rank]
+        mean, half = values.mean(), WIDTH * drawn.standard_errors[rank]
+        quantiles = [np.quantile(values, level) for level in QUANTILES.values()]
+        rows[rank] = (mean, mean - half, mean + half, values.std(ddof=1), *quantiles)
+    value, low, high, *further = rows.T
+    return Predicted(value, low, high, dict(zip(_FURTHER, further, strict=True)))
+
+
+def _overlap(known: Known) -> NDArray:
+    drawn = _drawn(known)
+    found = np.full(len(known.eigenvalues), math.nan)
+    if known.noise is None or drawn is None:
+        return found
+    per_end = len(known.noise.ritz_values) // 2
+    begin = 0 if known.end == "largest" else per_end
+    count = min(per_end, len(found))
+    found[:count] = [drawn.overlaps[:, begin + rank].mean() for rank in range(count)]
+    return found
+
+
+SUBSPACE = Prediction(
+    name="subspace",
+    label="subspace",
+    marker="D",
+    colour="pink",
+    assumption="draws batches within the span of the extremal Ritz vectors",
+    predict=_predict,
+    overlap=_overlap,
+    overlap_rule="the eigenvectors of the drawn batches",
+    further=_FURTHER,
+)

@@ -1,0 +1,7 @@
+from .page import (
+    render as render,
+)
+from .run import (
+    RunReport as RunReport,
+    collect as collect,
+)

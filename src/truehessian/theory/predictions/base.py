@@ -1,0 +1,162 @@
+"""What a prediction is: one entry, which tables, figures, captions and findings read.
+
+A new prediction is a module with a `Prediction` and a line of the registry in `__init__`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from truehessian.spectra.spectrum import ENDS
+from truehessian.theory.predictions.factor import finite_population_factor
+from truehessian.theory.predictions.noise import SubspaceNoise
+
+WIDTH = 1.96  # standard errors on either side of a 95 % interval
+# What a predicted distribution is summed up by, beside its mean.
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+
+class Variance(NamedTuple):
+    """P σ² or V(u), with its standard error."""
+
+    value: float
+    standard_error: float
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval, not below zero."""
+        half = WIDTH * self.standard_error
+        return max(self.value - half, 0.0), self.value + half
+
+
+class Draws(NamedTuple):
+    """How predictions that draw batches do so.
+
+    Attributes
+    ----------
+    ranks
+        How many eigenvalues of an end are asked for, at least as many as there are.
+    draws, seed, resamples
+        Random batches, their seed, and bootstrap samples for the standard errors.
+    """
+
+    ranks: int = 1
+    draws: int = 400
+    seed: int = 0
+    resamples: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of one end of a spectrum before batches of one size are measured.
+
+    Attributes
+    ----------
+    eigenvalues
+        Of the full Hessian, the extreme first and then inwards, shape (R,).
+    end
+        "largest" or "smallest".
+    batch_size, num_examples, num_parameters
+        B, N and P.
+    isotropic
+        P σ², the mean of V(u) over random unit vectors u; NaN if not measured.
+    along
+        V(u) along the Ritz vector of each eigenvalue, R of them; NaN where it was not measured.
+    noise
+        Groups of examples seen from the Ritz vectors; None if not measured.
+    how
+        How batches are drawn.
+    """
+
+    eigenvalues: NDArray
+    end: str
+    batch_size: int
+    num_examples: int
+    num_parameters: int
+    isotropic: Variance
+    along: Sequence[Variance]
+    noise: SubspaceNoise | None
+    how: Draws
+
+    @property
+    def factor(self) -> float:
+        """Finite-population factor f of the batch."""
+        return finite_population_factor(self.batch_size, self.num_examples)
+
+
+class Predicted(NamedTuple):
+    """Predicted eigenvalues of a batch, one for each that is known of the full Hessian.
+
+    Attributes
+    ----------
+    value
+        Mean over batches, shape (R,); NaN where there is no prediction.
+    low, high
+        95 % interval of that mean, shape (R,).
+    further
+        What else is predicted, by the names in `Prediction.further`, shape (R,) each.
+    """
+
+    value: NDArray
+    low: NDArray
+    high: NDArray
+    further: Mapping[str, NDArray] = {}
+
+    @classmethod
+    def missing(cls, count: int, further: Sequence[str] = ()) -> "Predicted":
+        """No prediction for any of `count` eigenvalues."""
+        nothing = np.full(count, math.nan)
+        return cls(nothing, nothing, nothing, dict.fromkeys(further, nothing))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One way to predict the outer eigenvalues of a batch from what is known of all the data.
+
+    Attributes
+    ----------
+    name
+        As in the registry; the name of its column in tables.
+    label
+        In legends and sentences.
+    marker, colour
+        Of matplotlib; the colour may be one of `report.plots.style.COLOURS`.
+    assumption
+        What it takes the noise for, for captions: goes on after the label.
+    predict
+        Makes the prediction.
+    overlap
+        Predicts the mean squared component of the batch's *extreme* eigenvector along each Ritz
+        vector of the full Hessian, shape (R,), NaN where it cannot; None if it never can.
+    overlap_rule
+        How it does so, for captions: goes on after the label and a colon.
+    further
+        Names of what else it predicts; those of `QUANTILES` make a box in figures.
+    """
+
+    name: str
+    label: str
+    marker: str
+    colour: str
+    assumption: str
+    predict: Callable[[Known], Predicted]
+    overlap: Callable[[Known], NDArray] | None = None
+    overlap_rule: str = ""
+    further: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its columns in tables of outliers."""
+        further = (f"{self.name}_{name}" for name in ("low", "high", *self.further))
+        overlap = () if self.overlap is None else (f"overlap_{self.name}",)
+        return (self.name, *further, *overlap)
+
+
+def sign_of(end: str) -> int:
+    """1 for the largest end, -1 for the smallest; ValueError for anything else."""
+    if end not in ENDS:
+        raise ValueError(f"end must be one of {ENDS}, got {end!r}")
+    return 1 if end == "largest" else -1
