@@ -1,4 +1,4 @@
-"""Rule measure_self_test: a checkpoint and its data in, guesses of a known truth out."""
+"""Rule measure_self_test: a checkpoint and its data in, what subsamples show and a truth out."""
 
 from typing import Any
 

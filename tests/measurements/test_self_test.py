@@ -7,6 +7,7 @@ from torch import Tensor
 
 from truehessian.measurements import calibration
 from truehessian.operators import NetworkOperator
+from truehessian.theory.estimates import guesses
 
 
 class Mean(NetworkOperator):
@@ -54,11 +55,18 @@ HOW = {"steps": 24, "tolerance": None, "seed": 0}
 
 @pytest.fixture(scope="module")
 def trials():
-    return calibration.trials(Matrices([3.0, -2.0]), parts=[4, 8], repetitions=20, folds=2, **HOW)
+    return guesses_of(Matrices([3.0, -2.0]), parts=[4, 8], repetitions=20, folds=2)
+
+
+def guesses_of(population, **how):
+    """What the estimators say of subsamples, once these have been measured."""
+    shown = calibration.trials(population, **how, **HOW)
+    assert list(shown.columns) == list(calibration.COLUMNS)
+    return guesses.tabulate(shown.assign(epoch=0))
 
 
 def test_there_is_a_row_per_subsample_end_and_estimator(trials):
-    assert list(trials.columns) == list(calibration.COLUMNS)
+    assert list(trials.columns) == list(guesses.COLUMNS)
     counts = trials.groupby(["num_examples", "end", "estimator"]).size()
     assert set(counts.index.get_level_values("num_examples")) == {32, 16}
     assert (counts[32] == 20).all()
@@ -97,14 +105,12 @@ def test_isotropic_noise_is_undone_by_inverting_either_variance(trials):
 
 
 def test_a_population_without_noise_leaves_nothing_to_correct():
-    frame = calibration.trials(
-        Matrices([3.0, -2.0], noise=0.0), parts=[4], repetitions=4, folds=2, **HOW
-    )
+    frame = guesses_of(Matrices([3.0, -2.0], noise=0.0), parts=[4], repetitions=4, folds=2)
     np.testing.assert_allclose(frame["estimate"], frame["truth"], atol=1e-10)
 
 
 def test_pure_noise_is_said_to_be_inside_the_noise():
-    frame = calibration.trials(Matrices([0.0]), parts=[8], repetitions=8, folds=2, **HOW)
+    frame = guesses_of(Matrices([0.0]), parts=[8], repetitions=8, folds=2)
     inverted = frame[frame["estimator"] == "goe"]
     assert inverted["estimate"].isna().mean() > 0.5
 

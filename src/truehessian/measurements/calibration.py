@@ -1,13 +1,12 @@
-"""Estimators of the true Hessian's extremes, tried where the truth is known.
+"""What subsamples show of the extremes of all the data, where estimators can be tried.
 
 A random subsample of B examples plays the data set, all N training examples the distribution that
-it comes from. Each estimator sees the subsample alone.
+it comes from. Each estimator of `theory.estimates` sees the subsample alone.
 """
 
 import math
 from collections.abc import Iterator
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,9 @@ from truehessian.measurements import source as measurement, variance
 from truehessian.operators import Hessian, NetworkOperator
 from truehessian.spectra import lanczos
 from truehessian.spectra.spectrum import ENDS
-from truehessian.theory import estimates
+from truehessian.theory.estimates.seen import Seen
 
-COLUMNS = (
-    "num_examples", "repetition", "end", "estimator", "estimate", "low", "high", "truth",
-)  # fmt: skip
+COLUMNS = ("repetition", "end", "population", "truth", *Seen._fields)
 _GROUPS = 16  # of a subsample, over which variances are taken
 _NOISE = 0.3  # share of a random vector in a start vector
 
@@ -48,7 +45,7 @@ def trials(
     tolerance: float | None,
     seed: int,
 ) -> pd.DataFrame:
-    """Let every estimator guess the extremes of all examples from subsamples.
+    """Measure what estimators need of subsamples, and what there is to guess.
 
     The subsamples of one size are the parts of random partitions, so that what one has too much
     of another has too little of: the mean error of an estimator over a partition is free of the
@@ -73,8 +70,8 @@ def trials(
     Returns
     -------
     DataFrame
-        Columns of `COLUMNS`: one row per subsample, end and estimator. An estimate is NaN where
-        it is inside the noise; `low` to `high` is an interval of 90 %.
+        Columns of `COLUMNS`: one row per subsample and end, with the `population` N, the extreme
+        eigenvalue of all its examples as the `truth`, and what the subsample shows.
     """
     count = population.num_examples
     num_params = population.operator(np.arange(1)).num_params
@@ -82,7 +79,7 @@ def trials(
     start = torch.nn.functional.normalize(start, dim=0)
     finer = None if tolerance is None else tolerance / 100
     truth = _extremes(population.operator(np.arange(count)), start, 2 * steps, finer)
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for number in sorted(parts):
         for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed)):
             # In random order, so that groups and folds of the subsample are random ones.
@@ -90,9 +87,7 @@ def trials(
             mixed = drawn.permutation(positions)
             sample = _look_at(population, mixed, truth, start, folds, (steps, tolerance))
             for i, end in enumerate(ENDS):
-                where = len(positions), repetition, end
-                known = float(truth.values[i])
-                rows.extend((*where, *guess, known) for guess in guesses(sample[i], count))
+                rows.append((repetition, end, count, float(truth.values[i]), *sample[i]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -107,73 +102,6 @@ class TrainingSplit:
         """Mean Hessian of some examples."""
         chunks = {} if chunk_size is None else {"chunk_size": chunk_size}
         return self.source.operator(Hessian, self.source.dataset.train.subset(positions), **chunks)
-
-
-class Seen(NamedTuple):
-    """What a subsample of n examples shows of one end of its spectrum.
-
-    Attributes
-    ----------
-    num_examples, fitted
-        n, and how many examples a fold leaves for its Ritz vector.
-    value
-        Extreme eigenvalue of the subsample.
-    isotropic, directional
-        V along a random direction and along the Ritz vector.
-    fitted_value, crossed, deviation, degrees_of_freedom
-        As for `true_hessian.cross_validate`.
-    """
-
-    num_examples: int
-    fitted: int
-    value: float
-    isotropic: float
-    directional: float
-    fitted_value: float
-    crossed: float
-    deviation: float
-    degrees_of_freedom: int
-
-
-def guesses(seen: Seen, population: int) -> list[tuple[str, float, float, float]]:
-    """Make every estimate of the extreme eigenvalue of a population from a subsample of it.
-
-    Parameters
-    ----------
-    seen
-        What the subsample shows.
-    population
-        N.
-
-    Returns
-    -------
-    list of tuple
-        Name, estimate, and its interval of 90 %, which is as wide for all as that of
-        `true_hessian.cross_validate`.
-    """
-    factor = estimates.sampling_factor(seen.num_examples, population)
-    invert = partial(estimates.invert, seen.value, num_examples=1 / factor)
-    corrected = estimates.cross_validate(
-        seen.value,
-        seen.fitted_value,
-        seen.crossed,
-        seen.deviation,
-        fitted=seen.fitted,
-        num_examples=seen.num_examples,
-        population=population,
-        degrees_of_freedom=seen.degrees_of_freedom,
-    )
-    lever = factor / (estimates.sampling_factor(seen.fitted, population) - factor)
-    values = {
-        "naive": seen.value,
-        "goe": float(invert(seen.isotropic)),
-        "directional": float(invert(seen.directional)),
-        "held_out": seen.crossed,
-        "extrapolated": seen.value - lever * (seen.fitted_value - seen.value),
-        "cross_validated": corrected.value,
-    }
-    half = (corrected.high - corrected.low) / 2
-    return [(name, value, value - half, value + half) for name, value in values.items()]
 
 
 class _Extremes(NamedTuple):

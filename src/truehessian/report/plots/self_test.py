@@ -1,38 +1,12 @@
 """Figure of the estimators' self-test: their bias where the truth is known."""
 
-from typing import Any, NamedTuple
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from truehessian.report.plots import style
-from truehessian.report.plots.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PINK,
-    VERMILLION,
-    Appearance,
-)
-
-
-class _Look(NamedTuple):
-    label: str
-    marker: str
-    colour: Any
-
-
-_ESTIMATORS = {
-    "naive": _Look("naive", "D", BLACK),
-    "goe": _Look("GOE inverted", "^", ORANGE),
-    "directional": _Look("directional inverted", "s", GREEN),
-    "held_out": _Look("held out", "o", BLUE),
-    "extrapolated": _Look("extrapolated", "v", PINK),
-    "cross_validated": _Look("cross-validated", "*", VERMILLION),
-}
+from truehessian.report.plots.style import GREY, Appearance
+from truehessian.theory.estimates import ESTIMATORS
 
 
 @style.styled
@@ -70,14 +44,15 @@ def self_test(frame: pd.DataFrame, title: str | None = None) -> Figure:
 
 def _biases(axes: Axes, frame: pd.DataFrame) -> None:
     axes.axhline(0, color=GREY, linewidth=0.5, zorder=0)
-    known = [name for name in _ESTIMATORS if (frame["estimator"] == name).any()]
+    known = [name for name in ESTIMATORS if (frame["estimator"] == name).any()]
     for number, name in enumerate(known):
-        look = _ESTIMATORS[name]
+        look = ESTIMATORS.load(name)
         rows = frame[frame["estimator"] == name].sort_values("num_examples")
         # Estimators of one size stand side by side; a few per cent on the logarithmic axis.
         beside = rows["num_examples"] * 1.04 ** (number - (len(known) - 1) / 2)
         outward = 1 / rows["truth"]  # the sign too: a bias away from zero is positive
-        bars: Appearance = {"marker": look.marker, "color": look.colour, "label": look.label}
+        colour = style.colour(look.colour)
+        bars: Appearance = {"marker": look.marker, "color": colour, "label": look.label}
         axes.errorbar(
             beside,
             rows["bias"] * outward,
