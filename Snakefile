@@ -15,6 +15,7 @@ include: "workflow/rules/self_test.smk"
 include: "workflow/rules/variance.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/contents.smk"
 include: "workflow/rules/papers.smk"
 include: "workflow/rules/plan.smk"
 

@@ -26,7 +26,8 @@ def main(
             f"statistics of {size:,} examples": (item.ritz_values, item.weights),
         }
         figure = plots.stacked_stems(panels, f"Hessian by batch normalisation, epoch {epoch}")
-        plots.save(figure, figures_out[number * len(formats) : (number + 1) * len(formats)])
+        files = figures_out[number * len(formats) : (number + 1) * len(formats)]
+        plots.save(figure, files, plots.stems_of(item))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ def main(
     panels = [(size, end) for size in batch_sizes for end in ENDS]
     for number, (size, end) in enumerate(panels):
         files = boxplots_out[number * len(formats) : (number + 1) * len(formats)]
-        plots.save(plots.boxplot(frame, size, end), files)
-    plots.save(plots.shrinkage(pd.read_csv(shrinkage)), shrinkage_out)
+        plots.save(plots.boxplot(frame, size, end), files, plots.boxes_of(frame, size, end))
+    laws = pd.read_csv(shrinkage)
+    plots.save(plots.shrinkage(laws), shrinkage_out, laws)
 
 
 if __name__ == "__main__":

@@ -18,25 +18,31 @@ def main(
     for number, path in enumerate(spectra):
         measured = spectrum.load(path)
         stacked = measured.indices is not None
+        alone = path in full or measured.metadata["operator"] == "noise"
         shown = slice(tables.FOLDS_DRAWN) if stacked else slice(None)
         figure = plots.stem(
             measured.ritz_values[shown],
             measured.weights[shown],
             title(measured),
-            reference=None if path in full else extremes[measured.metadata["epoch"]],
+            reference=None if alone else extremes[measured.metadata["epoch"]],
             other_folds=stacked and len(measured.ritz_values) > 1,
         )
-        plots.save(figure, figures_out[number * len(formats) : (number + 1) * len(formats)])
+        files = figures_out[number * len(formats) : (number + 1) * len(formats)]
+        plots.save(figure, files, plots.stems_of(measured))
 
 
 def title(measured: Spectrum) -> str:
     facts = measured.metadata
-    kind = f"{facts['num_examples']:,} examples"
-    if facts.get("batch_size"):
-        kind = f"batch of {facts['batch_size']:,}"
-    if facts.get("factor"):
-        kind = f"{facts['num_examples']:,} augmented images"
-    return f"Hessian, {kind}, epoch {facts['epoch']}"
+    kind = f"Hessian, {facts['num_examples']:,} examples"
+    if facts["operator"] == "ggn":
+        kind = f"Gauss-Newton matrix, {facts['num_examples']:,} examples"
+    elif facts["operator"] == "noise":
+        kind = f"Noise of the Hessian, batch of {facts['batch_size']:,}"
+    elif facts.get("batch_size"):
+        kind = f"Hessian, batch of {facts['batch_size']:,}"
+    elif facts.get("factor"):
+        kind = f"Hessian, {facts['num_examples']:,} augmented images"
+    return f"{kind}, epoch {facts['epoch']}"
 
 
 if __name__ == "__main__":

@@ -24,16 +24,20 @@ def main(
     overlaps_out: list[str],
     noise_out: list[str],
 ) -> None:
-    plots.save(plots.variance(extremes.read_epochs(variance)), variance_out)
+    frame = extremes.read_epochs(variance)
+    plots.save(plots.variance(frame), variance_out, frame)
     if theory_out:
-        plots.save(plots.theory_vs_empirical(pd.read_csv(theory)), theory_out)
-        plots.save(plots.distributions(pd.read_csv(outliers)), distributions_out)
-        plots.save(plots.overlaps(pd.read_csv(outliers)), overlaps_out)
+        frame = pd.read_csv(theory)
+        plots.save(plots.theory_vs_empirical(frame), theory_out, frame)
+        frame = pd.read_csv(outliers)
+        plots.save(plots.distributions(frame), distributions_out, frame)
+        plots.save(plots.overlaps(frame), overlaps_out, frame)
         first = spectrum.fold(spectrum.load(noise_spectra[0]), 0)
-        nodes, weights = spectrum.nodes(first)
-        frames = pd.read_csv(noise), pd.read_csv(scaling)
-        plots.save(plots.noise(*frames, (nodes, weights)), noise_out)
-    plots.save(plots.true_hessian(pd.read_csv(true_hessian)), true_hessian_out)
+        frame = pd.read_csv(noise)
+        drawn = plots.noise(frame, pd.read_csv(scaling), spectrum.nodes(first))
+        plots.save(drawn, noise_out, frame)
+    frame = pd.read_csv(true_hessian)
+    plots.save(plots.true_hessian(frame), true_hessian_out, frame)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def main(self_tests: list[str], *, table_out: list[str], figure_out: list[str]) 
     frame = truth.self_test(guesses.tabulate(extremes.read_epochs(self_tests)))
     csv, tex, md = table_out
     extremes.write(frame, csv, tex, md, caption="Estimators of the true extremes, on a known truth")
-    plots.save(plots.self_test(frame), figure_out)
+    plots.save(plots.self_test(frame), figure_out, frame)
 
 
 if __name__ == "__main__":

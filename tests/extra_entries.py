@@ -1,7 +1,12 @@
 """Entries that a user might add to registries, each as it would stand in a file of its own."""
 
-import numpy as np
+from collections.abc import Mapping
 
+import numpy as np
+import pandas as pd
+
+from truehessian.report.contents.base import Content, Figure, Made, Table
+from truehessian.spectra import spectrum
 from truehessian.theory.estimates.base import Estimator
 from truehessian.theory.predictions.base import QUANTILES, Known, Predicted, Prediction
 
@@ -30,4 +35,41 @@ HALFWAY_BACK = Estimator(
     marker="X",
     colour="tab:cyan",
     estimate=lambda seen, population: (seen.value + seen.crossed) / 2,
+)
+
+
+def _negative_share(files: Mapping[str, list[str]]) -> Made:
+    """Draw the share of negative eigenvalues of each epoch, and tabulate it."""
+    from truehessian.report.plots import style
+
+    @style.styled
+    def draw(frame):
+        figure, ((axes,),) = style.new_figure()
+        axes.plot(frame["epoch"], frame["negative_share"], "o")
+        return figure
+
+    rows = []
+    for path in files["spectra"]:
+        measured = spectrum.load(path)
+        weight = measured.weights[measured.ritz_values < 0].sum() / len(measured.weights)
+        rows.append({"epoch": measured.metadata["epoch"], "negative_share": weight})
+    frame = pd.DataFrame(rows)
+    return Made(frame, draw(frame))
+
+
+NEGATIVE_SHARE = Content(
+    "negative_share",
+    "extremes",
+    figure=Figure(),
+    table=Table(),
+    caption="**Share of negative eigenvalues**{% if last %}, {{ last | percent }}{% endif %}.",
+    table_caption="**The same in numbers.**",
+    facts=lambda run, numbers: {
+        "last": run.tables["negative_share"]["negative_share"].iloc[-1]
+        if "negative_share" in run.tables
+        else None
+    },
+    title="Share of negative eigenvalues",
+    make=_negative_share,
+    inputs={"spectra": "spectra/{epoch}/full.npz"},
 )

@@ -34,7 +34,7 @@ EXPENSIVE = {
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
 AT_CHOSEN_EPOCHS = {"measure_batchnorm_spectra", "measure_self_test"}
 TABLES = {
-    "tabulate_checkpoints",
+    "make_checkpoints",
     "tabulate_extremal_ritz_values",
     "tabulate_predictions",
     "tabulate_papers",
@@ -43,7 +43,7 @@ TABLES = {
 FIGURES = {
     "plot_stems",
     "plot_extremes",
-    "plot_learning_curves",
+    "make_learning_curves",
     "plot_theory",
     "compare_batchnorm",
     "tabulate_self_test",  # which draws it too

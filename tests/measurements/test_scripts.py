@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints, evaluation, registry
 from truehessian.pipeline.config import checks as configuration
 from truehessian.report import plots
+from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import confrontation
 from truehessian.report.tables import (
     extremes as tables,
@@ -72,6 +74,7 @@ def run():
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("results") / "tiny"
     names = ["checkpoints", "variance", "held_out", "overlaps", "self_test", "tables", "figures"]
+    names.append("evaluation")
     for name in [*names, *(f"spectra/{epoch}" for epoch in EPOCHS)]:
         (base / name).mkdir(parents=True)
     return base
@@ -187,6 +190,21 @@ def directions(folder, dataset, trained, spectra, run):
         )
 
 
+def make_content(folder, run, name, table_out=(), figures_out=()):
+    """Make a figure or table of the report that needs no rule of its own."""
+    cases = [
+        {
+            "numbers": case.numbers,
+            "inputs": {
+                key: [str(folder / path) for path in paths] for key, paths in case.inputs.items()
+            },
+        }
+        for case in catalogue.cases_of(CONTENTS.load(name), run)
+    ]
+    outputs = {"table_out": list(table_out), "figures_out": list(figures_out)}
+    call("make_content", [], name=name, cases=cases, **outputs)
+
+
 def table(folder, name):
     return [str(folder / f"tables/{name}.{suffix}") for suffix in ("csv", "tex", "md")]
 
@@ -206,11 +224,9 @@ def tabulated(folder, spectra, directions, run):
         extremal_out=table(folder, "extremal_ritz_values"),
         shrinkage_out=table(folder, "shrinkage"),
     )
-    call(
-        "tabulate_checkpoints",
-        [str(target / f"{epoch}.csv") for epoch, target in spectra.items()],
-        checkpoints_out=table(folder, "checkpoints"),
-    )
+    for epoch, target in spectra.items():
+        shutil.copy(target / f"{epoch}.csv", folder / "evaluation")
+    make_content(folder, run, "checkpoints", table_out=table(folder, "checkpoints"))
     call(
         "tabulate_predictions",
         table(folder, "extremal_ritz_values")[0],
@@ -254,7 +270,7 @@ def figure(folder, name):
 
 
 @pytest.fixture(scope="module")
-def drawn(folder, spectra, tabulated):
+def drawn(folder, spectra, tabulated, run):
     """Names of all figures."""
     full = [str(target / "full.npz") for target in spectra.values()]
     chosen = [*full, str(spectra[2] / "batch-16.npz"), str(spectra[2] / "augmented-2.npz")]
@@ -271,11 +287,7 @@ def drawn(folder, spectra, tabulated):
         batch_sizes=[16, 32],
         formats=FORMATS,
     )
-    call(
-        "plot_learning_curves",
-        str(folder / "training.csv"),
-        figure_out=figure(folder, "learning_curves"),
-    )
+    make_content(folder, run, "learning_curves", figures_out=figure(folder, "learning_curves"))
     call(
         "plot_theory",
         [str(folder / f"variance/{epoch}.csv") for epoch in EPOCHS],
@@ -323,7 +335,7 @@ def test_box_plots_have_five_points_however_many_folds_there_are(tmp_path, monke
     points = {"epoch": [0, 0], "end": "largest", "num_examples": [16, 96], "value": [2, 1]}
     pd.DataFrame({**points, **law}).to_csv(tmp_path / "shrinkage.csv", index=False)
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, paths: figures.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, *_: figures.append(figure))
     call(
         "plot_extremes",
         str(tmp_path / "extremal.csv"),
@@ -584,7 +596,10 @@ def test_every_figure_exists_in_every_format(folder, drawn):
     for name in drawn:
         for path in figure(folder, name):
             start = Path(path).read_bytes()[:8]
-            assert start[1:4] == b"PNG" if path.endswith("png") else start.startswith(b"<?xml")
+            if path.endswith("csv"):
+                assert not pd.read_csv(path).empty
+            else:
+                assert start[1:4] == b"PNG" if path.endswith("png") else start.startswith(b"<?xml")
 
 
 def test_the_report_holds_every_figure_and_refers_to_no_other_file(folder, drawn):

@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from truehessian import report
 from truehessian.report import captions, findings, page, wording
+from truehessian.report.contents import catalogue
 from truehessian.spectra.spectrum import Spectrum, save as save_spectrum
 
 TEMPLATES = Path(__file__).parents[2] / "workflow" / "report"
@@ -162,10 +163,7 @@ def bare_run(**fields):
 
 
 def caption(run, figure):
-    environment = page.environment(TEMPLATES)
-    name = captions.parse(figure)
-    facts = captions.figure_facts(run, name)
-    text = captions.render_caption(environment, name.kind, facts).striptags()
+    text = captions.of_figure(page.environment(TEMPLATES), run, figure).striptags()
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -282,7 +280,7 @@ def test_tables_and_figures_of_no_known_kind_come_under_further_results(tmp_path
     ],
 )
 def test_a_figures_name_says_what_it_shows(name, kind, numbers):
-    assert captions.parse(name) == (kind, numbers)
+    assert catalogue.parse(name) == (kind, numbers)
 
 
 def test_stems_are_shown_by_epoch_and_size_in_numerical_order(tmp_path):
@@ -304,9 +302,18 @@ def test_stems_are_shown_by_epoch_and_size_in_numerical_order(tmp_path):
 
 
 def test_every_section_has_captions_for_its_figures_and_tables():
-    for _, _, kinds, tables in page.SECTIONS:
-        for template in [*kinds, *(f"table-{table}" for table in tables)]:
-            assert (TEMPLATES / f"{template}.md").is_file(), template
+    for content in catalogue.entries().values():
+        if content.figure is not None and content.caption is None:
+            assert (TEMPLATES / f"{content.template or content.name}.md").is_file(), content.name
+        if content.table is not None and content.table_caption is None:
+            assert (TEMPLATES / f"table-{content.name}.md").is_file(), content.name
+
+
+def test_every_caption_is_read_by_an_entry():
+    contents = catalogue.entries().values()
+    used = {f"{content.template or content.name}.md" for content in contents if content.figure}
+    used |= {f"table-{content.name}.md" for content in contents if content.table}
+    assert {path.name for path in TEMPLATES.glob("*.md")} == used
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
 from truehessian.pipeline.stage import modules, once, origins, own_code, presence
 from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import coverage as items
+from truehessian.theory.estimates import ESTIMATORS
+from truehessian.theory.predictions import PREDICTIONS
 
 # Scripts find the package there too when they run in a conda environment, which holds the
 # dependencies only. A network of one's own may lie in the working directory.
@@ -102,8 +105,7 @@ WITH_BATCHNORM = [name for name, run in RUNS.items() if run["batchnorm"]]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run["self_test"]]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
 WITH_PREDICTIONS = [name for name in WITH_BATCHES if name in WITH_VARIANCE]
-FORMATS = ["pdf", "svg", "png"]
-OF_BATCHES = ["theory_vs_empirical", "distributions", "overlaps", "noise"]
+FORMATS = ["pdf", "svg", "png", "csv"]
 
 # Settings of products with curvature matrices, given once and used by all stages that make them.
 PRODUCTS = [
@@ -305,7 +307,7 @@ def table(name):
 
 
 def figure(name):
-    """The files of a figure, one per format."""
+    """The files of a figure, one per format, and its data."""
     return [f"results/{{run}}/figures/{name}.{suffix}" for suffix in FORMATS]
 
 
@@ -326,55 +328,54 @@ def table_if(wanted, name, run):
     return expand(table(name), run=run) if wanted else []
 
 
-def kinds(run):
-    """Kinds of spectra that are drawn as stem plots."""
-    names = ["full"] + [f"batch-{size}" for size in batch_sizes(run)]
-    return names + [f"augmented-{factor}" for factor in factors(run)]
+def stems(run):
+    """Names of a run's stem plots of one spectrum each, and the files of these spectra."""
+    return {
+        case.figure: f"results/{run}/{case.inputs['spectrum'][0]}"
+        for content in catalogue.entries().values()
+        if content.section == "spectra" and catalogue.has(RUNS[run], content.figure)
+        for case in catalogue.cases_of(content, RUNS[run])
+    }
 
 
-def boxplots(run):
-    """Names of a run's box plots."""
+def in_formats(figures, run):
+    """The files of figures of a run, one per format."""
+    return [path for name in figures for path in expand(figure(name), run=run)]
+
+
+def inputs_of(content, run):
+    """All files that a figure or table with a `make` is made of."""
+    cases = catalogue.cases_of(content, RUNS[run])
+    files = [path for case in cases for paths in case.inputs.values() for path in paths]
+    return [f"results/{run}/{path}" for path in dict.fromkeys(files)]
+
+
+def cases_of(content, run):
+    """For each figure that a `make` gives: the numbers in its name, and its files by name."""
     return [
-        f"boxplot-{end}-{size}"
-        for size in batch_sizes(run)
-        for end in ("largest", "smallest")
+        {
+            "numbers": case.numbers,
+            "inputs": {
+                name: [f"results/{run}/{path}" for path in paths]
+                for name, paths in sorted(case.inputs.items())
+            },
+        }
+        for case in catalogue.cases_of(content, RUNS[run])
     ]
 
 
-def figures_of(run):
-    """Names of all figures of a run."""
-    names = per_epoch("stem-{kind}-{epoch}", run, kind=kinds(run))
-    names += boxplots(run) + ["shrinkage"]
-    names += ["learning_curves"] if run in TRAINED else []
-    names += ["variance", "true_hessian"] if run in WITH_VARIANCE else []
-    names += ["self_test"] if run in WITH_SELF_TEST else []
-    names += per_batchnorm_epoch(
-        "stem-batchnorm-{size}-{epoch}", run, size=chunk_sizes(run)
-    )
-    return names + (OF_BATCHES if run in WITH_PREDICTIONS else [])
-
-
-def tables_of(run):
-    """Names of all tables of a run."""
-    names = ["checkpoints", "extremal_ritz_values", "shrinkage", "papers"]
-    names += ["augmentation"] if run in WITH_AUGMENTATION else []
-    names += ["batch_predictions"] if run in WITH_PREDICTIONS else []
-    names += ["self_test"] if run in WITH_SELF_TEST else []
-    names += ["batchnorm"] if run in WITH_BATCHNORM else []
-    theory = [
-        "outliers",
-        "theory_vs_empirical",
-        "noise",
-        "noise_scaling",
-        "true_hessian",
-    ]
-    return names + (theory if run in WITH_VARIANCE else [])
+def figures_made(content, run):
+    """The files of the figures that a `make` gives."""
+    if not catalogue.has(RUNS[run], content.figure):
+        return []
+    cases = catalogue.cases_of(content, RUNS[run])
+    return in_formats([case.figure for case in cases], run)
 
 
 def files_of(run):
     """All files that the report on a run is made from."""
-    files = [path for name in figures_of(run) for path in figure(name)]
-    files += [path for name in tables_of(run) for path in table(name)]
+    files = [path for name in catalogue.figures_of(RUNS[run]) for path in figure(name)]
+    files += [path for name in catalogue.tables_of(RUNS[run]) for path in table(name)]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
     files += batchnorm_spectra(run)
@@ -404,7 +405,10 @@ def files_of_item(name):
     return [
         path
         for run in items.runs_of(name, RUNS)
-        for files, names in ((figure, figures_of(run)), (table, tables_of(run)))
+        for files, names in (
+            (figure, catalogue.figures_of(RUNS[run])),
+            (table, catalogue.tables_of(RUNS[run])),
+        )
         for found in names
         if items.has(name, found)
         for path in expand(files(found), run=run)

@@ -7,16 +7,9 @@ for run in RUNS:
             f"plot_stems_{run}"
         input:
             full=per_epoch("results/{run}/spectra/{epoch}/full.npz", run),
-            spectra=per_epoch(
-                "results/{run}/spectra/{epoch}/{kind}.npz", run, kind=kinds(run)
-            ),
+            spectra=list(stems(run).values()),
         output:
-            figures=per_epoch(
-                "results/{run}/figures/stem-{kind}-{epoch}.{suffix}",
-                run,
-                kind=kinds(run),
-                suffix=FORMATS,
-            ),
+            figures=in_formats(stems(run), run),
         log:
             f"results/{run}/logs/plot_stems.log",
         priority: 30  # the longest of the last jobs
@@ -66,25 +59,6 @@ for run in RUNS:
             "../../scripts/plot_extremes.py"
 
 
-rule plot_learning_curves:
-    """Draw loss and accuracy against the epoch."""
-    input:
-        training="results/{run}/training.csv",
-    output:
-        figure=figure("learning_curves"),
-    log:
-        "results/{run}/logs/plot_learning_curves.log",
-    conda:
-        "../../envs/analysis.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        code=code("plot_learning_curves"),
-    script:
-        "../../scripts/plot_learning_curves.py"
-
-
 for run in WITH_VARIANCE:
 
     rule:
@@ -114,7 +88,7 @@ for run in WITH_VARIANCE:
             mem_mb=1000,
             runtime=10,
         params:
-            code=code("plot_theory"),
+            code=code("plot_theory", *PREDICTIONS.values(), *ESTIMATORS.values()),
         script:
             "../../scripts/plot_theory.py"
 
@@ -135,6 +109,6 @@ rule write_report:
         runtime=10,
     params:
         folders=expand("results/{run}", run=RUNS),
-        code=code("write_report"),
+        code=code("write_report", *CONTENTS.values(), *PREDICTIONS.values()),
     script:
         "../../scripts/write_report.py"

@@ -1,5 +1,5 @@
 rule measure_self_test:
-    """Let estimators of the true Hessian guess the extremes of all the data from subsamples."""
+    """Measure what subsamples show of the extremes of all the data, for estimators of these."""
     input:
         checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
         dataset="results/{run}/dataset.safetensors",
@@ -29,7 +29,7 @@ rule measure_self_test:
 
 
 rule tabulate_self_test:
-    """Put the errors of all estimators into a table and a figure."""
+    """Let estimators of the true Hessian guess, and put their errors into a table and a figure."""
     input:
         self_tests=lambda wildcards: expand(
             "results/{run}/self_test/{epoch}.csv",
@@ -49,6 +49,6 @@ rule tabulate_self_test:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("tabulate_self_test"),
+        code=code("tabulate_self_test", *ESTIMATORS.values()),
     script:
         "../../scripts/tabulate_self_test.py"

@@ -19,27 +19,6 @@ rule tabulate_extremal_ritz_values:
         "../../scripts/tabulate_extremal_ritz_values.py"
 
 
-rule tabulate_checkpoints:
-    """Collect loss and accuracy of all checkpoints that are analysed."""
-    input:
-        evaluations=lambda wildcards: per_epoch(
-            "results/{run}/evaluation/{epoch}.csv", wildcards.run
-        ),
-    output:
-        checkpoints=table("checkpoints"),
-    log:
-        "results/{run}/logs/tabulate_checkpoints.log",
-    conda:
-        "../../envs/analysis.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        code=code("tabulate_checkpoints"),
-    script:
-        "../../scripts/tabulate_checkpoints.py"
-
-
 rule tabulate_predictions:
     """Confront predictions with measurements, and estimate the true Hessian."""
     input:
@@ -85,6 +64,6 @@ rule tabulate_predictions:
     params:
         epochs=lambda wildcards: RUNS[wildcards.run]["epochs"],
         settings=settings("theory"),
-        code=code("tabulate_predictions"),
+        code=code("tabulate_predictions", *PREDICTIONS.values()),
     script:
         "../../scripts/tabulate_predictions.py"

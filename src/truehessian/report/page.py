@@ -11,49 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from truehessian.report import captions, findings, wording
+from truehessian.report.contents import catalogue
+from truehessian.report.contents.base import SECTIONS, Content
 from truehessian.report.run import RunReport
 
 _MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-
-# Key, heading, kinds of figures, tables.
-SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("training", "Learning curves and checkpoints", ("learning_curves",), ("checkpoints",)),
-    (
-        "spectra",
-        "Spectra by epoch",
-        ("stem-full", "stem-batch", "stem-augmented", "stem-noise", "stem-ggn"),
-        (),
-    ),
-    (
-        "extremes",
-        "Extremal eigenvalues",
-        ("boxplot-largest", "boxplot-smallest"),
-        ("extremal_ritz_values",),
-    ),
-    ("variance", "Hessian variance", ("variance",), ("variance",)),
-    (
-        "theory",
-        "Theory against measurement",
-        ("theory_vs_empirical", "distributions", "overlaps", "noise"),
-        ("theory_vs_empirical", "batch_predictions", "outliers", "noise", "noise_scaling"),
-    ),
-    ("batchnorm", "Batch normalisation", ("stem-batchnorm",), ("batchnorm",)),
-    ("truth", "True Hessian", ("true_hessian",), ("true_hessian",)),
-    ("self-test", "Self-test of the estimators", ("self_test",), ("self_test",)),
-    (
-        "shrinkage",
-        "Dependence on the sample size",
-        ("shrinkage",),
-        ("shrinkage", "augmentation"),
-    ),
-    ("papers", "Published numbers", (), ("papers",)),
-)
-# Nobody misses these figures and tables where they are absent.
-_OPTIONAL = {
-    "stem-augmented", "stem-noise", "stem-ggn", "distributions", "overlaps", "noise", "self_test",
-    "outliers", "noise_scaling", "batch_predictions", "augmentation", "stem-batchnorm", "batchnorm",
-}  # fmt: skip
-_ENDS = {"boxplot-largest": 0, "boxplot-smallest": 1}
 
 
 def render(runs: Sequence[RunReport], *, title: str, template_folder: str | Path) -> str:
@@ -66,8 +28,9 @@ def render(runs: Sequence[RunReport], *, title: str, template_folder: str | Path
     title
         Heading of the page.
     template_folder
-        Holds `report.html.j2`, a caption `{kind}.md` for each kind of figure (`stem-batch.md`, ...)
-        and `table-{name}.md` for each table. A caption that is not there is left out.
+        Holds `report.html.j2` and the captions that do not stand in the entries of `contents`:
+        `{kind}.md` of a figure (`stem-batch.md`, ...), `table-{name}.md` of a table. One that is
+        not there is left out.
 
     Returns
     -------
@@ -107,27 +70,11 @@ def environment(template_folder: str | Path) -> Environment:
 
 
 def _run_view(engine: Environment, run: RunReport, anchor: str) -> dict[str, Any]:
-    named = {name: captions.parse(name) for name in run.figures}
-    sections = []
-    for key, heading, kinds, tables in SECTIONS:
-        figures = [
-            _figure_view(engine, run, name, parsed)
-            for name, parsed in sorted(named.items(), key=lambda item: _place(item[1], kinds))
-            if parsed.kind in kinds
-        ]
-        absent = [kind for kind in kinds if kind not in _OPTIONAL | {f["kind"] for f in figures}]
-        sections.append(
-            {
-                "key": key,
-                "anchor": f"{anchor}-{key}",
-                "heading": heading,
-                "figures": figures,
-                "tables": [_table_view(engine, run, t) for t in tables if t in run.tables],
-                "absent": absent
-                + [f"table {t}" for t in tables if t not in run.tables and t not in _OPTIONAL],
-            }
-        )
-    sections.append(_other_section(engine, run, named, f"{anchor}-other"))
+    sections = [
+        {"key": key, "anchor": f"{anchor}-{key}", "heading": heading}
+        | _section_view(engine, run, _contents_of(key, run))
+        for key, heading in SECTIONS.items()
+    ]
     num_examples = run.summary.get("num_examples")
     return {
         "name": run.name,
@@ -151,58 +98,54 @@ def _run_view(engine: Environment, run: RunReport, anchor: str) -> dict[str, Any
     }
 
 
-def _place(name: captions.FigureName, kinds: tuple[str, ...]) -> tuple[Any, ...]:
-    """Order figures by epoch, then by kind, then by size; the ends of one size side by side."""
-    numbers = name.numbers
-    kind = kinds.index(name.kind) if name.kind in kinds else len(kinds)
-    size = next((numbers[key] for key in captions.SIZES if key in numbers), 0)
-    if name.kind in _ENDS:
-        return (size, _ENDS[name.kind])
-    return (numbers.get("epoch", 0), kind, size)
+def _contents_of(section: str, run: RunReport) -> dict[str, Content]:
+    """Entries of a section; what a run has and nobody knows comes under further results."""
+    known = catalogue.entries()
+    found = {name: content for name, content in known.items() if content.section == section}
+    if section == "other":
+        names = [*sorted(catalogue.parse(figure).kind for figure in run.figures), *run.tables]
+        unknown = [name for name in names if name not in known]
+        found |= {name: Content(name, section, optional=True) for name in unknown}
+    return found
 
 
-def _other_section(
-    engine: Environment,
-    run: RunReport,
-    named: dict[str, captions.FigureName],
-    anchor: str,
+def _section_view(
+    engine: Environment, run: RunReport, contents: dict[str, Content]
 ) -> dict[str, Any]:
-    known_kinds = {kind for _, _, kinds, _ in SECTIONS for kind in kinds}
-    known_tables = {table for *_, tables in SECTIONS for table in tables}
+    kinds = list(contents)
+    named = {name: catalogue.parse(name) for name in run.figures}
+    shown = [name for name, parsed in named.items() if parsed.kind in contents]
+    shown.sort(key=lambda name: _place(named[name], kinds))
+    missed = [content for content in contents.values() if not content.optional]
+    drawn = {named[name].kind for name in shown}
+    no_figures = [item.name for item in missed if item.figure and item.name not in drawn]
+    no_tables = [item.name for item in missed if item.table and item.name not in run.tables]
     return {
-        "key": "other",
-        "anchor": anchor,
-        "heading": "Further results",
-        "figures": [
-            _figure_view(engine, run, name, parsed)
-            for name, parsed in sorted(named.items())
-            if parsed.kind not in known_kinds
-        ],
-        "tables": [
-            _table_view(engine, run, name) for name in run.tables if name not in known_tables
-        ],
-        "absent": [],
+        "figures": [_figure_view(engine, run, name) for name in shown],
+        "tables": [_table_view(engine, run, name) for name in contents if name in run.tables],
+        "absent": no_figures + [f"table {name}" for name in no_tables],
     }
 
 
-def _figure_view(
-    engine: Environment, run: RunReport, name: str, parsed: captions.FigureName
-) -> dict[str, Any]:
+def _place(name: catalogue.FigureName, kinds: list[str]) -> tuple[int, int, int]:
+    """Order figures by epoch, then by kind, then by size; those of one size alone side by side."""
+    size = next((value for key, value in name.numbers.items() if key != "epoch"), 0)
+    return (name.numbers.get("epoch", size), kinds.index(name.kind), size)
+
+
+def _figure_view(engine: Environment, run: RunReport, name: str) -> dict[str, Any]:
     path = Path(run.figures[name])
     content = base64.b64encode(path.read_bytes()).decode("ascii")
-    facts = captions.figure_facts(run, parsed)
     return {
         "name": name,
-        "kind": parsed.kind,
-        "epoch": parsed.numbers.get("epoch"),
+        "epoch": catalogue.parse(name).numbers.get("epoch"),
         "source": f"data:{_MEDIA_TYPES[path.suffix]};base64,{content}",
-        "caption": captions.render_caption(engine, parsed.kind, facts),
+        "caption": captions.of_figure(engine, run, name),
     }
 
 
 def _table_view(engine: Environment, run: RunReport, name: str) -> dict[str, Any]:
-    facts = captions.figure_facts(run, captions.FigureName(name, {}))
-    caption = captions.render_caption(engine, f"table-{name}", facts)
+    caption = captions.of_table(engine, run, name)
     return {"name": name, "caption": caption, **_cells(run.tables[name])}
 
 

@@ -15,9 +15,11 @@ from .self_test import (
     self_test as self_test,
 )
 from .spectra import (
+    boxes_of as boxes_of,
     boxplot as boxplot,
     stacked_stems as stacked_stems,
     stem as stem,
+    stems_of as stems_of,
 )
 from .style import (
     save as save,

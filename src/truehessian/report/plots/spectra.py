@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, END_COLOURS, GREY, LIGHT_GREY
+from truehessian.report.tables import select
+from truehessian.spectra.spectrum import Spectrum
 
 _LOWEST_WEIGHT = 1e-16  # squared first components below it are rounding errors
 _AXES_WIDTH = 270.0  # of a stem plot, in points
@@ -117,6 +119,22 @@ def stacked_stems(
     return figure
 
 
+def stems_of(spectrum: Spectrum) -> pd.DataFrame:
+    """Tabulate what `stem` draws of a spectrum, or of a stack of them: all stems with a weight.
+
+    Returns
+    -------
+    DataFrame
+        Columns fold and probe (from 0), ritz_value, and weight, which is 1 in sum for each probe.
+    """
+    shape = (-1, *spectrum.ritz_values.shape[-2:])
+    values, weights = spectrum.ritz_values.reshape(shape), spectrum.weights.reshape(shape)
+    fold, probe, _ = np.nonzero(weights > 0)
+    shown = weights > 0
+    columns = {"fold": fold, "probe": probe, "ritz_value": values[shown], "weight": weights[shown]}
+    return pd.DataFrame(columns)
+
+
 def _floor(weights: NDArray) -> float:
     """Where stems begin: half a decade below the decade of the lowest weight."""
     lowest = max(weights[weights > 0].min(), _LOWEST_WEIGHT)
@@ -189,10 +207,9 @@ def boxplot(
     ValueError
         The table has no value for this batch size, end and split.
     """
-    chosen = extremal.query("operator == 'hessian' and end == @end and split == @split")
-    chosen = chosen.dropna(subset="value")
+    chosen = select.at_end(select.hessians(extremal, split), end).dropna(subset="value")
     batches = chosen[chosen["batch_size"] == batch_size]
-    full = chosen[chosen["batch_size"].isna() & chosen["factor"].isna()]
+    full = select.of_sample(chosen)
     if batches.empty:
         raise ValueError(
             f"batch_size must be one of {sorted(chosen['batch_size'].dropna().unique())} (the "
@@ -220,6 +237,13 @@ def boxplot(
     )
     style.legend_below(figure, axes)
     return figure
+
+
+def boxes_of(extremal: pd.DataFrame, batch_size: int, end: str) -> pd.DataFrame:
+    """Keep what `boxplot` draws of the training examples: all the data, and batches of a size."""
+    chosen = select.at_end(select.hessians(extremal), end)
+    batches = chosen["batch_size"] == batch_size
+    return chosen[batches | (chosen["batch_size"].isna() & chosen["factor"].isna())]
 
 
 def _box(axes: Axes, values: NDArray, place: int, colour: str) -> None:

@@ -1,6 +1,7 @@
 """What all figures share: fonts, colours, axes, legends, and how they are saved."""
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -226,7 +227,7 @@ def _columns(labels: Sequence[str], width: float) -> int:
 
 
 @styled
-def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+def save(figure: Figure, paths: Iterable[str | Path], data: pd.DataFrame | None = None) -> None:
     """Write a figure to each path, in the format that the suffix names.
 
     The same figure gives the same bytes on every call: nothing written holds a date or a random
@@ -237,22 +238,31 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     figure
         What to save.
     paths
-        Files ending in `.pdf` (TrueType fonts), `.svg` (text as outlines) or `.png` (200 dpi).
+        Files ending in `.pdf` (TrueType fonts), `.svg` (text as outlines), `.png` (200 dpi) or
+        `.csv`, for its data.
+    data
+        What it shows.
 
     Raises
     ------
     ValueError
-        A suffix is none of these.
+        A suffix is none of these, or there are no data for a `.csv`.
     """
+    # What is left of a font for a PDF file is of no interest, and takes a hundred lines to tell.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
     # One layout serves all formats; to find it takes longer than to write the file.
     figure.draw_without_rendering()
     engine = figure.get_layout_engine()
     figure.set_layout_engine("none")
     for path in map(Path, paths):
         suffix = path.suffix.removeprefix(".")
-        if suffix not in _UNDATED:
-            raise ValueError(f"figure {path} must end in one of {sorted(_UNDATED)}, got {suffix!r}")
         partial = path.with_name(f".{path.name}.part")
-        figure.savefig(partial, format=suffix, dpi=200, metadata=_UNDATED[suffix])
+        if suffix == "csv" and data is not None:
+            data.to_csv(partial, index=False)
+        elif suffix in _UNDATED:
+            figure.savefig(partial, format=suffix, dpi=200, metadata=_UNDATED[suffix])
+        else:
+            allowed = sorted({*_UNDATED, *([] if data is None else ["csv"])})
+            raise ValueError(f"figure {path} must end in one of {allowed}, got {suffix!r}")
         os.replace(partial, path)
     figure.set_layout_engine(engine)

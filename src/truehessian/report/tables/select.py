@@ -14,9 +14,14 @@ from truehessian.theory.predictions.base import Variance
 _SIDE = {"largest": "top", "smallest": "bottom"}
 
 
+def of_operator(extremal: pd.DataFrame, operator: str, split: str = "train") -> pd.DataFrame:
+    """Keep the extremes of one kind of matrix on a split, of whatever examples of it."""
+    return extremal[(extremal["operator"] == operator) & (extremal["split"] == split)]
+
+
 def hessians(extremal: pd.DataFrame, split: str = "train") -> pd.DataFrame:
-    """Keep the extremes of Hessians on a split, of whatever examples of it."""
-    return extremal[(extremal["operator"] == "hessian") & (extremal["split"] == split)]
+    """Keep the extremes of Hessians on a split: those of training examples by default."""
+    return of_operator(extremal, "hessian", split)
 
 
 def of_sample(

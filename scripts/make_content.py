@@ -1,0 +1,35 @@
+"""Rule make_content: files of a run in, a figure or table of the report out."""
+
+from typing import Any
+
+import pandas as pd
+
+from truehessian.pipeline import stage
+from truehessian.report import plots
+from truehessian.report.contents import CONTENTS
+from truehessian.report.tables import extremes
+
+
+def main(
+    files: list[str],
+    *,
+    table_out: list[str],
+    figures_out: list[str],
+    name: str,
+    cases: list[dict[str, Any]],
+) -> None:
+    content = CONTENTS.load(name)
+    per_figure = len(figures_out) // len(cases)
+    data = []
+    for number, case in enumerate(cases):
+        made = content.make(case["inputs"])
+        data.append(made.data.assign(**case["numbers"]))
+        targets = figures_out[number * per_figure : (number + 1) * per_figure]
+        plots.save(made.figure, targets, made.data)
+    if table_out:
+        csv, tex, md = table_out
+        extremes.write(pd.concat(data), csv, tex, md, caption=content.title)
+
+
+if __name__ == "__main__":
+    stage.run(main, snakemake, stored=False)

@@ -1,0 +1,47 @@
+"""Predictions of what sampling does, beside what it was measured to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from truehessian.report.contents.base import Content, Figure, Table
+from truehessian.report.run import RunReport
+from truehessian.theory.predictions import PREDICTIONS
+
+_OF_BATCHES = Figure(needs=("batch", "variance"))
+_PREDICTED = Table(needs=("variance",))
+
+
+def _predictions(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
+    return {"predictions": list(PREDICTIONS.entries().values())}
+
+
+def _errors(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
+    """Compute how far the chosen prediction and Weyl's bound are from the measurement."""
+    from truehessian.report.findings import prediction_errors
+
+    facts = _predictions(run, numbers) | {"folds": None, "weyl": None, "chosen": None}
+    frame = run.tables.get("theory_vs_empirical")
+    if frame is None or frame.empty:
+        return facts
+    shift = (frame["batch_mean"] - frame["full"]).abs()
+    weyl = ((frame["weyl"] - frame["full"]).abs() / shift).median() if "weyl" in frame else None
+    return facts | {
+        "folds": sorted(frame["folds"].unique()),
+        "weyl": None if weyl is None or pd.isna(weyl) else weyl,
+        "chosen": prediction_errors(frame).get("chosen", pd.Series(dtype=float)).median(),
+    }
+
+
+THEORY_VS_EMPIRICAL = Content(
+    "theory_vs_empirical", "theory", figure=_OF_BATCHES, table=_PREDICTED, facts=_errors
+)
+DISTRIBUTIONS = Content("distributions", "theory", figure=_OF_BATCHES, optional=True)
+OVERLAPS = Content("overlaps", "theory", figure=_OF_BATCHES, optional=True, facts=_predictions)
+BATCH_PREDICTIONS = Content(
+    "batch_predictions", "theory", table=Table(needs=("batch", "variance")), optional=True
+)
+OUTLIERS = Content("outliers", "theory", table=_PREDICTED, optional=True)
+NOISE = Content("noise", "theory", figure=_OF_BATCHES, table=_PREDICTED, optional=True)
+NOISE_SCALING = Content("noise_scaling", "theory", table=_PREDICTED, optional=True)

@@ -1,0 +1,28 @@
+# Figures and tables of the report that bring their own `make`, see truehessian.report.contents.
+for run in RUNS:
+    for content in catalogue.made_of(RUNS[run]):
+
+        rule:
+            """Make a figure, a table or both of files of a run."""
+            name:
+                f"make_{content.name}_{run}"
+            input:
+                files=inputs_of(content, run),
+            output:
+                table=table_if(
+                    catalogue.has(RUNS[run], content.table), content.name, run
+                ),
+                figures=figures_made(content, run),
+            log:
+                f"results/{run}/logs/make_{content.name}.log",
+            conda:
+                "../../envs/analysis.yaml"
+            resources:
+                mem_mb=1000,
+                runtime=10,
+            params:
+                name=content.name,
+                cases=cases_of(content, run),
+                code=code("make_content", CONTENTS[content.name]),
+            script:
+                "../../scripts/make_content.py"
