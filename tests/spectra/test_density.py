@@ -8,7 +8,7 @@ import torch
 from cases import Dense
 
 from truehessian.measurements import source
-from truehessian.spectra import density, lanczos, spectrum
+from truehessian.spectra import density, kernel, lanczos, spectrum
 from truehessian.spectra.spectrum import Spectrum
 
 VALUES = np.concatenate([np.linspace(-1, 2, 55), [-4.0, -3.0, 6.0, 6.0, 15.0]])
@@ -30,7 +30,7 @@ def measured(steps: int, probes: int, values: np.ndarray = VALUES) -> Spectrum:
 
 
 def kernel_mean(values: np.ndarray) -> np.ndarray:
-    return spectrum.gaussian_kernel(values, GRID, 0.5).mean(0)
+    return kernel.gaussian_kernel(values, GRID, 0.5).mean(0)
 
 
 # What is estimated, and what it is for given eigenvalues.
@@ -261,5 +261,5 @@ def test_density_is_that_of_pooled_nodes():
     nodes, weights = density.pooled(both)
     assert (np.diff(nodes) >= 0).all()
     assert weights.sum() == pytest.approx(1)
-    expected = spectrum.spectral_density(nodes, weights, GRID, 0.3)
+    expected = kernel.spectral_density(nodes, weights, GRID, 0.3)
     assert density.smoothed(both, GRID, 0.3).value == pytest.approx(expected)

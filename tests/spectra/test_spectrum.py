@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from truehessian.spectra import spectrum
+from truehessian.spectra import kernel, spectrum
 from truehessian.spectra.lanczos import ritz, tridiagonalise
 from truehessian.spectra.spectrum import Spectrum
 
@@ -57,7 +57,7 @@ def test_extremes_are_over_probes_and_steps_with_their_own_residual(end):
 
 def test_density_integrates_to_one_and_has_the_kernel_variance():
     grid = np.linspace(-10, 10, 4001)
-    density = spectrum.spectral_density(np.array([-1.0, 2.0]), np.array([0.25, 0.75]), grid, 0.3)
+    density = kernel.spectral_density(np.array([-1.0, 2.0]), np.array([0.25, 0.75]), grid, 0.3)
     step = grid[1] - grid[0]
     mean = (grid * density).sum() * step
     assert density.sum() * step == pytest.approx(1)
@@ -68,9 +68,9 @@ def test_density_integrates_to_one_and_has_the_kernel_variance():
 
 def test_wrong_density_arguments_are_refused():
     with pytest.raises(ValueError, match="shapes differ"):
-        spectrum.spectral_density(np.zeros(2), np.zeros(3), np.zeros(1), 1.0)
+        kernel.spectral_density(np.zeros(2), np.zeros(3), np.zeros(1), 1.0)
     with pytest.raises(ValueError, match="bandwidth must be positive"):
-        spectrum.spectral_density(np.zeros(2), np.zeros(2), np.zeros(1), 0.0)
+        kernel.spectral_density(np.zeros(2), np.zeros(2), np.zeros(1), 0.0)
 
 
 def of_rows(*rows, residuals=None, **metadata) -> Spectrum:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from truehessian import display
 from truehessian.data.examples import chunk_slices
 from truehessian.measurements.leak_sketch import LeakSketch
 from truehessian.measurements.moments import GroupSums, Moments
@@ -60,6 +61,27 @@ class DirectionalVariance(NamedTuple):
     mean_beside: Tensor
     group_size: int
     num_examples: int
+
+    def __repr__(self) -> str:
+        """Show variances and quotients with their errors, and no matrix."""
+        return self._card().text()
+
+    def _repr_html_(self) -> str:
+        return self._card().html()
+
+    def _card(self) -> display.Card:
+        columns = (self.variance, self.standard_error, self.quotient, self.quotient_standard_error)
+        write = (display.value, display.error, display.value, display.error)
+        rows = [
+            [own(number) for own, number in zip(write, numbers, strict=True)]
+            for numbers in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+        title = (
+            f"Variance over N = {self.num_examples:,} examples along {len(rows)} directions, "
+            f"groups of {self.group_size}"
+        )
+        header = ("V(u)", "standard error", "u·Au", "standard error")
+        return display.Card(title, header, rows)
 
 
 def along_directions(

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from truehessian.spectra.spectrum import Spectrum, gaussian_kernel, product_errors
+from truehessian.spectra.kernel import gaussian_kernel
+from truehessian.spectra.spectrum import Spectrum, product_errors
 
 
 class Estimate(NamedTuple):
@@ -131,7 +132,7 @@ def smoothed(spectrum: Spectrum, grid: NDArray, bandwidth: float) -> Estimate:
     Returns
     -------
     Estimate
-        Shape (..., G), as `spectrum.spectral_density` of all probes, with pointwise errors.
+        Shape (..., G), as `kernel.spectral_density` of all probes, with pointwise errors.
 
     Raises
     ------

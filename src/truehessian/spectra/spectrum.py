@@ -1,4 +1,4 @@
-"""Discrete spectral measures: Ritz values with weights, their files, extremes and density.
+"""Discrete spectral measures: Ritz values with weights, their files and extremes.
 
 NumPy in float64 only, so that a laptop without PyTorch reads what a cluster has measured.
 """
@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from truehessian import display
 from truehessian.spectra.separation import errors_of_ranks
 
 End = Literal["largest", "smallest"]
@@ -22,6 +23,18 @@ ARRAYS = ("ritz_values", "weights", "residuals", "diagonal", "off_diagonal")
 # Metadata that a stack has of each fold.
 OF_FOLDS = ("steps_done", "product_error", "numbers")
 
+# What a spectrum shows of itself: facts of its metadata, and so many values of each end.
+_FACTS = {
+    "operator": "{}",
+    "folds": "{} folds",
+    "num_parameters": "P = {:,}",
+    "num_examples": "N = {:,}",
+    "steps": "{} steps",
+    "probes": "probes: {}",
+    "precision": "{}",
+    "seed": "seed {}",
+}
+_SHOWN = 3
 _ROUNDOFF = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10}
 
 
@@ -58,6 +71,29 @@ class Spectrum(NamedTuple):
     off_diagonal: NDArray
     metadata: dict[str, Any]
     indices: NDArray | None = None
+
+    def __repr__(self) -> str:
+        """Show the extremes with their residuals, and no array."""
+        return _card(self).text()
+
+    def _repr_html_(self) -> str:
+        return _card(self).html()
+
+
+def _card(spectrum: Spectrum) -> display.Card:
+    """Show the outermost values of both ends; of a stack, the range of the extremes over folds."""
+    title = f"Spectrum: {display.facts(spectrum.metadata, _FACTS)}"
+    if spectrum.ritz_values.ndim > 2:
+        ranges = [(end, extremal(spectrum, end)[0]) for end in ENDS]
+        rows = [[end, *map(display.value, (v.min(), v.mean(), v.max()))] for end, v in ranges]
+        return display.Card(title, ("end", "least", "mean", "most"), rows)
+    rows = [
+        [f"{end} {rank + 1}", display.value(value), display.error(error)]
+        for end in ENDS
+        for rank, (value, error) in enumerate(zip(*ranked(spectrum, end, _SHOWN), strict=True))
+        if np.isfinite(value)
+    ]
+    return display.Card(title, ("rank", "Ritz value", "error"), rows)
 
 
 def save(path: str | Path, spectrum: Spectrum) -> None:
@@ -231,59 +267,3 @@ def product_errors(spectrum: Spectrum) -> NDArray:
 
 def _rows(array: NDArray) -> NDArray:
     return array.reshape(-1, array.shape[-1])
-
-
-def spectral_density(nodes: NDArray, weights: NDArray, grid: NDArray, bandwidth: float) -> NDArray:
-    """Smooth a discrete spectral measure with a Gaussian kernel.
-
-    Parameters
-    ----------
-    nodes, weights
-        Ritz values and quadrature weights, pooled over probes, both of shape (K,).
-        With n probes, divide each probe's weights by n, so that `weights` sums to 1.
-    grid
-        Where to evaluate, shape (G,), in units of the eigenvalues.
-    bandwidth
-        Standard deviation of the kernel, same units.
-
-    Returns
-    -------
-    NDArray
-        Density, shape (G,), float64. Not renormalised: mass outside the grid is missing.
-
-    Raises
-    ------
-    ValueError
-        `bandwidth` is not positive, or `nodes` and `weights` differ in shape.
-
-    References
-    ----------
-    Lin, Saad & Yang (2016), SIAM Review 58(1), 34-65.
-    """
-    if nodes.shape != weights.shape:
-        raise ValueError(f"shapes differ: nodes {nodes.shape}, weights {weights.shape}")
-    return weights @ gaussian_kernel(nodes, grid, bandwidth)
-
-
-def gaussian_kernel(nodes: NDArray, grid: NDArray, bandwidth: float) -> NDArray:
-    """Evaluate a normal density around each node.
-
-    Parameters
-    ----------
-    nodes, grid, bandwidth
-        As in `spectral_density`, but the nodes may have any shape (...).
-
-    Returns
-    -------
-    NDArray
-        Shape (..., G), float64.
-
-    Raises
-    ------
-    ValueError
-        `bandwidth` is not positive.
-    """
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth must be positive, got {bandwidth}")
-    distance = (grid - nodes[..., None]) / bandwidth
-    return np.exp(-0.5 * distance**2) / (bandwidth * math.sqrt(2 * math.pi))
