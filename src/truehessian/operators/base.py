@@ -55,6 +55,14 @@ class Operator(ABC):
     def describe(self) -> dict[str, Any]:
         """Say what the matrix is, in values that JSON can hold."""
 
+    def traits(self) -> list[str]:
+        """Say what tells the operator apart, in a few words each; nothing is computed for it."""
+        return [f"P={self.num_params:,}", str(self.dtype).removeprefix("torch."), str(self.device)]
+
+    def __repr__(self) -> str:
+        """Say what the operator is: its kind and its traits."""
+        return f"{type(self).__name__}({', '.join(self.traits())})"
+
     def matvec(self, vector: Tensor) -> Tensor:
         """Multiply with one vector of shape (P,); the product is float64."""
         return (self @ vector).double()
@@ -154,6 +162,10 @@ class LinearCombination(Operator):
         for factor, operator in self.terms:
             total.add_(operator.matmat(block), alpha=factor)
         return total
+
+    def traits(self) -> list[str]:
+        """List the terms with their factors."""
+        return [f"{factor:+g} {operator!r}" for factor, operator in self.terms]
 
     def describe(self) -> dict[str, Any]:
         """List the terms with their factors."""

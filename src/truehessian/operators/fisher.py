@@ -81,6 +81,10 @@ class GradientCovariance(Operator):
         along = block.double() @ self.mean_gradient
         return self.fisher.matmat(block) - along[:, None] * self.mean_gradient
 
+    def traits(self) -> list[str]:
+        """As the empirical Fisher matrix."""
+        return self.fisher.traits()
+
     def describe(self) -> dict[str, Any]:
         """As the empirical Fisher matrix."""
         return {**self.fisher.describe(), "operator": self.name}

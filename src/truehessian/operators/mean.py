@@ -20,7 +20,7 @@ from truehessian.operators.autograd.layers import LayerRules
 from truehessian.operators.batches import as_data
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.graphs import GraphOperator
-from truehessian.operators.losses import FrozenLoss, Loss
+from truehessian.operators.losses import FrozenLoss, Loss, name_of
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import dtype_of
 
@@ -226,6 +226,13 @@ class NetworkOperator(GraphOperator):
                 f"the {self.name} product of chunk {number + 1} (examples {first} to "
                 f"{first + sizes[number] - 1}) holds NaN or infinity{self._why(number)}"
             )
+
+    def traits(self) -> list[str]:
+        """Name network, sizes and loss, and where and how precisely products are made."""
+        size, *where = super().traits()
+        where[0] = self.precision
+        network = [type(self.network.module).__name__, size, f"N={self.num_examples:,}"]
+        return [*network, f"loss={name_of(self.loss.own)}", *where]
 
     def describe(self) -> dict[str, Any]:
         """Say what the matrix is, and under the keys of `MAKING` how its products are made."""

@@ -32,6 +32,10 @@ class Noise(LinearCombination):
         super().__init__([(1.0, batch), (-1.0, full)])
         self.batch, self.full = batch, full
 
+    def traits(self) -> list[str]:
+        """Name the full-data operator and the size of the batch."""
+        return [f"batch of {self.batch.num_examples:,} - {self.full!r}"]
+
     def describe(self) -> dict[str, Any]:
         """As the full-data operator, with the size of the batch."""
         return {
