@@ -1,0 +1,74 @@
+"""What a variance over examples is made from: unit directions, and random groups of examples."""
+
+import glob
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truehessian import streams
+from truehessian.operators import NetworkOperator
+from truehessian.operators.batches import TensorData
+
+
+def unit_rows(directions: Tensor, size: int) -> Tensor:
+    """Bring directions, (P,) or (n, P), to unit length as rows (n, P), float64.
+
+    Raises
+    ------
+    TypeError
+        They are no tensor.
+    ValueError
+        They have another length than P, are zero or not finite.
+    """
+    if not isinstance(directions, Tensor):
+        raise TypeError(
+            f"directions must be a torch.Tensor, got {type(directions).__name__}; "
+            "torch.as_tensor makes one of an array"
+        )
+    rows = directions.unsqueeze(0) if directions.ndim == 1 else directions
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise ValueError(
+            f"directions must be vectors as rows, shape (n, {size}), got {tuple(directions.shape)}"
+        )
+    rows = rows.double()
+    lengths = rows.norm(dim=1)
+    if not bool(((lengths > 0) & lengths.isfinite()).all()):
+        raise ValueError("directions must be finite and other than zero")
+    return rows / lengths[:, None]
+
+
+def of_random_examples(operator: NetworkOperator, group_size: int, seed: int) -> NetworkOperator:
+    """Make an operator of the same matrix whose chunks are random groups of examples.
+
+    Batches of one's own stay as they are. There are at least two groups where there are two
+    examples.
+
+    Raises
+    ------
+    ValueError
+        `group_size` is no whole number from 1 on.
+    """
+    if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 1:
+        raise ValueError(f"group_size must be a whole number from 1 on, got {group_size}")
+    data: Any = operator.data
+    order = torch.from_numpy(
+        streams.generator(seed, "order: variance").permutation(operator.num_examples)
+    )
+    if isinstance(data, TensorData):
+        inputs, targets = data.inputs, data.targets
+        data = inputs[order.to(inputs.device)], targets[order.to(targets.device)]
+    elif hasattr(data, "subset"):
+        data = data.subset(order)
+    network = operator.network
+    names = [glob.escape(name) for name in network.parameters]
+    return type(operator)(
+        network.module,
+        data,
+        loss=operator.loss.own,
+        chunk_size=min(group_size, max(operator.num_examples // 2, 1)),
+        precision=operator.precision,
+        batchnorm=operator.batchnorm,
+        parameters=names if network.is_restricted else None,
+        device=operator.device,
+    )
