@@ -1,7 +1,6 @@
 """Extremal eigenvalues with their eigenvectors, to a tolerance, by one Lanczos run."""
 
 import logging
-from collections.abc import Collection
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,6 +19,10 @@ logger = logging.getLogger(__name__)
 Which = Literal["largest", "smallest", "both", "magnitude"]
 # Steps that are done at most unless more are asked for, or are needed for so many pairs.
 _STEPS, _STEPS_PER_PAIR = 300, 6
+_NOT_KNOWN = (
+    "the %d eigenpairs have not converged to %.1e within %d steps; look at their residuals, and "
+    "take more steps"
+)
 
 
 class Eigenpairs(NamedTuple):
@@ -97,15 +100,11 @@ def find(
         ranks=k,
         basis_memory=basis_memory,
     )
-    result = lanczos.ritz(run)
     # Where the whole space is spanned, Ritz values are eigenvalues to the precision of products.
-    known = run.num_steps == size or _have_converged(result, ends, k, tolerance)
+    result = lanczos.ritz(run)
+    known = run.num_steps == size or all(converged(result, end, k, tolerance) for end in ends)
     if not known:
-        logger.warning(
-            "the %d eigenpairs have not converged to %.1e within %d steps; look at their "
-            "residuals, and take more steps",
-            k, tolerance, run.num_steps,
-        )  # fmt: skip
+        logger.warning(_NOT_KNOWN, k, tolerance, run.num_steps)
     columns = _columns(result, k, which)
     return Eigenpairs(
         torch.from_numpy(result.values[columns].copy()),
@@ -125,10 +124,6 @@ def _check(k: int, which: str, size: int) -> None:
     if not 1 <= k <= most:
         bound = "P / 2 for both ends" if which == "both" else "P"
         raise ValueError(f"k must be in 1 .. {most}, up to {bound}, got {k}")
-
-
-def _have_converged(result: Ritz, ends: Collection[str], k: int, tolerance: float) -> bool:
-    return all(converged(result, end, k, tolerance) for end in ends)
 
 
 def _columns(result: Ritz, k: int, which: Which) -> list[int]:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"})  # suffixes of files
-
 
 class NetworkFacts(NamedTuple):
     """What the checks need to know of a network."""

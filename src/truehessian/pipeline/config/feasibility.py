@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from truehessian.networks.places.files import PICKLES
 from truehessian.pipeline.config.facts import (
-    PICKLES,
     check_normalisation,
     checkpoint_epochs,
     num_test_examples,

@@ -1,5 +1,5 @@
 """What a workflow's script needs around its one library call; not for use in a notebook."""
 
-from truehessian.pipeline.stage.runner import run
+import lazy_loader
 
-__all__ = ["run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
