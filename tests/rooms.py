@@ -157,7 +157,7 @@ def long_modules(paths: Iterable[Path]) -> list[str]:
 
 def long_functions(paths: Iterable[Path]) -> list[str]:
     return [
-        f"{path}:{function.lineno}: {function.name} has {count} lines of code"
+        f"{path}: {function.name} has {count} lines of code"
         for path in paths
         for function, count in functions(path.read_text(encoding="utf-8"))
         if count > MOST_LINES_OF_CODE

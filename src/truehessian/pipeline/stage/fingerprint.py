@@ -14,7 +14,8 @@ from truehessian.pipeline.stage.modules import PACKAGE
 from truehessian.pipeline.stage.reading import effect, read
 
 # How numbers are worded counts for what is written for readers, and nowhere else.
-_WORDS, _READERS = f"{PACKAGE}.text", f"{PACKAGE}.report"
+_WORDS = frozenset({f"{PACKAGE}.text", f"{PACKAGE}.display"})
+_READERS = f"{PACKAGE}.report"
 
 
 def fingerprint(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> str:
@@ -91,5 +92,5 @@ def _reached(path: Path, name: str, folder: Path) -> Iterator[str]:
     reader = not modules.is_ours(name) or modules.is_within(name, _READERS)
     for item in read(path).imports:
         for found in modules.meant_by(item, "", folder):
-            if found != _WORDS or reader:
+            if found not in _WORDS or reader:
                 yield found
