@@ -76,10 +76,16 @@ def test_own_network_goes_from_its_weights_to_a_spectrum(tmp_path, monkeypatch):
 
 
 def test_notebook_example_runs():
-    (example,) = [block for block in blocks("python") if "operators.Hessian" in block]
+    (example,) = [block for block in blocks("python") if "import truehessian as th" in block]
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) >= 3
+    assert "Hessian(MLP, P=1,210, N=256" in done.stdout
+    assert done.stdout.count("P = 1,210") == 3
+
+
+def test_notebook_example_needs_one_import():
+    (example,) = [block for block in blocks("python") if "import truehessian as th" in block]
+    assert re.findall(r"^(?:import|from) .*", example, re.M) == ["import truehessian as th"]
 
 
 def test_figure_and_links_exist():

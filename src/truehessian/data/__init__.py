@@ -1,1 +1,5 @@
 """What matrices are means over: examples, data sets, folds and batches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

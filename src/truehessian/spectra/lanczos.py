@@ -166,7 +166,7 @@ def tridiagonalise_block(
         recurrences run there; the place is logged beforehand. Memory and files give the same bits,
         a GPU and its host the same results to rounding.
     scratch
-        Folder for such files, on a disk; see `placement.allocate`.
+        Folder for such files, on a disk; see `bases.allocate`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ class Tridiagonalisation(NamedTuple):
         beta_m, the norm of what is left after the last step, rounding included.
     basis
         The vectors q_1 .. q_m as rows, shape (m, P), in the precision of the products; on a device,
-        in host memory or in a file, see `placement.place_of`.
+        in host memory or in a file, see `bases.place_of`.
     product_error
         Norm of the error of a product with a unit vector, as far as the run shows it; see
         `Recurrence.product_error`.
