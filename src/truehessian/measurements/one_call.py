@@ -22,14 +22,6 @@ from truehessian.measurements.variance import DirectionalVariance
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.spectra.spectrum import Spectrum
 
-KINDS = {
-    "hessian": "Hessian",
-    "ggn": "GGN",
-    "empirical_fisher": "EmpiricalFisher",
-    "gradient_covariance": "GradientCovariance",
-    "compiled_hessian": "CompiledHessian",
-}
-
 
 def as_operator(
     matrix: Operator | nn.Module, data: object, operator: str, settings: dict[str, Any]
@@ -57,9 +49,7 @@ def as_operator(
         )
     if data is None:
         raise TypeError("a network needs data: examples, a pair (inputs, targets) or batches")
-    if operator not in KINDS:
-        raise ValueError(f"operator must be one of {', '.join(KINDS)}, got {operator!r}")
-    made: Operator = getattr(operators, KINDS[operator])(matrix, data, **settings)
+    made: Operator = operators.OPERATORS.load(operator)(matrix, data, **settings)
     return made
 
 
@@ -84,8 +74,8 @@ def spectrum(
     data
         Of the network: examples, a pair (inputs, targets), or an iterable of such pairs.
     operator
-        Which matrix of the network: `hessian`, `ggn`, `empirical_fisher`, `gradient_covariance`
-        or `compiled_hessian`.
+        Which matrix of the network: one of `operators.OPERATORS`, such as `hessian` or `ggn`, or
+        the import path "package.module:class" of one's own.
     steps
         Lanczos steps m per probe, at most P.
     probes
