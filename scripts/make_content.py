@@ -25,7 +25,8 @@ def main(
         made = content.make(case["inputs"])
         data.append(made.data.assign(**case["numbers"]))
         targets = figures_out[number * per_figure : (number + 1) * per_figure]
-        plots.save(made.figure, targets, made.data)
+        if targets:  # else it is a table only
+            plots.save(made.figure, targets, made.data)
     if table_out:
         csv, tex, md = table_out
         extremes.write(pd.concat(data), csv, tex, md, caption=content.title)
