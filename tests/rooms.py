@@ -35,6 +35,7 @@ WITHOUT_TORCH = (
     "spectra.smoothing",
     "spectra.spectrum",
     "theory",
+    "measurements.costs",
     "report",
     "pipeline.cli",
     "pipeline.config",

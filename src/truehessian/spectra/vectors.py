@@ -22,7 +22,7 @@ def save(path: str, run: Tridiagonalisation, count: int) -> None:
     """
     result = lanczos.ritz(run)
     values, residuals = result.values, result.residuals
-    kept = min(count, len(values) // 2)
+    kept = kept_of_each_end(count, len(values))
     if kept < count:
         logger.warning(
             "%d Ritz vectors of each end are kept instead of %d: there are no more than %d "
@@ -37,6 +37,11 @@ def save(path: str, run: Tridiagonalisation, count: int) -> None:
         tensors[f"{name}_values"] = torch.from_numpy(values[chosen].copy())
         tensors[f"{name}_residuals"] = torch.from_numpy(residuals[chosen].copy())
     tensorfile.save(path, tensors, {"asked_for": str(count), "kept": str(kept)})
+
+
+def kept_of_each_end(count: int, num_values: int) -> int:
+    """Of how many Ritz values of each end the vectors are kept, where `count` are asked for."""
+    return min(count, num_values // 2)
 
 
 def load(path: str) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Which products the measurements make: what stages go by, and what a plan sums up."""
