@@ -5,8 +5,10 @@ from typing import Any
 
 from truehessian.data.augmentation import Augmented
 from truehessian.measurements import source as measurement
+from truehessian.measurements.costs.augmented import augmented_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.settings import AugmentationSettings
 from truehessian.spectra import spectrum
 
 
@@ -15,33 +17,33 @@ def main(
     dataset: str,
     *,
     spectra_out: list[str],
-    settings: dict[str, Any],
+    settings: AugmentationSettings,
     network: dict[str, Any] | None,
     epoch: int,
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     data = source.dataset
-    chosen = sorted(settings["factors"], key=lambda item: item["factor"])
-    for item, path in zip(chosen, spectra_out, strict=True):
+    series = augmented_spectra(settings.factors, train=len(data.train))
+    for item, path in zip(series, spectra_out, strict=True):
         images = Augmented(
             data.train,
-            item["factor"],
-            seed=settings["seed"],
+            item.number,
+            seed=settings.seed,
             padding=data.padding,
             flip=data.flip,
         )
         measured, _ = source.measure(
             source.operator(Hessian, images),
-            steps=item["steps"],
-            seed=settings["seed"],
+            steps=item.steps,
+            seed=settings.seed,
             purpose="augmented",
-            numbers=[item["factor"]],
-            tolerance=settings["tolerance"],
+            numbers=[item.number],
+            tolerance=settings.tolerance,
             epoch=epoch,
             split="train",
-            factor=item["factor"],
-            state=state / str(item["factor"]),
+            factor=item.number,
+            state=state / str(item.number),
         )
         spectrum.save(path, measured)
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.measurements import source as measurement
+from truehessian.measurements.costs.batchnorm import batchnorm_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.spectra import Spectrum
 from truehessian.spectra import spectrum
 
 
@@ -14,7 +16,7 @@ def main(
     dataset: str,
     *,
     spectra_out: list[str],
-    settings: dict[str, Any],
+    settings: Spectrum,
     chunk_sizes: list[int],
     network: dict[str, Any] | None,
     epoch: int,
@@ -22,16 +24,18 @@ def main(
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
-    for size, path in zip(sorted(chunk_sizes), spectra_out, strict=True):
+    series = batchnorm_spectra(chunk_sizes, settings, train=len(train))
+    for item, path in zip(series, spectra_out, strict=True):
+        size = item.number
         how = {"batchnorm": "train", "chunk_size": size}
         measured = source.spectrum(
             source.operator(Hessian, train, **how),
-            steps=settings["steps"],
-            probes=settings["probes"],
-            seed=settings["seed"],
+            steps=item.steps,
+            probes=item.probes,
+            seed=settings.seed,
             purpose="batch statistics",
             numbers=[size],
-            tolerance=settings["tolerance"],
+            tolerance=settings.tolerance,
             epoch=epoch,
             split="train",
             state=state / str(size),

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 
 from truehessian.measurements import held_out, leak_sketch, source as measurement, variance
+from truehessian.measurements.costs import directions as costs
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.settings import VarianceSettings
 from truehessian.spectra import vectors as extremal_vectors
 from truehessian.theory.predictions import noise as subspace
 
@@ -20,19 +22,19 @@ def main(
     variance_out: str,
     subspace_out: str,
     held_out_out: str,
-    settings: dict[str, Any],
+    settings: VarianceSettings,
     network: dict[str, Any] | None,
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     names, ritz, values = extremal_vectors.named(extremal_vectors.load(vectors))
-    group_size, seed = settings["group_size"], settings["seed"]
+    group_size, seed = settings.group_size, settings.seed
     room = source.basis_memory
 
     train = measurement.shuffled(source.dataset.train, seed, "training")
     hessian = source.operator(Hessian, train, chunk_size=group_size)
-    random = variance.random_directions(hessian.num_params, settings["random_directions"], seed)
-    sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), (settings["leak_vectors"] + 1) // 2)
+    random = variance.random_directions(hessian.num_params, settings.random_directions, seed)
+    sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), costs.leaks_of_each_end(settings))
     estimate = variance.along_directions(
         hessian, torch.cat([random, ritz]), sketch=sketch, memory=room
     )
@@ -42,17 +44,17 @@ def main(
     subspace.save(subspace_out, noise)
 
     test = measurement.shuffled(source.dataset.test, seed, "test")
-    parts = measurement.disjoint_parts(test, settings["held_out_folds"])
+    series = costs.held_out(settings, ritz_vectors=len(ritz), test=len(test))
+    parts = measurement.disjoint_parts(test, series.matrices)
     folds = [source.operator(Hessian, part) for part in parts]
-    steps, tolerance = settings["held_out_steps"], settings["tolerance"]
     runs = [
         source.measure(
             fold,
-            steps=steps,
+            steps=series.steps,
             seed=seed,
             purpose="held-out fold",
             numbers=[number],
-            tolerance=tolerance,
+            tolerance=settings.tolerance,
             state=state / f"fold-{number}",
         )[1][0]
         for number, fold in enumerate(folds)

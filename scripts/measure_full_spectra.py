@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.measurements import source as measurement
+from truehessian.measurements.costs.full import full_spectra
+from truehessian.measurements.costs.series import Series
 from truehessian.networks import checkpoints, evaluation
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.mean import NetworkOperator
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.spectra import Spectrum
 from truehessian.spectra import spectrum, vectors
 
 
@@ -21,7 +24,7 @@ def main(
     ggn_out: str,
     test_out: str,
     evaluation_out: str,
-    settings: dict[str, Any],
+    settings: Spectrum,
     network: dict[str, Any] | None,
     epoch: int,
     state: Path,
@@ -30,25 +33,27 @@ def main(
     evaluation.of_checkpoint(
         source.model,
         source.dataset,
-        chunk_size=settings["chunk_size"],
+        chunk_size=settings.chunk_size,
         imported=checkpoints.read_metadata(checkpoint).get("seed") is None,
     ).to_csv(evaluation_out, index=False)
 
-    how = {name: settings[name] for name in ("probes", "seed", "tolerance")}
+    how: dict[str, Any] = {"seed": settings.seed, "tolerance": settings.tolerance, "epoch": epoch}
 
-    def measured(kind: type[NetworkOperator], split: str, purpose: str, **own: Any) -> Any:
+    def measured(series: Series, kind: type[NetworkOperator], split: str, **own: Any) -> Any:
         operator = source.operator(kind, getattr(source.dataset, split))
-        own |= {"split": split, "purpose": purpose, "epoch": epoch, "state": state / purpose}
-        return source.measure(operator, **how, **own)
+        own |= {"purpose": series.name, "split": split, "state": state / series.name}
+        return source.measure(operator, steps=series.steps, probes=series.probes, **how, **own)
 
-    steps, count = settings["steps"], settings["vectors"]
-    full, runs = measured(Hessian, "train", "full", steps=steps, ranks=count)
+    sizes = {"train": len(source.dataset.train), "test": len(source.dataset.test)}
+    of_full, of_test, of_ggn = full_spectra(settings, **sizes)
+    count = settings.vectors
+    full, runs = measured(of_full, Hessian, "train", ranks=count)
     spectrum.save(spectrum_out, full)
     vectors.save(vectors_out, runs[0], count)
     del runs  # and with them their bases, gigabytes of a large network
-    test, _ = measured(Hessian, "test", "test", steps=steps)
+    test, _ = measured(of_test, Hessian, "test")
     spectrum.save(test_out, test)
-    ggn, _ = measured(GGN, "train", "ggn", steps=settings["ggn_steps"])
+    ggn, _ = measured(of_ggn, GGN, "train")
     spectrum.save(ggn_out, ggn)
 
 

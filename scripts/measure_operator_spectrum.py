@@ -6,6 +6,7 @@ from typing import Any
 from truehessian.measurements import source as sources
 from truehessian.operators import OPERATORS
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.settings import OperatorSettings
 from truehessian.spectra import spectrum
 
 
@@ -14,20 +15,20 @@ def main(
     dataset: str,
     *,
     spectrum_out: str,
-    settings: dict[str, Any],
+    settings: OperatorSettings,
     network: dict[str, Any] | None,
     epoch: int,
     state: Path,
 ) -> None:
     source = sources.Source.load(checkpoint, dataset, settings, network)
-    operator = source.operator(OPERATORS.load(settings["operator"]), source.dataset.train)
+    operator = source.operator(OPERATORS.load(settings.operator), source.dataset.train)
     measured, _ = source.measure(
         operator,
-        steps=settings["steps"],
-        probes=settings["probes"],
-        seed=settings["seed"],
-        purpose=f"operator: {settings['operator']}",
-        tolerance=settings["tolerance"],
+        steps=settings.steps,
+        probes=settings.probes,
+        seed=settings.seed,
+        purpose=f"operator: {settings.operator}",
+        tolerance=settings.tolerance,
         epoch=epoch,
         split="train",
         state=state,

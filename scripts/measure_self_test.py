@@ -4,6 +4,7 @@ from typing import Any
 
 from truehessian.measurements import calibration, source as measurement
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.settings import SelfTestSettings
 
 
 def main(
@@ -11,13 +12,18 @@ def main(
     dataset: str,
     *,
     self_test_out: str,
-    settings: dict[str, Any],
+    settings: SelfTestSettings,
     network: dict[str, Any] | None,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
-    how = ("parts", "repetitions", "folds", "steps", "tolerance", "seed")
     frame = calibration.trials(
-        calibration.TrainingSplit(source), **{key: settings[key] for key in how}
+        calibration.TrainingSplit(source),
+        parts=settings.parts,
+        repetitions=settings.repetitions,
+        folds=settings.folds,
+        steps=settings.steps,
+        tolerance=settings.tolerance,
+        seed=settings.seed,
     )
     frame.to_csv(self_test_out, index=False)
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.measurements import source as measurement
+from truehessian.measurements.costs.subsamples import subsample_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.settings import SubsampleSettings
 from truehessian.spectra import spectrum
 
 
@@ -14,23 +16,25 @@ def main(
     dataset: str,
     *,
     spectra_out: list[str],
-    settings: dict[str, Any],
+    settings: SubsampleSettings,
     network: dict[str, Any] | None,
     epoch: int,
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     train = source.dataset.train
-    for parts, path in zip(sorted(settings["parts"]), spectra_out, strict=True):
-        indices = measurement.disjoint_folds(len(train), parts, settings["seed"])
+    series = subsample_spectra(settings, train=len(train))
+    for item, path in zip(series, spectra_out, strict=True):
+        parts = item.matrices
+        indices = measurement.disjoint_folds(len(train), parts, settings.seed)
         measured = [
             source.spectrum(
                 source.operator(Hessian, train.subset(positions)),
-                steps=settings["steps"],
-                seed=settings["seed"],
+                steps=item.steps,
+                seed=settings.seed,
                 purpose="subsample",
                 numbers=[parts, fold],
-                tolerance=settings["tolerance"],
+                tolerance=settings.tolerance,
                 epoch=epoch,
                 split="train",
                 parts=parts,

@@ -1,13 +1,12 @@
 """Rule prepare_dataset: the name of a data set in, one file with its images and splits out."""
 
-from typing import Any
-
 from truehessian.data import catalogue, dataset
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.problem import Dataset
 
 
-def main(*, dataset_out: str, settings: dict[str, Any]) -> None:
-    dataset.save(dataset_out, catalogue.fetch(**settings))
+def main(*, dataset_out: str, settings: Dataset) -> None:
+    dataset.save(dataset_out, catalogue.fetch(**settings.model_dump()))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.pipeline import plan, stage
-from truehessian.pipeline.config import checks
+from truehessian.pipeline.config.networks import network_facts
+from truehessian.pipeline.config.run import Run
 from truehessian.spectra import spectrum
 
 
 def main(*, runs: dict[str, Any], results: str) -> None:
     folder = Path(results)
-    plans = [plan.plan(name, run, checks.num_parameters(run)) for name, run in runs.items()]
+    typed = {name: Run.model_validate(run) for name, run in runs.items()}
+    plans = [
+        plan.plan(name, run, network_facts(run.network).num_parameters)
+        for name, run in typed.items()
+    ]
     rates = {
         name: plan.rate(
             [spectrum.load(path).metadata for path in folder.glob(f"{name}/spectra/*/full.npz")]

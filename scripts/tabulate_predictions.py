@@ -3,6 +3,7 @@
 import pandas as pd
 
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.inference import Theory
 from truehessian.report.tables import extremes, noise as noise_tables, sampling, truth
 from truehessian.spectra import spectrum
 from truehessian.theory.predictions import noise as noises
@@ -31,7 +32,7 @@ def main(
     scaling_out: list[str],
     true_hessian_out: list[str],
     epochs: list[int],
-    settings: dict[str, int],
+    settings: Theory,
 ) -> None:
     variances = extremes.read_epochs(variance)
     spectra = [spectrum.load(path) for path in [*full, *batches]]
@@ -40,7 +41,7 @@ def main(
         variances,
         dict(zip(epochs, map(noises.load, subspace), strict=True)),
         extremes.read_epochs(overlaps) if overlaps else None,
-        **settings,
+        **settings.model_dump(),
     )
     noise = noise_tables.noise(spectra, variances)
     scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])

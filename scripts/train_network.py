@@ -12,8 +12,9 @@ from truehessian import devices, tensorfile
 from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints, registry, training
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.problem import Training
 
-_ARGUMENTS = (
+_ARGUMENTS = {
     "epochs",
     "batch_size",
     "learning_rate",
@@ -23,7 +24,7 @@ _ARGUMENTS = (
     "seed",
     "precision",
     "channels_last",
-)
+}
 
 
 def main(
@@ -31,13 +32,13 @@ def main(
     *,
     checkpoints_out: list[str],
     training_out: str,
-    settings: dict[str, Any],
+    settings: Training,
     network: dict[str, Any],
     epochs: list[int],
     state: Path,
 ) -> None:
     data = datasets.load(dataset)
-    chosen = {key: settings[key] for key in _ARGUMENTS}
+    chosen = settings.model_dump(include=_ARGUMENTS)
     state.mkdir(parents=True, exist_ok=True)
 
     def keep(epoch: int, model: nn.Module) -> None:
@@ -49,20 +50,20 @@ def main(
                 network,
                 data,
                 epoch=epoch,
-                seed=settings["seed"],
-                training_precision=settings["precision"],
+                seed=settings.seed,
+                training_precision=settings.precision,
             ),
         )
 
     rows = training.train(
-        registry.build(**network, seed=settings["seed"]),
+        registry.build(**network, seed=settings.seed),
         data,
         **chosen,
-        compiled=settings["compile"],
+        compiled=settings.compile,
         checkpoint_epochs=epochs,
         on_checkpoint=keep,
         state=state / "state.safetensors",
-        device=devices.claim(settings["device"]),
+        device=devices.claim(settings.device),
     )
     pd.DataFrame(rows).to_csv(training_out, index=False)
     for epoch, path in zip(epochs, checkpoints_out, strict=True):

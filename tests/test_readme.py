@@ -15,7 +15,6 @@ from truehessian.pipeline.config import checks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 
 def blocks(language: str) -> list[str]:
@@ -48,7 +47,7 @@ def test_every_block_is_of_a_kind_that_is_tested():
 @pytest.mark.parametrize("name", ["mine.yaml", "own.yaml"])
 def test_configurations_are_valid(name):
     settings = yaml.safe_load(named("yaml", name))
-    checks.check(settings, SCHEMA)
+    checks.check(settings)
 
 
 def test_changed_experiment_is_planned_without_its_data(tmp_path):

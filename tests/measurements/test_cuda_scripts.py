@@ -28,13 +28,12 @@ class Run:
 
     def __init__(self, folder: Path, device: str) -> None:
         settings = yaml.safe_load((ROOT / "tests/reduced.yaml").read_text())
-        configuration.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
-        self.settings = settings["runs"]["reduced"]
+        self.settings = configuration.check(settings).runs["reduced"].settings
         self.folder, self.device = folder, device
         self.common = {"network": None}
 
     def products(self, section: str, **changes):
-        return {**self.settings[section], **PRECISE, "device": self.device, **changes}
+        return {**self.settings(section), **PRECISE, "device": self.device, **changes}
 
     def path(self, name: str) -> str:
         path = self.folder / name
@@ -43,7 +42,7 @@ class Run:
 
     @functools.cached_property
     def dataset(self) -> str:
-        small = {**self.settings["dataset"], "train_examples": 40, "test_examples": 24}
+        small = {**self.settings("dataset"), "train_examples": 40, "test_examples": 24}
         call("prepare_dataset", dataset_out=self.path("dataset.safetensors"), settings=small)
         return self.path("dataset.safetensors")
 
@@ -55,7 +54,7 @@ class Run:
             self.dataset,
             checkpoints_out=paths,
             training_out=self.path("training.csv"),
-            settings={**self.settings["training"], "epochs": 1, "device": self.device},
+            settings={**self.settings("training"), "epochs": 1, "device": self.device},
             network=NETWORK,
             epochs=[0, 1],
         )
@@ -167,7 +166,9 @@ class Run:
             self.checkpoint,
             self.dataset,
             self_test_out=path,
-            settings=self.products("self_test", parts=[2], repetitions=1, folds=2, steps=2),
+            settings=self.products(
+                "self_test", parts=[2], repetitions=2, folds=2, steps=2, tolerance=1e-3
+            ),
             **self.common,
         )
         return [path]

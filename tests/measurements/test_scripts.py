@@ -18,6 +18,7 @@ import yaml
 from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints, evaluation, registry
 from truehessian.pipeline.config import checks as configuration
+from truehessian.pipeline.stage.job import typed
 from truehessian.report import plots
 from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import confrontation
@@ -55,6 +56,7 @@ def call(script: str, *args, **kwargs) -> None:
     spec = importlib.util.spec_from_file_location(script, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    kwargs = typed(module.main, kwargs)
     if "state" not in inspect.signature(module.main).parameters:
         module.main(*args, **kwargs)
         return
@@ -66,8 +68,7 @@ def call(script: str, *args, **kwargs) -> None:
 def run():
     """A run of the reduced experiment with all defaults."""
     settings = yaml.safe_load((ROOT / "tests/reduced.yaml").read_text())
-    configuration.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
-    return settings["runs"]["reduced"]
+    return configuration.check(settings).runs["reduced"]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(folder, run):
     path = str(folder / "dataset.safetensors")
-    call("prepare_dataset", dataset_out=path, settings=run["dataset"])
+    call("prepare_dataset", dataset_out=path, settings=run.settings("dataset"))
     return path
 
 
@@ -96,7 +97,7 @@ def trained(folder, dataset, run):
         dataset,
         checkpoints_out=paths,
         training_out=str(folder / "training.csv"),
-        settings={**run["training"], "device": "cpu"},
+        settings={**run.settings("training"), "device": "cpu"},
         network=NETWORK,
         epochs=EPOCHS,
     )
@@ -113,7 +114,7 @@ def measure_full(checkpoint, dataset, folder, run, epoch, **changes):
         ggn_out=str(folder / "ggn.npz"),
         test_out=str(folder / "test.npz"),
         evaluation_out=str(folder / f"{epoch}.csv"),
-        settings={**run["spectrum"], **PRODUCTS, **changes},
+        settings={**run.settings("spectrum"), **PRODUCTS, **changes},
         network=None,
         epoch=epoch,
     )
@@ -134,7 +135,7 @@ def spectra(folder, dataset, trained, run):
             overlaps_out=str(folder / f"overlaps/{epoch}.csv"),
             batch_out=[str(target / f"batch-{size}.npz") for size in (16, 32)],
             noise_out=[str(target / f"noise-{size}.npz") for size in (16, 32)],
-            settings={**run["batch"], **PRODUCTS},
+            settings={**run.settings("batch"), **PRODUCTS},
             **common,
         )
         call(
@@ -142,7 +143,7 @@ def spectra(folder, dataset, trained, run):
             checkpoint,
             dataset,
             spectra_out=[str(target / "augmented-2.npz")],
-            settings={**run["augmentation"], **PRODUCTS},
+            settings={**run.settings("augmentation"), **PRODUCTS},
             **common,
         )
         call(
@@ -150,7 +151,7 @@ def spectra(folder, dataset, trained, run):
             checkpoint,
             dataset,
             spectra_out=[str(target / f"subsample-{parts}.npz") for parts in (2, 4)],
-            settings={**PRODUCTS, **run["subsamples"]},
+            settings={**run.settings("subsamples"), **PRODUCTS},
             **common,
         )
     return folders
@@ -160,7 +161,7 @@ def spectra(folder, dataset, trained, run):
 def self_tested(folder, dataset, trained, run):
     """The estimators' self-test of the last epoch, with its table and figure."""
     path = str(folder / "self_test/2.csv")
-    settings = {**PRODUCTS, **run["self_test"]}
+    settings = {**run.settings("self_test"), **PRODUCTS, "tolerance": run.self_test.tolerance}
     call(
         "measure_self_test", trained[-1], dataset, self_test_out=path, settings=settings,
         network=None,
@@ -185,7 +186,7 @@ def directions(folder, dataset, trained, spectra, run):
             variance_out=str(folder / f"variance/{epoch}.csv"),
             subspace_out=str(folder / f"variance/{epoch}.subspace.npz"),
             held_out_out=str(folder / f"held_out/{epoch}.csv"),
-            settings={**run["variance"], **PRODUCTS},
+            settings={**run.settings("variance"), **PRODUCTS},
             network=None,
         )
 
@@ -199,7 +200,7 @@ def make_content(folder, run, name, table_out=(), figures_out=()):
                 key: [str(folder / path) for path in paths] for key, paths in case.inputs.items()
             },
         }
-        for case in catalogue.cases_of(CONTENTS.load(name), run)
+        for case in catalogue.cases_of(CONTENTS.load(name), run.model_dump())
     ]
     outputs = {"table_out": list(table_out), "figures_out": list(figures_out)}
     call("make_content", [], name=name, cases=cases, **outputs)
@@ -247,7 +248,7 @@ def tabulated(folder, spectra, directions, run):
         scaling_out=table(folder, "noise_scaling"),
         true_hessian_out=table(folder, "true_hessian"),
         epochs=EPOCHS,
-        settings=run["theory"],
+        settings=run.settings("theory"),
     )
     call(
         "tabulate_papers",
@@ -380,7 +381,7 @@ def test_training_keeps_the_listed_epochs_and_the_learning_curve(folder, trained
 
 
 def test_the_first_checkpoint_is_the_initialisation(trained, run):
-    start = registry.build(**NETWORK, seed=run["training"]["seed"]).state_dict()
+    start = registry.build(**NETWORK, seed=run.training.seed).state_dict()
     for name, tensor in checkpoints.load(trained[0]).state_dict().items():
         assert tensor.equal(start[name])
 

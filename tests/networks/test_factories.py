@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from truehessian.networks import registry
-from truehessian.pipeline.config import facts as run_facts
+from truehessian.pipeline.config.networks import network_facts
 
 DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
 FACTORIES = """
@@ -96,11 +96,8 @@ def own_modules(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
-def run_with(factory, **arguments):
-    return {
-        "dataset": {"name": "digits"},
-        "model": {"name": f"own_factories:{factory}", **arguments},
-    }
+def own(factory):
+    return {"name": f"own_factories:{factory}", **DIGITS}
 
 
 def states():
@@ -125,7 +122,7 @@ def states():
 def test_a_factory_is_counted_whatever_it_does(factory, count, capsys, recwarn):
     """On the meta device where that works, else for real; nothing global changes."""
     before = states()
-    facts = run_facts.network_facts(run_with(factory))
+    facts = network_facts(own(factory))
     assert facts == (count, factory == "lazy")
     assert states() == before
     assert capsys.readouterr().out == ""
@@ -140,9 +137,9 @@ def test_a_network_takes_no_memory_to_be_counted(monkeypatch):
     monkeypatch.setattr(
         registry, "count_parameters", lambda model: devices.append(next(model.parameters()).device)
     )
-    run_facts.network_facts(run_with("keyword"))
-    run_facts.network_facts(run_with("warns"))
-    run_facts.network_facts(run_with("reads_numbers"))
+    network_facts(own("keyword"))
+    network_facts(own("warns"))
+    network_facts(own("reads_numbers"))
     assert [device.type for device in devices] == ["meta", "meta", "cpu"]
 
 
@@ -195,7 +192,7 @@ def test_what_makes_no_network_is_refused_in_a_sentence(name, arguments, sentenc
 
 def test_what_a_factory_raises_is_what_it_raises_for_real():
     with pytest.raises(ZeroDivisionError, match="no such luck"):
-        run_facts.network_facts(run_with("fails"))
+        network_facts(own("fails"))
 
 
 def test_a_network_may_be_a_class_of_pytorch():

@@ -1,6 +1,7 @@
 """Every mistake in a configuration is one readable sentence, before any job starts."""
 
 import copy
+import json
 import math
 import re
 from pathlib import Path
@@ -8,10 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian.pipeline.config import checks
+from truehessian.pipeline.config import checks, schema
+from truehessian.pipeline.config.inference import Theory
+from truehessian.pipeline.config.problem import Dataset, Training
+from truehessian.pipeline.config.settings import (
+    AugmentationSettings,
+    BatchSettings,
+    SelfTestSettings,
+    SubsampleSettings,
+    VarianceSettings,
+)
+from truehessian.pipeline.config.spectra import Spectrum
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+SCHEMA = ROOT / "workflow/schemas/config.schema.json"
 
 
 @pytest.fixture
@@ -31,8 +42,7 @@ def settings():
 
 
 def accept(settings) -> None:
-    checks.check(settings, SCHEMA)
-    checks.check_networks(settings)
+    checks.check_networks(checks.check(settings))
 
 
 def message(settings) -> str:
@@ -60,9 +70,7 @@ def test_a_valid_configuration_is_accepted(settings):
 
 @pytest.mark.parametrize("path", ["config.yaml", "tests/reduced.yaml"])
 def test_the_experiments_that_come_with_the_workflow_are_valid(path):
-    settings = yaml.safe_load((ROOT / path).read_text())
-    checks.check(settings, SCHEMA)
-    checks.check_networks(settings)
+    accept(yaml.safe_load((ROOT / path).read_text()))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +79,7 @@ def test_the_experiments_that_come_with_the_workflow_are_valid(path):
         ("spectrum.stepps", "unknown key runs.tiny.spectrum.stepps; did you mean steps?"),
         ("bacth", "unknown key runs.tiny.bacth; did you mean batch?"),
         ("dataset.train_example", "unknown key runs.tiny.dataset.train_example; did you mean"),
+        ("spectrum.1", "unknown key runs.tiny.spectrum.1; known are chunk_size, precision"),
         ("training.q", "unknown key runs.tiny.training.q; known are epochs, batch_size"),
     ],
 )
@@ -100,6 +109,10 @@ def test_a_misspelt_key_is_reported_before_the_key_that_it_leaves_missing(settin
         ("epochs", 3, "runs.tiny.epochs must be a list, got 3"),
         ("spectrum", None, "runs.tiny.spectrum must be a mapping, got None"),
         ("model.name", 3, "runs.tiny.model.name must be text, got 3"),
+        ("training.momentum", True, "runs.tiny.training.momentum must be a number, got True"),
+        ("epochs", ["0"], "runs.tiny.epochs.0 must be a whole number, got '0'"),
+        ("augmentation.factors", [2], "runs.tiny.augmentation.factors.0 must be a mapping, got 2"),
+        ("variance", 3, "runs.tiny.variance must be a mapping or null, got 3"),
         (
             "dataset.train_examples",
             "all",
@@ -245,7 +258,7 @@ def test_a_run_needs_training_or_checkpoints(settings):
 def test_checkpoints_of_ones_own_take_the_place_of_training(settings):
     del settings["runs"]["tiny"]["training"]
     change(settings, "checkpoints", "weights/{epoch}.safetensors")
-    checks.check(settings, SCHEMA)
+    checks.check(settings)
 
 
 @pytest.mark.parametrize("pattern", ["weights.safetensors", "{epoch}/{seed}.safetensors"])
@@ -337,7 +350,7 @@ def test_a_single_example_is_no_matter_where_there_is_none(settings, changes):
 def test_batch_statistics_are_allowed_where_no_variance_is_meant(settings):
     change(settings, "spectrum.batchnorm", "train")
     change(settings, "variance", None)
-    checks.check(settings, SCHEMA)
+    checks.check(settings)
 
 
 def test_analyse_must_name_known_runs(settings):
@@ -349,7 +362,7 @@ def test_analyse_must_name_known_runs(settings):
 def test_runs_that_are_not_analysed_need_not_be_possible(settings):
     settings["runs"]["other"] = copy.deepcopy(settings["runs"]["tiny"])
     settings["runs"]["other"]["batch"]["sizes"] = [1000]
-    checks.check(settings, SCHEMA)
+    checks.check(settings)
 
 
 @pytest.mark.parametrize(
@@ -370,8 +383,7 @@ def test_more_lanczos_steps_than_parameters_are_refused(settings, key):
     for name in parents:
         target = target[int(name) if name.isdigit() else name]
     target[last] = number
-    checks.check(settings, SCHEMA)
-    checks.check_networks(settings)
+    accept(settings)
     target[last] = number + 1
     text = message(settings)
     assert f"runs.tiny.{key} is {number + 1}" in text
@@ -402,25 +414,24 @@ def test_defaults_are_filled_in_and_what_is_given_stays(settings):
         del settings["runs"]["tiny"][name]
     change(settings, "dataset", {"name": "digits"})
     change(settings, "training.batch_size", 7)
-    checks.check(settings, SCHEMA)
-    run = settings["runs"]["tiny"]
-    assert run["training"]["batch_size"] == 7
-    assert run["training"]["momentum"] == 0.9
-    assert run["spectrum"]["precision"] == "float32"
-    assert run["spectrum"]["batchnorm"] == "eval"
-    assert run["batch"]["folds"] == 5
-    assert run["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
-    assert run["variance"]["held_out_folds"] == 2
-    assert run["theory"] == {"draws": 400, "ranks": 5, "resamples": 40, "seed": 0}
+    run = checks.check(settings).runs["tiny"]
+    assert run.training.batch_size == 7
+    assert run.training.momentum == 0.9
+    assert run.spectrum.precision == "float32"
+    assert run.spectrum.batchnorm == "eval"
+    assert run.batch.folds == 5
+    assert run.settings("augmentation")["factors"] == [{"factor": 10, "steps": 100}]
+    assert run.variance.held_out_folds == 2
+    assert run.settings("theory") == {"draws": 400, "ranks": 5, "resamples": 40, "seed": 0}
 
 
 def test_defaults_are_not_shared_between_configurations(settings):
-    other = copy.deepcopy(settings)
-    for item in (settings, other):
-        del item["runs"]["tiny"]["augmentation"]
-        checks.check(item, SCHEMA)
-    settings["runs"]["tiny"]["augmentation"]["factors"].append("changed")
-    assert other["runs"]["tiny"]["augmentation"]["factors"] == [{"factor": 10, "steps": 100}]
+    del settings["runs"]["tiny"]["augmentation"]
+    one, other = (checks.check(settings).runs["tiny"] for _ in range(2))
+    one.augmentation.factors.append("changed")
+    one.batch.sizes.append(7)
+    assert other.settings("augmentation")["factors"] == [{"factor": 10, "steps": 100}]
+    assert checks.check(settings).runs["tiny"].batch == other.batch
 
 
 def test_modes_of_normalisation_are_compared_where_there_is_one(settings):
@@ -433,48 +444,97 @@ def test_modes_of_normalisation_are_compared_where_there_is_one(settings):
 @pytest.mark.parametrize("name", ["batch", "augmentation", "variance"])
 def test_null_switches_a_section_off(settings, name):
     change(settings, name, None)
-    checks.check(settings, SCHEMA)
-    checks.check_networks(settings)
-    assert settings["runs"]["tiny"][name] is None
+    accept(settings)
+    assert getattr(checks.check(settings).runs["tiny"], name) is None
 
 
 def test_the_epochs_to_analyse_are_kept_unless_said_otherwise(settings):
     change(settings, "epochs", [2, 0])
-    checks.check(settings, SCHEMA)
-    assert checks.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 2]
+    assert checks.check(settings).runs["tiny"].checkpoint_epochs == [0, 2]
     change(settings, "training.checkpoint_epochs", [2, 1, 0])
-    assert checks.checkpoint_epochs(settings["runs"]["tiny"]) == [0, 1, 2]
+    assert checks.check(settings).runs["tiny"].checkpoint_epochs == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["cifar10", "digits"])
 def test_examples_are_counted_without_the_data(settings, name):
     change(settings, "dataset", {"name": name})
-    checks.check(settings, SCHEMA)
-    run = settings["runs"]["tiny"]
+    dataset = checks.check(settings).runs["tiny"].dataset
     expected = {"cifar10": (50000, 10000), "digits": (1438, 359)}[name]
-    assert (checks.num_train_examples(run), checks.num_test_examples(run)) == expected
+    assert (dataset.num_train, dataset.num_test) == expected
 
 
-def objects(schema, path=""):
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [
+        ("dataset", Dataset),
+        ("training", Training),
+        ("spectrum", Spectrum),
+        ("batch", BatchSettings),
+        ("augmentation", AugmentationSettings),
+        ("subsamples", SubsampleSettings),
+        ("self_test", SelfTestSettings),
+        ("variance", VarianceSettings),
+        ("theory", Theory),
+    ],
+)
+def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
+    settings, section, model
+):
+    for name in ("subsamples", "self_test"):
+        change(settings, name, {"parts": [2], "seed": 3})
+    change(settings, "spectrum.chunk_size", 7)
+    plain = checks.check(settings).runs["tiny"].settings(section)
+    assert list(plain) == sorted(plain)
+    assert json.loads(json.dumps(plain)) == plain
+    found = model.model_validate(plain).model_dump()
+    assert {key: found[key] for key in plain} == plain
+    assert found.keys() - plain.keys() <= {"checkpoint_epochs"}
+    assert plain.get("chunk_size", 7) == 7
+
+
+def test_the_self_test_has_a_tolerance_of_its_own(settings):
+    change(settings, "self_test", {"parts": [2]})
+    change(settings, "spectrum.tolerance", 0.5)
+    assert checks.check(settings).runs["tiny"].settings("self_test")["tolerance"] == 1e-3
+
+
+def test_a_number_is_handed_on_as_it_is_written(settings):
+    change(settings, "training.weight_decay", 0)
+    change(settings, "spectrum.memory_gb", 2)
+    run = checks.check(settings).runs["tiny"]
+    for value in (run.settings("training")["weight_decay"], run.settings("batch")["memory_gb"]):
+        assert isinstance(value, int)
+
+
+def objects(part, path=""):
     """All parts of a schema that describe a mapping, with their paths."""
-    if isinstance(schema, dict):
-        kinds = schema.get("type", [])
-        if "object" in ([kinds] if isinstance(kinds, str) else kinds):
-            yield path, schema
-        for key, value in schema.items():
+    if isinstance(part, dict):
+        if part.get("type") == "object":
+            yield path, part
+        for key, value in part.items():
             yield from objects(value, f"{path}.{key}")
 
 
 def test_no_mapping_but_the_arguments_of_a_network_takes_unknown_keys():
-    schema = yaml.safe_load(SCHEMA.read_text())
-    found = dict(objects(schema))
+    found = dict(objects(json.loads(SCHEMA.read_text())))
     assert len(found) >= 10
     for path, part in found.items():
-        if path.endswith(".model"):
-            continue
-        closed = part.get("additionalProperties")
-        named_runs = path == ".properties.runs" and closed == {"$ref": "#/$defs/run"}
-        assert closed is False or named_runs, path
+        if path.endswith(".Model"):
+            assert part["additionalProperties"] is True
+        elif path == ".properties.runs":
+            assert list(part["patternProperties"].values()) == [{"$ref": "#/$defs/Run"}]
+        else:
+            assert part["additionalProperties"] is False, path
+
+
+def test_the_schema_for_editors_is_that_of_the_models():
+    """If this fails: uv run truehessian schema > workflow/schemas/config.schema.json."""
+    assert SCHEMA.read_text() == schema.text()
+
+
+def test_an_editor_finds_the_schema_from_the_default_configuration():
+    first = (ROOT / "config.yaml").read_text().splitlines()[0]
+    assert first == f"# yaml-language-server: $schema={SCHEMA.relative_to(ROOT)}"
 
 
 def documented_keys():
@@ -497,11 +557,12 @@ def documented_keys():
 
 
 def test_every_key_of_a_run_stands_with_a_comment_in_the_default_configuration():
-    properties = yaml.safe_load(SCHEMA.read_text())["$defs"]["run"]["properties"]
+    parts = json.loads(SCHEMA.read_text())["$defs"]
     documented = documented_keys()
-    for name, section in properties.items():
+    for name, section in parts["Run"]["properties"].items():
         assert name in documented, name
-        for key in section.get("properties", {}):
+        (model,) = re.findall(r"#/[$]defs/(\w+)", json.dumps(section)) or [None]
+        for key in parts[model]["properties"] if model else ():
             assert f"{name}.{key}" in documented, f"{name}.{key}"
     plain = {key for key, commented in documented.items() if not commented and "." in key}
     assert plain == set()

@@ -30,6 +30,7 @@ from truehessian import tensorfile
 from truehessian.data import catalogue, dataset
 from truehessian.networks.training import train
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.stage import presence, store
 from truehessian.spectra import spectrum
 from truehessian.spectra.lanczos import probe_vector, tridiagonalise
@@ -424,9 +425,6 @@ def test_a_flipped_bit_in_a_state_costs_the_steps_from_there(tmp_path, caplog):
     assert torch.equal(whole_run.basis, again.basis)
 
 
-PASSES = {"precision": "float32", "channels_last": False, "compile": False}
-
-
 def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_path):
     """Else it would be copied into the results, and into the store under its new digest."""
     path = ROOT / "scripts/train_network.py"
@@ -438,7 +436,7 @@ def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_pat
     arguments = {
         "checkpoints_out": [str(tmp_path / "0"), str(tmp_path / "4")],
         "training_out": str(tmp_path / "training.csv"),
-        "settings": {**SETTINGS, **PASSES, "device": "cpu"},
+        "settings": Training(**SETTINGS, device="cpu"),
         "network": made,
         "epochs": [0, 4],
         "state": tmp_path / "state",

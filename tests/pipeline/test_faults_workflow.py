@@ -219,7 +219,7 @@ def test_a_stage_that_gives_the_same_bytes_again_costs_a_restore_each_downstream
         (shutil.copytree if source.is_dir() else shutil.copy)(source, root / part)
     script = root / "scripts/train_network.py"
     text = script.read_text()
-    script.write_text(text.replace('seed=settings["seed"]', 'seed=int(settings["seed"])'))
+    script.write_text(text.replace("seed=settings.seed", "seed=int(settings.seed)"))
     assert script.read_text() != text
     workflow.snakefile = root / "Snakefile"
     workflow.finish()

@@ -269,9 +269,7 @@ def test_a_device_is_chosen_by_a_stages_settings_and_by_nothing_else(script):
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in choices
     ]
-    assert {ast.unparse(call) for call in calls} <= {
-        f"{how}(settings['device'])" for how in choices
-    }
+    assert {ast.unparse(call) for call in calls} <= {f"{how}(settings.device)" for how in choices}
     assert bool(calls) == ("devices" in reached(script))
 
 

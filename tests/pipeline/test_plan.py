@@ -6,23 +6,33 @@ import yaml
 from truehessian import text as quantities
 from truehessian.pipeline import plan
 from truehessian.pipeline.config import checks
+from truehessian.pipeline.config.networks import network_facts
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
 
 def checked(runs):
-    settings = {"runs": runs, "analyse": list(runs)}
-    checks.check(settings, SCHEMA)
-    return settings["runs"]
+    return checks.check({"runs": runs, "analyse": list(runs)}).runs
+
+
+def planned(run):
+    """Stages of a run by name, from what its configuration file would say."""
+    (item,) = checked({"small": run}).items()
+    return {stage.name: stage for stage in plan.plan(*item, 1000).stages}
+
+
+def rendered(run, num_params=1000):
+    """What is printed of a run of which nothing is done yet."""
+    item = plan.plan("small", checked({"small": run})["small"], num_params)
+    return plan.render([item], lambda path: False, {"small": None})
 
 
 @pytest.fixture
 def run():
     """100 digits to train on and 41 to test on, two epochs, and a network of 1,000 parameters."""
-    section = {
+    return {
         "dataset": {"name": "digits", "train_examples": 100, "test_examples": 41},
         "model": {"name": "mlp"},
         "training": {"epochs": 3},
@@ -47,12 +57,11 @@ def run():
             "held_out_steps": 7,
         },
     }
-    return checked({"small": section})["small"]
 
 
 @pytest.fixture
 def stages(run):
-    return {stage.name: stage for stage in plan.plan("small", run, 1000).stages}
+    return planned(run)
 
 
 @pytest.mark.parametrize(
@@ -91,20 +100,20 @@ def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(sta
 
 def test_all_examples_of_a_dataset_count_where_no_subset_is_taken(run):
     run["dataset"].update(name="cifar100", train_examples=None, test_examples=None)
-    stages = {stage.name: stage for stage in plan.plan("large", run, 1000).stages}
+    stages = planned(run)
     assert stages["full"].examples == 50_000
     assert stages["test"].examples == 10_000
 
 
 def test_digits_are_split_into_training_and_test_examples(run):
     run["dataset"].update(train_examples=None, test_examples=None)
-    stages = {stage.name: stage for stage in plan.plan("digits", run, 1000).stages}
+    stages = planned(run)
     assert stages["full"].examples + stages["test"].examples == 1797
 
 
 def test_sections_that_are_null_have_no_stages(run):
     run.update(dict.fromkeys(OPTIONAL))
-    assert [stage.name for stage in plan.plan("small", run, 1000).stages] == ["full", "test", "ggn"]
+    assert list(planned(run)) == ["full", "test", "ggn"]
 
 
 def test_outputs_that_exist_leave_less_to_do(stages):
@@ -126,14 +135,14 @@ def test_the_rate_is_all_work_over_all_seconds():
 
 def test_the_text_states_the_memory_of_a_basis_and_that_nothing_was_measured(run):
     run["spectrum"].update(steps=100, probes=1)
-    text = plan.render([plan.plan("small", run, 15_291_300)], lambda path: False, {"small": None})
+    text = rendered(run, 15_291_300)
     assert "100 x 15.3 M x 4 B = 6.1 GB" in text
     assert "no estimate: nothing measured yet" in text
 
 
 def test_the_text_estimates_the_time_from_a_measured_rate(run):
     run.update(dict.fromkeys(OPTIONAL))
-    item = plan.plan("small", run, 1000)
+    item = plan.plan("small", checked({"small": run})["small"], 1000)
     work = sum(stage.work for stage in item.stages)
     text = plan.render([item], lambda path: "full" in path, {"small": work / 7200})
     left = (work - item.stages[0].work) / work * 120
@@ -143,7 +152,7 @@ def test_the_text_estimates_the_time_from_a_measured_rate(run):
 
 def test_double_precision_doubles_the_memory_of_a_basis(run):
     run["spectrum"]["precision"] = "float64"
-    text = plan.render([plan.plan("small", run, 1000)], lambda path: False, {"small": None})
+    text = rendered(run)
     assert "6 x 1.0 k x 8 B = 48.0 kB" in text
 
 
@@ -159,12 +168,11 @@ def merged(settings, changes):
 def test_a_preset_can_be_run(path):
     default = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     settings = merged(default, yaml.safe_load(path.read_text(encoding="utf-8")))
-    checks.check(settings, SCHEMA)
-    checks.check_networks(settings)
-    for name in settings["analyse"]:
-        run = settings["runs"][name]
-        group = (run["variance"] or {}).get("group_size", 1)
-        assert all(size % group == 0 for size in (run["batch"] or {}).get("sizes", []))
+    configuration = checks.check(settings)
+    checks.check_networks(configuration)
+    for run in configuration.analysed.values():
+        group = run.variance.group_size if run.variance else 1
+        assert all(size % group == 0 for size in (run.batch.sizes if run.batch else []))
 
 
 @pytest.mark.parametrize(
@@ -181,13 +189,13 @@ def test_a_full_preset_has_the_papers_settings_and_the_cost_that_its_header_stat
     text = path.read_text(encoding="utf-8")
     runs = checked(yaml.safe_load(text)["runs"])
     for run in runs.values():
-        assert run["dataset"]["name"] == "cifar100"
-        assert checks.num_train_examples(run) == 50_000
-        assert (run["spectrum"]["steps"], run["spectrum"]["probes"]) == (100, 1)
-        if run["batch"]:
-            assert (run["batch"]["folds"], run["batch"]["steps"]) == (5, 100)
-        if run["augmentation"]:
-            factors = {item["factor"]: item["steps"] for item in run["augmentation"]["factors"]}
+        assert run.dataset.name == "cifar100"
+        assert run.dataset.num_train == 50_000
+        assert (run.spectrum.steps, run.spectrum.probes) == (100, 1)
+        if run.batch:
+            assert (run.batch.folds, run.batch.steps) == (5, 100)
+        if run.augmentation:
+            factors = {item.factor: item.steps for item in run.augmentation.factors}
             assert factors == {10: 100, 100: 10}
     stages = [stage for key, run in runs.items() for stage in plan.plan(key, run, 1).stages]
     work = quantities.count(sum(stage.work for stage in stages))
@@ -206,7 +214,6 @@ def test_a_full_preset_has_the_papers_settings_and_the_cost_that_its_header_stat
 )
 def test_the_networks_of_a_preset_have_the_sizes_that_its_header_states(name, counts):
     text = (ROOT / f"workflow/presets/{name}.yaml").read_text(encoding="utf-8")
-    settings = yaml.safe_load(text)
-    runs = [settings["runs"][run] for run in settings["analyse"]]
-    assert [checks.num_parameters(run) for run in runs] == counts
+    runs = checks.check(yaml.safe_load(text)).analysed.values()
+    assert [network_facts(run.network).num_parameters for run in runs] == counts
     assert all(f"{count:,}" in text for count in counts)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from truehessian.pipeline import stage
+from truehessian.pipeline.config.inference import Theory
 from truehessian.pipeline.stage import key as keys, origins, own_code, store
 from truehessian.pipeline.stage.fingerprint import fingerprint
 from truehessian.pipeline.stage.log import logging_to
@@ -435,3 +436,29 @@ def test_results_of_an_earlier_version_are_said_to_be_old(job, tmp_path, monkeyp
     stage.run(main, job)
     assert main.calls == 2
     assert "results of this stage from an earlier version only" in log_of(tmp_path)
+
+
+def test_settings_become_the_model_that_a_script_asks_for(job, tmp_path):
+    seen = []
+
+    def main(source, *, copy_out, parts_out, settings: Theory):
+        seen.append(settings)
+        for path in (copy_out, *parts_out):
+            Path(path).write_text("")
+
+    job.params = {**job.params, "settings": {"draws": 7, "seed": 1}}
+    del job.params["factor"]
+    stage.run(main, job)
+    assert seen == [Theory(draws=7, seed=1)]
+
+
+def test_settings_of_another_script_are_an_error(job, tmp_path, capsys):
+    def main(source, *, copy_out, parts_out, settings: Theory):
+        raise AssertionError
+
+    job.params = {**job.params, "settings": {"steps": 7}}
+    del job.params["factor"]
+    with pytest.raises(SystemExit):
+        stage.run(main, job)
+    assert "steps" in capsys.readouterr().err
+    assert not results(tmp_path)

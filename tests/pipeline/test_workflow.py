@@ -249,7 +249,7 @@ def test_runs_of_all_kinds_can_be_planned_side_by_side(tmp_path):
 # Names in conda's channels that differ from those on the Python package index.
 CONDA = {"torch": "pytorch"}
 # Names by which packages are imported that differ from their own, or come with another one.
-IMPORTS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "markupsafe": "jinja2"}
+IMPORTS = {"sklearn": "scikit-learn", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
 
 
 def environment(name: str) -> dict[str, str]:
@@ -300,7 +300,8 @@ def test_a_conda_environment_holds_what_its_scripts_import(script, env):
     # A stage asks for PyTorch's version only where results are stored, which analyses are not.
     around = {
         name
-        for file in (ROOT / "src/truehessian/pipeline/stage").glob("*.py")
+        for folder in ("stage", "config")
+        for file in (ROOT / "src/truehessian/pipeline" / folder).glob("*.py")
         for name in imported(file)
     }
     needed = set().union(*map(imported, files)) | (around - {"torch"})

@@ -26,8 +26,7 @@ PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "scripts", "src", "work
 
 def configured(name):
     settings = yaml.safe_load((ROOT / f"tests/{name}.yaml").read_text())
-    checks.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
-    return settings["runs"][name]
+    return checks.check(settings).runs[name].model_dump()
 
 
 @pytest.fixture

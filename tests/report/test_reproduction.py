@@ -17,9 +17,8 @@ COMMANDS = re.findall(r"snakemake (\w+) --configfile (workflow/presets/[\w-]+\.y
 @pytest.mark.parametrize(("target", "preset"), COMMANDS)
 def test_each_command_asks_for_a_target_that_its_preset_can_serve(target, preset):
     settings = yaml.safe_load((ROOT / preset).read_text(encoding="utf-8"))
-    checks.check(settings, ROOT / "workflow/schemas/config.schema.yaml")
-    runs = {name: settings["runs"][name] for name in settings["analyse"]}
-    assert coverage.runs_of(target, runs)
+    runs = checks.check(settings).analysed
+    assert coverage.runs_of(target, {name: run.model_dump() for name, run in runs.items()})
 
 
 def test_every_item_has_a_row():

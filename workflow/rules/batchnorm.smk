@@ -21,11 +21,11 @@ for run in WITH_BATCHNORM:
             "../../envs/torch.yaml"
         threads: threads_of_products()
         resources:
-            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            gpu=RUNS[run].spectrum.num_gpus,
             mem_mb=8000,
             runtime=24 * 60,
         params:
-            settings=section(run, "spectrum"),
+            settings=RUNS[run].settings("spectrum"),
             chunk_sizes=chunk_sizes(run),
             network=network(run),
             own_code=own(network_path(run)),

@@ -57,12 +57,12 @@ def own(*paths):
 
 def network_path(run):
     """Import path of a run's network."""
-    return NETWORKS.path(config["runs"][run]["model"]["name"])
+    return NETWORKS.path(RUNS[run].model.name)
 
 
 def source_path(run):
     """Import path of what a run's data come from."""
-    return SOURCES.path(config["runs"][run]["dataset"]["name"])
+    return SOURCES.path(RUNS[run].dataset.name)
 
 
 def check_own_code(run):
@@ -79,46 +79,35 @@ config.clear()
 config.update(frozen)
 
 try:
-    configuration.check(
-        config, Path(workflow.basedir) / "workflow/schemas/config.schema.yaml"
-    )
+    checked = configuration.check(config)
+    RUNS = checked.analysed
     if workflow.is_main_process:
-        for run in config["analyse"]:
+        for run in RUNS:
             check_own_code(run)
-        configuration.check_networks(config)
+        configuration.check_networks(checked)
 except configuration.ConfigError as error:
     # A traceback would bury the one sentence that matters.
     raise SystemExit(f"config: {error}") from None
 
-RUNS = {name: config["runs"][name] for name in config["analyse"]}
-TRAINED = {name: run for name, run in RUNS.items() if "training" in run}
-IMPORTED = {name: run for name, run in RUNS.items() if "checkpoints" in run}
+# The same as plain values, for what knows no types.
+PLAIN_RUNS = {name: run.model_dump() for name, run in RUNS.items()}
+TRAINED = [name for name, run in RUNS.items() if run.training]
+IMPORTED = [name for name, run in RUNS.items() if run.checkpoints]
 if workflow.is_main_process:
     folders = [".", ".snakemake", "results", *(f"results/{run}" for run in RUNS)]
     presence.check_writable(map(Path, folders))
     os.environ[presence.VARIABLE] = presence.begin(Path(".snakemake"))
 
-WITH_BATCHES = [name for name, run in RUNS.items() if run["batch"]]
-WITH_AUGMENTATION = [name for name, run in RUNS.items() if run["augmentation"]]
-WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run["subsamples"]]
-WITH_BATCHNORM = [name for name, run in RUNS.items() if run["batchnorm"]]
-WITH_SELF_TEST = [name for name, run in RUNS.items() if run["self_test"]]
-WITH_VARIANCE = [name for name, run in RUNS.items() if run["variance"]]
+WITH_BATCHES = [name for name, run in RUNS.items() if run.batch]
+WITH_AUGMENTATION = [name for name, run in RUNS.items() if run.augmentation]
+WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run.subsamples]
+WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
+WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
+WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
 WITH_PREDICTIONS = [name for name in WITH_BATCHES if name in WITH_VARIANCE]
 FORMATS = ["pdf", "svg", "png", "csv"]
 
-# Settings of products with curvature matrices, given once and used by all stages that make them.
-PRODUCTS = [
-    "chunk_size",
-    "precision",
-    "batchnorm",
-    "memory_gb",
-    "basis_gb",
-    "device",
-    "tolerance",
-]
 MOST_THREADS = 8
-SPECTRA = ["spectrum", "batch", "augmentation", "subsamples", "self_test", "variance"]
 
 
 def one_of(names):
@@ -146,19 +135,9 @@ def own_network(wildcards):
     return own(network_path(wildcards.run))
 
 
-def section(run, name):
-    """One section of a run as a sorted dict; for products, with their common settings."""
-    values = dict(RUNS[run][name])
-    values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
-    if name in SPECTRA:
-        common = {key: RUNS[run]["spectrum"][key] for key in PRODUCTS}
-        values = {**common, **values}
-    return dict(sorted(values.items()))
-
-
 def settings(name):
-    """`section` as a function of wildcards."""
-    return lambda wildcards: section(wildcards.run, name)
+    """Settings of a section as a function of wildcards; see `Run.settings`."""
+    return lambda wildcards: RUNS[wildcards.run].settings(name)
 
 
 @functools.cache
@@ -166,7 +145,7 @@ def data_sources(run):
     """What a run's data are read from beside their settings, as the run began."""
     try:
         return as_the_run_began(
-            f"DATA_{run}", lambda: origins.of_data(section(run, "dataset"))
+            f"DATA_{run}", lambda: origins.of_data(RUNS[run].settings("dataset"))
         )
     except OSError as error:
         raise SystemExit(f"config: runs.{run}.dataset: {error}") from None
@@ -179,11 +158,7 @@ def data_sources_of(wildcards):
 
 def network(run):
     """A network that has to be imported, for which no checkpoint's word is taken; else None."""
-    return (
-        configuration.model_settings(RUNS[run])
-        if ":" in RUNS[run]["model"]["name"]
-        else None
-    )
+    return RUNS[run].network if ":" in RUNS[run].model.name else None
 
 
 def network_of(wildcards):
@@ -198,33 +173,30 @@ def epoch_of(wildcards):
 
 def batch_sizes(run):
     """Batch sizes of a run, ascending."""
-    return sorted((RUNS[run]["batch"] or {}).get("sizes", []))
+    return sorted(RUNS[run].batch.sizes if RUNS[run].batch else [])
 
 
 def factors(run):
     """Augmentation factors of a run, ascending."""
-    return sorted(
-        item["factor"] for item in (RUNS[run]["augmentation"] or {}).get("factors", [])
-    )
+    section = RUNS[run].augmentation
+    return sorted(item.factor for item in section.factors) if section else []
 
 
 def parts_of(run):
     """Numbers of disjoint parts that a run's data are cut into, ascending."""
-    return sorted((RUNS[run]["subsamples"] or {}).get("parts", []))
+    return sorted(RUNS[run].subsamples.parts if RUNS[run].subsamples else [])
 
 
 def chunk_sizes(run):
     """Numbers of examples that a run normalises together, ascending."""
-    return sorted((RUNS[run]["batchnorm"] or {}).get("chunk_sizes", []))
+    return sorted(RUNS[run].batchnorm.chunk_sizes if RUNS[run].batchnorm else [])
 
 
 def per_batchnorm_epoch(pattern, run, **values):
     """Paths for each epoch at which a run compares modes of batch normalisation."""
-    section = RUNS[run]["batchnorm"] or {"epochs": []}
-    epochs = RUNS[run]["epochs"] if section["epochs"] is None else section["epochs"]
     return [
         path
-        for epoch in sorted(epochs)
+        for epoch in RUNS[run].epochs_of("batchnorm")
         for path in expand(pattern, run=run, epoch=epoch, **values)
     ]
 
@@ -239,7 +211,7 @@ def batchnorm_spectra(run):
 
 def self_test_epochs(run):
     """Epochs at which a run's estimators are tried."""
-    return sorted((RUNS[run]["self_test"] or {}).get("epochs") or RUNS[run]["epochs"])
+    return RUNS[run].epochs_of("self_test")
 
 
 def subsamples_of(run):
@@ -257,7 +229,7 @@ def spectra_of(run):
     return expand(
         "results/{run}/spectra/{epoch}/{kind}.npz",
         run=run,
-        epoch=RUNS[run]["epochs"],
+        epoch=RUNS[run].epochs,
         kind=kinds,
     )
 
@@ -266,7 +238,7 @@ def per_epoch(pattern, run, **values):
     """Paths for each epoch to analyse, the epoch varying slowest."""
     return [
         path
-        for epoch in RUNS[run]["epochs"]
+        for epoch in RUNS[run].epochs
         for path in expand(pattern, run=run, epoch=epoch, **values)
     ]
 
@@ -291,12 +263,12 @@ def share_of_cores(num_jobs):
 
 def threads_of_products():
     """Threads of a stage that multiplies: there is one such job per checkpoint at least."""
-    return share_of_cores(sum(len(run["epochs"]) for run in RUNS.values()))
+    return share_of_cores(sum(len(run.epochs) for run in RUNS.values()))
 
 
 def gpus(name="spectrum"):
     """GPUs of a stage, as a function of wildcards."""
-    return lambda wildcards: configuration.num_gpus(RUNS[wildcards.run][name]["device"])
+    return lambda wildcards: getattr(RUNS[wildcards.run], name).num_gpus
 
 
 def table(name):
@@ -319,7 +291,7 @@ def figures_of_batches(name, run):
 def noise_shown(run):
     """The spectrum of noise to draw: of the smallest batches, at the last epoch."""
     path = "results/{run}/spectra/{epoch}/noise-{size}.npz"
-    last, sizes = max(RUNS[run]["epochs"]), batch_sizes(run)[:1]
+    last, sizes = max(RUNS[run].epochs), batch_sizes(run)[:1]
     return expand(path, run=run, epoch=last, size=sizes)
 
 
@@ -333,8 +305,9 @@ def stems(run):
     return {
         case.figure: f"results/{run}/{case.inputs['spectrum'][0]}"
         for content in catalogue.entries().values()
-        if content.section == "spectra" and catalogue.has(RUNS[run], content.figure)
-        for case in catalogue.cases_of(content, RUNS[run])
+        if content.section == "spectra"
+        and catalogue.has(PLAIN_RUNS[run], content.figure)
+        for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     }
 
 
@@ -345,7 +318,7 @@ def in_formats(figures, run):
 
 def inputs_of(content, run):
     """All files that a figure or table with a `make` is made of."""
-    cases = catalogue.cases_of(content, RUNS[run])
+    cases = catalogue.cases_of(content, PLAIN_RUNS[run])
     files = [path for case in cases for paths in case.inputs.values() for path in paths]
     return [f"results/{run}/{path}" for path in dict.fromkeys(files)]
 
@@ -360,22 +333,26 @@ def cases_of(content, run):
                 for name, paths in sorted(case.inputs.items())
             },
         }
-        for case in catalogue.cases_of(content, RUNS[run])
+        for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     ]
 
 
 def figures_made(content, run):
     """The files of the figures that a `make` gives."""
-    if not catalogue.has(RUNS[run], content.figure):
+    if not catalogue.has(PLAIN_RUNS[run], content.figure):
         return []
-    cases = catalogue.cases_of(content, RUNS[run])
+    cases = catalogue.cases_of(content, PLAIN_RUNS[run])
     return in_formats([case.figure for case in cases], run)
 
 
 def files_of(run):
     """All files that the report on a run is made from."""
-    files = [path for name in catalogue.figures_of(RUNS[run]) for path in figure(name)]
-    files += [path for name in catalogue.tables_of(RUNS[run]) for path in table(name)]
+    files = [
+        path for name in catalogue.figures_of(PLAIN_RUNS[run]) for path in figure(name)
+    ]
+    files += [
+        path for name in catalogue.tables_of(PLAIN_RUNS[run]) for path in table(name)
+    ]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
     files += batchnorm_spectra(run)
@@ -404,10 +381,10 @@ def files_of_item(name):
     """Figures and tables of a paper's item, of all runs that it can be made of."""
     return [
         path
-        for run in items.runs_of(name, RUNS)
+        for run in items.runs_of(name, PLAIN_RUNS)
         for files, names in (
-            (figure, catalogue.figures_of(RUNS[run])),
-            (table, catalogue.tables_of(RUNS[run])),
+            (figure, catalogue.figures_of(PLAIN_RUNS[run])),
+            (table, catalogue.tables_of(PLAIN_RUNS[run])),
         )
         for found in names
         if items.has(name, found)
@@ -424,7 +401,7 @@ def item(name):
 
     def files(wildcards):
         try:
-            left_out = items.check(name, RUNS)
+            left_out = items.check(name, PLAIN_RUNS)
         except ValueError as error:
             # Snakemake would bury any other exception in a traceback.
             raise SystemExit(f"config: {error}") from None
@@ -433,7 +410,7 @@ def item(name):
         parts = items.AGGREGATES.get(name, (name,))
         found = [path for part in parts for path in files_of_item(part)]
         if name in items.AGGREGATES:
-            found += expand(table("papers"), run=items.runs_of(name, RUNS))
+            found += expand(table("papers"), run=items.runs_of(name, PLAIN_RUNS))
         return list(dict.fromkeys(found))
 
     return files

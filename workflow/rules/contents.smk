@@ -1,6 +1,6 @@
 # Figures and tables of the report that bring their own `make`, see truehessian.report.contents.
 for run in RUNS:
-    for content in catalogue.made_of(RUNS[run]):
+    for content in catalogue.made_of(PLAIN_RUNS[run]):
 
         rule:
             """Make a figure, a table or both of files of a run."""
@@ -10,7 +10,7 @@ for run in RUNS:
                 files=inputs_of(content, run),
             output:
                 table=table_if(
-                    catalogue.has(RUNS[run], content.table), content.name, run
+                    catalogue.has(PLAIN_RUNS[run], content.table), content.name, run
                 ),
                 figures=figures_made(content, run),
             log:

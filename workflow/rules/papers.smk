@@ -32,8 +32,8 @@ for run in RUNS:
             mem_mb=1000,
             runtime=10,
         params:
-            dataset=RUNS[run]["dataset"]["name"],
-            model=dict(sorted(RUNS[run]["model"].items())),
+            dataset=RUNS[run].dataset.name,
+            model=RUNS[run].settings("model"),
             code=code("tabulate_papers"),
         script:
             "../../scripts/tabulate_papers.py"

@@ -10,7 +10,7 @@ rule plan:
     conda:
         "../../envs/torch.yaml"
     params:
-        runs=RUNS,
+        runs=PLAIN_RUNS,
         results="results",
         code=code("print_plan"),
     script:

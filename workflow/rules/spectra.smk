@@ -66,11 +66,11 @@ for run in WITH_BATCHES:
             "../../envs/torch.yaml"
         threads: threads_of_products()
         resources:
-            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            gpu=RUNS[run].spectrum.num_gpus,
             mem_mb=8000,
             runtime=24 * 60,
         params:
-            settings=section(run, "batch"),
+            settings=RUNS[run].settings("batch"),
             network=network(run),
             own_code=own(network_path(run)),
             epoch=epoch_of,
@@ -102,11 +102,11 @@ for run in WITH_AUGMENTATION:
             "../../envs/torch.yaml"
         threads: threads_of_products()
         resources:
-            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            gpu=RUNS[run].spectrum.num_gpus,
             mem_mb=8000,
             runtime=24 * 60,
         params:
-            settings=section(run, "augmentation"),
+            settings=RUNS[run].settings("augmentation"),
             network=network(run),
             own_code=own(network_path(run)),
             epoch=epoch_of,
@@ -138,11 +138,11 @@ for run in WITH_SUBSAMPLES:
             "../../envs/torch.yaml"
         threads: threads_of_products()
         resources:
-            gpu=configuration.num_gpus(RUNS[run]["spectrum"]["device"]),
+            gpu=RUNS[run].spectrum.num_gpus,
             mem_mb=8000,
             runtime=24 * 60,
         params:
-            settings=section(run, "subsamples"),
+            settings=RUNS[run].settings("subsamples"),
             network=network(run),
             own_code=own(network_path(run)),
             epoch=epoch_of,

@@ -62,7 +62,7 @@ rule tabulate_predictions:
         mem_mb=1000,
         runtime=10,
     params:
-        epochs=lambda wildcards: RUNS[wildcards.run]["epochs"],
+        epochs=lambda wildcards: RUNS[wildcards.run].epochs,
         settings=settings("theory"),
         code=code("tabulate_predictions", *PREDICTIONS.values()),
     script:

@@ -9,7 +9,7 @@ for run in TRAINED:
         output:
             checkpoints=expand(
                 f"results/{run}/checkpoints/{{epoch}}.safetensors",
-                epoch=configuration.checkpoint_epochs(RUNS[run]),
+                epoch=RUNS[run].checkpoint_epochs,
             ),
             training=f"results/{run}/training.csv",
         log:
@@ -21,15 +21,15 @@ for run in TRAINED:
             "../../envs/torch.yaml"
         threads: share_of_cores(len(TRAINED))
         resources:
-            gpu=configuration.num_gpus(RUNS[run]["training"]["device"]),
+            gpu=RUNS[run].training.num_gpus,
             # A compiler works with several processes.
-            mem_mb=8000 if RUNS[run]["training"]["compile"] else 4000,
+            mem_mb=8000 if RUNS[run].training.compile else 4000,
             runtime=24 * 60,
         params:
-            settings=section(run, "training"),
-            network=configuration.model_settings(RUNS[run]),
+            settings=RUNS[run].settings("training"),
+            network=RUNS[run].network,
             own_code=own(network_path(run)),
-            epochs=configuration.checkpoint_epochs(RUNS[run]),
+            epochs=RUNS[run].checkpoint_epochs,
             code=code("train_network", network_path(run)),
         script:
             "../../scripts/train_network.py"
@@ -38,7 +38,7 @@ for run in TRAINED:
 rule import_checkpoint:
     """Take over weights that were trained elsewhere."""
     input:
-        source=lambda wildcards: RUNS[wildcards.run]["checkpoints"].format(
+        source=lambda wildcards: RUNS[wildcards.run].checkpoints.format(
             epoch=wildcards.epoch
         ),
         dataset="results/{run}/dataset.safetensors",
@@ -54,7 +54,7 @@ rule import_checkpoint:
         mem_mb=4000,
         runtime=10,
     params:
-        network=lambda wildcards: configuration.model_settings(RUNS[wildcards.run]),
+        network=lambda wildcards: RUNS[wildcards.run].network,
         own_code=own_network,
         epoch=epoch_of,
         code=code_for_network("import_checkpoint"),

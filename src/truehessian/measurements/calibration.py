@@ -16,6 +16,7 @@ from torch import Tensor
 
 from truehessian import streams
 from truehessian.measurements import source as measurement, variance
+from truehessian.measurements.costs.self_test import partitions, self_test
 from truehessian.operators import Hessian, NetworkOperator
 from truehessian.spectra import lanczos
 from truehessian.spectra.spectrum import ENDS
@@ -78,7 +79,8 @@ def trials(
     start = lanczos.probe_vector(num_params, seed, purpose="self-test")
     start = torch.nn.functional.normalize(start, dim=0)
     finer = None if tolerance is None else tolerance / 100
-    truth = _extremes(population.operator(np.arange(count)), start, 2 * steps, finer)
+    cost = self_test(parts=parts, repetitions=repetitions, folds=folds, steps=steps, train=count)
+    truth = _extremes(population.operator(np.arange(count)), start, cost.steps, finer)
     rows: list[tuple[object, ...]] = []
     for number in sorted(parts):
         for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed)):
@@ -113,7 +115,7 @@ class _Extremes(NamedTuple):
 
 def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator[NDArray]:
     """Yield the parts of as many partitions as hold so many of them."""
-    for partition in range(math.ceil(repetitions / parts)):
+    for partition in range(partitions(repetitions, parts)):
         yield from measurement.disjoint_folds(count, parts, seed, partition)
 
 

@@ -17,6 +17,7 @@ from truehessian import devices
 from truehessian.data import dataset as datasets
 from truehessian.data.dataset import Dataset
 from truehessian.data.folds import disjoint_folds, disjoint_parts, draw_folds, shuffled
+from truehessian.measurements.settings import Products
 from truehessian.networks import checkpoints
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.operators.mean import MAKING
@@ -65,7 +66,7 @@ class Source(NamedTuple):
         cls,
         checkpoint: str,
         dataset: str,
-        settings: Mapping[str, Any],
+        settings: Products,
         network: Mapping[str, Any] | None = None,
     ) -> Self:
         """Read a checkpoint and a data set for products as `settings` say.
@@ -75,21 +76,20 @@ class Source(NamedTuple):
         checkpoint, dataset
             Files that `checkpoints.save` and `datasets.save` have written.
         settings
-            With the keys chunk_size, precision, batchnorm, memory_gb, basis_gb and device; a GPU
-            is claimed for this process.
+            How products are made; a GPU is claimed for this process.
         network
             Keyword arguments of `models.build` for a network that has to be imported.
         """
-        device = devices.claim(settings["device"])
+        device = devices.claim(settings.device)
         products = {
-            "chunk_size": settings["chunk_size"],
-            "precision": settings["precision"],
-            "batchnorm": settings["batchnorm"],
-            "memory": _bytes(settings["memory_gb"]),
+            "chunk_size": settings.chunk_size,
+            "precision": settings.precision,
+            "batchnorm": settings.batchnorm,
+            "memory": _bytes(settings.memory_gb),
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
         data = datasets.load(dataset, device=device)
-        return cls(model, data, products, _bytes(settings["basis_gb"]))
+        return cls(model, data, products, _bytes(settings.basis_gb))
 
     def operator(self, kind: type[Kind], data: object, **overrides: Any) -> Kind:
         """Make an operator of the network on some data."""

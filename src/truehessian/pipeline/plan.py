@@ -1,13 +1,28 @@
 """What a run would compute and what that costs, from its configuration alone."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from truehessian import text
-from truehessian.data import catalogue
+from truehessian.measurements.costs.augmented import augmented_spectra
+from truehessian.measurements.costs.batches import batch_spectra
+from truehessian.measurements.costs.batchnorm import batchnorm_spectra
+from truehessian.measurements.costs.directions import held_out, variance
+from truehessian.measurements.costs.full import full_spectra
+from truehessian.measurements.costs.self_test import self_test
+from truehessian.measurements.costs.series import Series
+from truehessian.measurements.costs.subsamples import subsample_spectra
+from truehessian.pipeline.config.run import Run
+from truehessian.spectra import vectors
+
+# Files of stages that do not end in a spectrum.
+_TABLES = {
+    "self-test": "self_test/{epoch}.csv",
+    "variance": "variance/{epoch}.csv",
+    "held-out": "held_out/{epoch}.csv",
+}
 
 
 class Stage(NamedTuple):
@@ -65,7 +80,7 @@ class RunPlan(NamedTuple):
     stages: list[Stage]
 
 
-def plan(name: str, run: Mapping[str, Any], num_params: int) -> RunPlan:
+def plan(name: str, run: Run, num_params: int) -> RunPlan:
     """List the stages of a run that make products with curvature matrices.
 
     Parameters
@@ -73,7 +88,7 @@ def plan(name: str, run: Mapping[str, Any], num_params: int) -> RunPlan:
     name
         Of the run.
     run
-        Its configuration with all defaults filled in, as `config.check` leaves it.
+        Its configuration.
     num_params
         Parameters P of its network.
 
@@ -83,9 +98,13 @@ def plan(name: str, run: Mapping[str, Any], num_params: int) -> RunPlan:
         Training is no part of it: an epoch of training costs about as much as one product takes
         for a third of the data.
     """
-    stages = [*_spectra(name, run), *_batchnorm(name, run)]
-    stages += [*_self_test(name, run), *_directions(name, run)]
-    itemsize = 8 if run["spectrum"]["precision"] == "float64" else 4
+    stages = [
+        *_stages(name, _spectra(run), run.epochs),
+        *_stages(name, _batchnorm(run), run.epochs_of("batchnorm")),
+        *_stages(name, _self_test(run), run.epochs_of("self_test")),
+        *_stages(name, _directions(run), run.epochs),
+    ]
+    itemsize = 8 if run.spectrum.precision == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
 
 
@@ -141,114 +160,53 @@ def render(
     return "\n\n".join([*parts, total])
 
 
-def _spectra(name: str, run: Mapping[str, Any]) -> list[Stage]:
-    """Stages that end in a spectrum."""
-    train, test = _num_examples(run)
-    how, batch, augmentation = run["spectrum"], run["batch"] or {}, run["augmentation"] or {}
-    probes, steps = how["probes"], how["steps"]
-    ggn = how["ggn_steps"]
-    kinds = [  # name, products, examples, vectors of the basis
-        ("full", probes * steps, train, probes * steps),
-        ("test", probes * steps, test, probes * steps),
-        ("ggn", probes * ggn, train, probes * ggn),
-    ]
-    for size in sorted(batch.get("sizes", [])):
-        directions = batch["noise_directions"]
-        products = batch["folds"] * (batch["steps"] + directions)
-        kinds.append((f"batch-{size}", products, size, batch["steps"]))
-        products = batch["noise_folds"] * batch["noise_steps"] + directions
-        kinds.append((f"noise-{size}", products, size + train, batch["noise_steps"]))
-    for item in sorted(augmentation.get("factors", []), key=lambda item: item["factor"]):
-        factor, steps = item["factor"], item["steps"]
-        kinds.append((f"augmented-{factor}", steps, factor * train, steps))
-    subsamples = run["subsamples"] or {}
-    for parts in sorted(subsamples.get("parts", [])):
-        steps = subsamples["steps"]
-        kinds.append((f"subsample-{parts}", parts * steps, train // parts, steps))
-    epochs = run["epochs"]
-    return [
-        Stage(
-            kind,
-            len(epochs),
-            products,
-            examples,
-            vectors,
-            tuple(f"{name}/spectra/{epoch}/{kind}.npz" for epoch in epochs),
-        )
-        for kind, products, examples, vectors in kinds
-    ]
+def _spectra(run: Run) -> Iterator[Series]:
+    """Spectra at every epoch."""
+    train = run.dataset.num_train
+    yield from full_spectra(run.spectrum, train=train, test=run.dataset.num_test)
+    if run.batch:
+        for pair in batch_spectra(run.batch, train=train):
+            yield from pair
+    if run.augmentation:
+        yield from augmented_spectra(run.augmentation.factors, train=train)
+    if run.subsamples:
+        yield from subsample_spectra(run.subsamples, train=train)
 
 
-def _batchnorm(name: str, run: Mapping[str, Any]) -> list[Stage]:
+def _batchnorm(run: Run) -> Iterator[Series]:
     """Spectra by batch statistics, at some of the epochs."""
-    how = run["batchnorm"]
-    if not how:
-        return []
-    epochs, (train, _) = how["epochs"] or run["epochs"], _num_examples(run)
-    products = run["spectrum"]["probes"] * run["spectrum"]["steps"]
-    kinds = [f"batchnorm-{size}" for size in sorted(how["chunk_sizes"])]
-    return [
-        Stage(
-            kind,
-            len(epochs),
-            products,
-            train,
-            products,
-            tuple(f"{name}/spectra/{epoch}/{kind}.npz" for epoch in epochs),
+    if run.batchnorm:
+        sizes = run.batchnorm.chunk_sizes
+        yield from batchnorm_spectra(sizes, run.spectrum, train=run.dataset.num_train)
+
+
+def _self_test(run: Run) -> Iterator[Series]:
+    """Estimators' self-test, at some of the epochs."""
+    how = run.self_test
+    if how:
+        yield self_test(
+            parts=how.parts,
+            repetitions=how.repetitions,
+            folds=how.folds,
+            steps=how.steps,
+            train=run.dataset.num_train,
         )
-        for kind in kinds
-    ]
 
 
-def _self_test(name: str, run: Mapping[str, Any]) -> list[Stage]:
-    """Estimators' self-test, whose products with parts are counted in passes over all data."""
-    how = run["self_test"]
-    if not how:
-        return []
-    train, _ = _num_examples(run)
-    epochs, steps = how["epochs"] or run["epochs"], how["steps"]
-    # Per partition: Lanczos on each part and on what each of its folds leaves of it, the variance
-    # along three directions, and both ends' vectors on the folds.
-    partitions = sum(math.ceil(how["repetitions"] / parts) for parts in how["parts"])
-    products = 2 * steps + partitions * (how["folds"] * steps + 3 + 2)
-    outputs = tuple(f"{name}/self_test/{epoch}.csv" for epoch in epochs)
-    return [Stage("self-test", len(epochs), products, train, 2 * steps, outputs)]
+def _directions(run: Run) -> Iterator[Series]:
+    """Products along given directions, and the held-out folds."""
+    if run.variance:
+        ritz = 2 * vectors.kept_of_each_end(run.spectrum.vectors, run.spectrum.steps)
+        yield variance(run.variance, ritz_vectors=ritz, train=run.dataset.num_train)
+        yield held_out(run.variance, ritz_vectors=ritz, test=run.dataset.num_test)
 
 
-def _directions(name: str, run: Mapping[str, Any]) -> list[Stage]:
-    """Stages that multiply along given directions, and the held-out folds."""
-    how = run["variance"]
-    if not how:
-        return []
-    train, test = _num_examples(run)
-    epochs, folds, steps = run["epochs"], how["held_out_folds"], how["held_out_steps"]
-    ritz = 2 * min(run["spectrum"]["vectors"], run["spectrum"]["steps"])
-    # On a fold: its own Lanczos run and both extremal vectors of the others. On all folds: one
-    # product per Ritz vector, which is as many on each of them.
-    held_out = folds * (steps + 2 * (folds - 1) + ritz)
-    return [
-        Stage(
-            "variance",
-            len(epochs),
-            how["random_directions"] + ritz + how["leak_vectors"],
-            train,
-            0,
-            tuple(f"{name}/variance/{epoch}.csv" for epoch in epochs),
-        ),
-        Stage(
-            "held-out",
-            len(epochs),
-            held_out,
-            test // folds,
-            folds * steps,
-            tuple(f"{name}/held_out/{epoch}.csv" for epoch in epochs),
-        ),
-    ]
-
-
-def _num_examples(run: Mapping[str, Any]) -> tuple[int, int]:
-    """Sizes of the training and the test split."""
-    return catalogue.sizes(**run["dataset"])
+def _stages(run: str, costs: Iterable[Series], epochs: Sequence[int]) -> Iterator[Stage]:
+    """Make stages that a run does once per epoch."""
+    for cost in costs:
+        pattern = _TABLES.get(cost.name, "spectra/{epoch}/{name}.npz")
+        files = tuple(f"{run}/{pattern.format(epoch=epoch, name=cost.name)}" for epoch in epochs)
+        yield Stage(cost.name, len(epochs), cost.products, cost.examples, cost.basis_vectors, files)
 
 
 def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | None) -> str:

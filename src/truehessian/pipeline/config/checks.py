@@ -1,69 +1,41 @@
 """Checks of a configuration before any job starts, each error one sentence with its remedy."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from truehessian.pipeline.config import feasibility, schema
-from truehessian.pipeline.config.facts import (
-    checkpoint_epochs,
-    model_settings,
-    network_facts,
-    num_gpus,
-    num_parameters,
-    num_test_examples,
-    num_train_examples,
-)
+from pydantic import ValidationError
 
-__all__ = [
-    "ConfigError",
-    "check",
-    "check_networks",
-    "checkpoint_epochs",
-    "model_settings",
-    "num_gpus",
-    "num_parameters",
-    "num_test_examples",
-    "num_train_examples",
-]
+from truehessian.pipeline.config import sentences
+from truehessian.pipeline.config.networks import NetworkFacts, network_facts
+from truehessian.pipeline.config.run import Configuration, Run
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one readable sentence."""
 
 
-def check(config: dict[str, Any], schema_file: Path) -> None:
-    """Check a configuration and fill in defaults, in place.
+def check(config: Mapping[str, Any]) -> Configuration:
+    """Read a configuration, with defaults filled in.
 
     Parameters
     ----------
     config
         What the configuration files say, merged.
-    schema_file
-        The YAML file of the JSON schema.
 
     Raises
     ------
     ConfigError
         An unknown key (with its dotted path and the nearest known one), a wrong type or value, or
-        values that are impossible together.
+        values that are impossible together in a run that is to be done.
     """
-    error = schema.complete(config, schema_file)
-    if error is not None:
-        raise ConfigError(error)
-    unknown = [name for name in config["analyse"] if name not in config["runs"]]
-    if unknown:
-        raise ConfigError(
-            f"analyse names the run {unknown[0]!r}, which is not under runs"
-            f"{schema.nearest(unknown[0], config['runs'])}"
-        )
-    for name in config["analyse"]:
-        for problem in feasibility.problems(config["runs"][name]):
-            raise ConfigError(f"runs.{name}.{problem}")
+    try:
+        return Configuration.model_validate(config)
+    except ValidationError as error:
+        raise ConfigError(sentences.of_error(error, Configuration)) from error
 
 
-def check_networks(config: Mapping[str, Any]) -> None:
-    """Build the network of each run and check what depends on it; see `run_facts.network_facts`.
+def check_networks(configuration: Configuration) -> None:
+    """Build the network of each run and check what depends on it; see `network_facts`.
 
     Raises
     ------
@@ -71,29 +43,32 @@ def check_networks(config: Mapping[str, Any]) -> None:
         A network cannot be built, or more Lanczos steps are asked for than it has parameters, or
         batch statistics where there is no batch normalisation or only a single example.
     """
-    for name in config["analyse"]:
-        run = config["runs"][name]
-        try:
-            network = network_facts(run)
-        except ValueError as error:
-            raise ConfigError(f"runs.{name}.model: {error}") from error
-        except Exception as error:  # a user's factory, or an argument of the wrong type
-            raise ConfigError(
-                f"runs.{name}.model: {run['model']['name']} cannot be built from its arguments "
-                f"({type(error).__name__}: {error})"
-            ) from error
-        if run["batchnorm"] and not network.has_batch_norm:
+    for name, run in configuration.analysed.items():
+        network = _network(name, run)
+        if run.batchnorm and not network.has_batch_norm:
             raise ConfigError(
                 f"runs.{name}.batchnorm compares modes of batch normalisation, of which the "
                 "network has none; set batchnorm: null"
             )
-        if run["spectrum"]["batchnorm"] == "train" and network.has_batch_norm:
-            for problem in feasibility.single_examples(run):
+        if run.spectrum.batchnorm == "train" and network.has_batch_norm:
+            for problem in run.single_examples():
                 raise ConfigError(f"runs.{name}.{problem}")
-        for key, steps in feasibility.step_counts(run):
+        for key, steps in run.step_counts():
             if steps > network.num_parameters:
                 raise ConfigError(
                     f"runs.{name}.{key} is {steps}, but the network has only "
                     f"{network.num_parameters} "
                     "parameters; at most as many Lanczos steps are possible"
                 )
+
+
+def _network(name: str, run: Run) -> NetworkFacts:
+    try:
+        return network_facts(run.network)
+    except ValueError as error:
+        raise ConfigError(f"runs.{name}.model: {error}") from error
+    except Exception as error:  # a user's factory, or an argument of the wrong type
+        raise ConfigError(
+            f"runs.{name}.model: {run.model.name} cannot be built from its arguments "
+            f"({type(error).__name__}: {error})"
+        ) from error

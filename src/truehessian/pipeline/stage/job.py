@@ -1,9 +1,11 @@
 """One job of the workflow, as values: names and paths, settings, threads and the log."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 
 class Job(NamedTuple):
@@ -84,7 +86,32 @@ class Job(NamedTuple):
             else:
                 outputs[f"{name}_out"] = str(files[name])
         extra = {"state": state} if "state" in inspect.signature(main).parameters else {}
-        main(**self.inputs, **outputs, **self.settings, **extra)
+        main(**self.inputs, **outputs, **typed(main, self.settings), **extra)
+
+
+def typed(main: Callable[..., None], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the parameter `settings` of a script, a plain mapping, what its `main` says that it is.
+
+    Parameters
+    ----------
+    main
+        Of a script.
+    parameters
+        By name; `settings` may be absent.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        The settings are not those of this script.
+    """
+    taken = inspect.signature(main, eval_str=True).parameters
+    kind: Any = (
+        taken["settings"].annotation if "settings" in parameters else inspect.Parameter.empty
+    )
+    if kind is inspect.Parameter.empty:
+        return dict(parameters)
+    settings = TypeAdapter(kind).validate_python(parameters["settings"])
+    return {**parameters, "settings": settings}
 
 
 def _plain(value: Any) -> Any:

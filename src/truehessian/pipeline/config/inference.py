@@ -1,0 +1,103 @@
+"""What is inferred from the spectra: one class per section of a run."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from truehessian.pipeline.config.fields import (
+    AtEpochs,
+    Count,
+    Natural,
+    Parts,
+    Positive,
+    Section,
+    Several,
+)
+from truehessian.pipeline.config.spectra import too_many_parts
+
+if TYPE_CHECKING:
+    from truehessian.pipeline.config.run import Run
+
+
+class SelfTest(AtEpochs):
+    """Estimators of the true Hessian, tried where the truth is known."""
+
+    parts: Parts = Field(default=[2, 4, 8], description="Into how many parts to cut the data.")
+    repetitions: Several = Field(default=20, description="Parts of each size, at least.")
+    folds: Several = Field(default=4, description="Of the cross-validation within a part.")
+    steps: Count = Field(default=100, description="Lanczos steps at most.")
+    tolerance: Positive = Field(default=1.0e-3, description="Relative error at which they stop.")
+    seed: Natural = Field(default=0, description="Of the cuts.")
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find parts that are too small, and a matrix that is no mean over examples."""
+        train = run.dataset.num_train
+        yield from too_many_parts("self_test", self.parts, train)
+        yield from self.unknown_epochs("self_test", run)
+        yield from _needs_a_mean("self_test", run)
+        smallest = train // max(self.parts)
+        if smallest < 4 * self.folds:
+            yield (
+                f"self_test.folds is {self.folds}, but the smallest part has {smallest} examples, "
+                "and each fold needs four"
+            )
+
+
+class Variance(Section):
+    """Variance of the Hessian over examples along directions, and held-out curvature."""
+
+    random_directions: Count = Field(default=3, description="Besides the Ritz vectors.")
+    leak_vectors: Natural = Field(
+        default=10, description="Where the noise turns the Ritz vectors to."
+    )
+    group_size: Count = Field(default=16, description="Examples whose products are taken together.")
+    held_out_folds: Several = Field(
+        default=2, description="Disjoint parts of the test split, for a bracket of the extremes."
+    )
+    held_out_steps: Count = Field(default=100, description="Lanczos steps for each of them.")
+    seed: Natural = Field(default=0, description="Of the directions and the groups.")
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find groups and folds that the data or the batches do not divide into."""
+        train, test = run.dataset.num_train, run.dataset.num_test
+        yield from _needs_a_mean("variance", run)
+        for count, split in ((train, "training"), (test, "test")):
+            if 2 * self.group_size > count:
+                yield (
+                    f"variance.group_size is {self.group_size}, but at least two groups must fit "
+                    f"into {count} {split} examples"
+                )
+        yield from self._undivided(run.batch.sizes if run.batch else [])
+        if self.held_out_folds > test:
+            yield (
+                f"variance.held_out_folds is {self.held_out_folds}, but there are only {test} test "
+                "examples to share among them"
+            )
+
+    def _undivided(self, sizes: list[int]) -> Iterator[str]:
+        for size in sizes:
+            if size % self.group_size:
+                yield (
+                    f"variance.group_size is {self.group_size}, which does not divide {size} of "
+                    "batch.sizes, so that no batch of it can be drawn from the groups; set it to "
+                    f"{math.gcd(self.group_size, *sizes)}, which divides them all"
+                )
+
+
+class Theory(Section):
+    """How predictions are drawn."""
+
+    draws: Several = Field(default=400, description="Random batches from the measured groups.")
+    resamples: Several = Field(default=40, description="Of the groups, for intervals.")
+    ranks: Count = Field(default=5, description="Outliers of each end to predict.")
+    seed: Natural = Field(default=0, description="Of the draws and resamples.")
+
+
+def _needs_a_mean(name: str, run: "Run") -> Iterator[str]:
+    if run.spectrum.batchnorm == "train":
+        yield (
+            f"{name} needs spectrum.batchnorm: eval, because with batch statistics (train) the "
+            f"Hessian is no mean over examples; set {name}: null to go without it"
+        )

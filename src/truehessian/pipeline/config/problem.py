@@ -1,0 +1,161 @@
+"""What is analysed: data, a network, and how it was trained."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from truehessian.data import catalogue
+from truehessian.data.catalogue import DatasetInfo
+from truehessian.data.sources import SOURCES
+from truehessian.pipeline.config.fields import (
+    Count,
+    Device,
+    Epochs,
+    Momentum,
+    Natural,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Several,
+    Share,
+    num_gpus,
+)
+from truehessian.pipeline.config.sentences import one_of
+
+if TYPE_CHECKING:
+    from truehessian.pipeline.config.run import Run
+
+
+def _is_known(name: str) -> str:
+    if name not in SOURCES:
+        raise PydanticCustomError("unknown_name", "{sentence}", {"sentence": one_of(SOURCES, name)})
+    return name
+
+
+class Dataset(Section):
+    """Images and how they are split."""
+
+    name: Annotated[str, AfterValidator(_is_known)] = Field(
+        description="Of a data set.", json_schema_extra={"enum": list(SOURCES)}
+    )
+    root: str = Field(default="data", description="Folder that holds downloaded data sets.")
+    download: bool = Field(default=True, description="Whether to fetch what is missing there.")
+    train_examples: Several | None = Field(
+        default=None, description="Size of a random subset of the training split; all if null."
+    )
+    test_examples: Several | None = Field(
+        default=None, description="Size of a random subset of the test split; all if null."
+    )
+    mean: list[Number] | None = Field(
+        default=None,
+        min_length=1,
+        description="Of the normalisation, per channel, where 255 is 1; the data set's if null.",
+    )
+    std: list[Positive] | None = Field(
+        default=None, min_length=1, description="Standard deviation that goes with `mean`."
+    )
+    test_fraction: Share = Field(
+        default=0.2, description="Share of the test split, of a data set that comes in one piece."
+    )
+    seed: Natural = Field(default=0, description="Of the split and the subsets.")
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What is known of the data set before it is loaded."""
+        return catalogue.info(self.name)
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples, found without the data.
+
+        Raises
+        ------
+        ValueError
+            More are asked for than there are, of either split.
+        """
+        return catalogue.sizes(**self.model_dump()).train
+
+    @property
+    def num_test(self) -> int:
+        """Number of test examples, found without the data; raises as `num_train`."""
+        return catalogue.sizes(**self.model_dump()).test
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find examples that there are not, and a normalisation that does not suit the channels."""
+        try:
+            catalogue.sizes(**self.model_dump())
+            catalogue.normalised(self.info, self.mean, self.std)
+        except ValueError as error:
+            yield f"dataset: {error}"
+
+
+class Model(Section):
+    """A network by name with its arguments, or `package.module:factory`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="Of the network, or the import path of one's own factory.")
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find arguments that something else decides."""
+        for key, source in (
+            ("num_classes", "the data set decides it"),
+            ("input_shape", "the data set decides it"),
+            ("seed", "that of the initialisation is training.seed"),
+        ):
+            if key in (self.model_extra or {}):
+                yield f"model.{key} cannot be set, because {source}; leave it out"
+
+
+class Training(Section):
+    """SGD with momentum; constant rate for half of the epochs, then linear decay."""
+
+    epochs: Count = Field(description="Passes over the training split.")
+    batch_size: Count = Field(default=128, description="Examples per step.")
+    learning_rate: Positive = Field(
+        default=0.1, description="Constant for half of the epochs, then linear to a hundredth."
+    )
+    momentum: Momentum = Field(default=0.9, description="Of stochastic gradient descent.")
+    weight_decay: NotNegative = Field(default=0.0005, description="Never part of the Hessian.")
+    augment: bool = Field(
+        default=True, description="Random crops, and flips where the data set suits them."
+    )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        default="float32",
+        description="Of the forward and backward passes; weights are always in float32.",
+    )
+    channels_last: bool = Field(
+        default=False, description="Memory format that suits convolutions in tf32 and bf16."
+    )
+    compile: bool = Field(default=False, description="Whether to use torch.compile.")
+    checkpoint_epochs: Epochs | None = Field(
+        default=None, description="Epochs to keep; those to analyse if null."
+    )
+    seed: Natural = Field(
+        default=0, description="Of initialisation, order of the examples and augmentation."
+    )
+    device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:1.")
+
+    @property
+    def num_gpus(self) -> int:
+        """GPUs that training takes."""
+        return num_gpus(self.device)
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find epochs to keep or to analyse that training does not come to or does not keep."""
+        for key, epochs in (
+            ("training.checkpoint_epochs", run.checkpoint_epochs),
+            ("epochs", run.epochs),
+        ):
+            for epoch in epochs:
+                if epoch > self.epochs:
+                    yield f"{key} contains {epoch}, but training ends after epoch {self.epochs}"
+        for epoch in run.epochs:
+            if epoch not in run.checkpoint_epochs:
+                yield (
+                    f"epochs contains {epoch}, whose weights training does not keep; add it to "
+                    "training.checkpoint_epochs"
+                )

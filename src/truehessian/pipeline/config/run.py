@@ -1,0 +1,182 @@
+"""A run and a whole configuration, typed: values with their defaults, and what they imply."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from truehessian.networks.places.files import FILES
+from truehessian.pipeline.config.fields import Epochs, Names, Section, Strict
+from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
+from truehessian.pipeline.config.problem import Dataset, Model, Training
+from truehessian.pipeline.config.sentences import nearest
+from truehessian.pipeline.config.spectra import (
+    Augmentation,
+    Batch,
+    BatchNorm,
+    Products,
+    Spectrum,
+    Subsamples,
+)
+
+# Sections whose settings go to a script together with those of products.
+_WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "self_test", "variance")
+
+
+class Run(Strict):
+    """One network on one data set, and what is measured of it."""
+
+    dataset: Dataset
+    model: Model
+    training: Training | None = None
+    checkpoints: str | None = Field(
+        default=None,
+        pattern=r"\{epoch\}",
+        description="Instead of `training`, where one's own weights are; must contain {epoch}.",
+    )
+    epochs: Epochs = Field(description="Epochs to analyse.")
+    spectrum: Spectrum = Field(default={}, validate_default=True)
+    batch: Batch | None = Field(default={}, validate_default=True)
+    augmentation: Augmentation | None = Field(default={}, validate_default=True)
+    subsamples: Subsamples | None = None
+    self_test: SelfTest | None = None
+    batchnorm: BatchNorm | None = None
+    variance: Variance | None = Field(default={}, validate_default=True)
+    theory: Theory = Field(default={}, validate_default=True)
+
+    @property
+    def sections(self) -> dict[str, Section]:
+        """The sections that the run has, by their names."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, Section)}
+
+    @property
+    def checkpoint_epochs(self) -> list[int]:
+        """Epochs whose weights training keeps, ascending."""
+        kept = self.training.checkpoint_epochs if self.training else None
+        return sorted(self.epochs if kept is None else kept)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Keyword arguments of `networks.registry.build`: the model and its data's shape."""
+        info = self.dataset.info
+        return {
+            **self.model.model_dump(),
+            "num_classes": info.num_classes,
+            "input_shape": list(info.input_shape),
+        }
+
+    def epochs_of(self, name: str) -> list[int]:
+        """Epochs of a section that may have some of its own, ascending; none if it is null."""
+        section = getattr(self, name)
+        return [] if section is None else sorted(section.epochs or self.epochs)
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Give a section to a script, with the settings of products where it makes them.
+
+        Parameters
+        ----------
+        name
+            Of a section that the run has.
+
+        Returns
+        -------
+        dict
+            Plain values, sorted by name: Snakemake compares them and a stage's key holds them.
+        """
+        values = getattr(self, name).model_dump()
+        values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
+        if name in _WITH_PRODUCTS:
+            values = {**self.spectrum.model_dump(include=set(Products.model_fields)), **values}
+        return dict(sorted(values.items()))
+
+    def first_problem(self) -> str | None:
+        """Say what is impossible together, in a sentence that goes after the run's dotted path."""
+        return next(self._problems(), None)
+
+    def single_examples(self) -> Iterator[str]:
+        """Find chunks of a single example, of which batch normalisation has no statistics.
+
+        The run has to be possible in itself, with `spectrum.batchnorm: train` and a network that
+        has such layers.
+
+        Yields
+        ------
+        str
+            Sentences that go after the run's dotted path.
+        """
+        size = self.spectrum.chunk_size
+        for source, count in self._sets_of_examples():
+            if count == 1:
+                yield (
+                    f"{source} a single example, of which batch normalisation by batch statistics "
+                    "(spectrum.batchnorm: train) has none; take more examples"
+                )
+            elif size == 1 or count % size == 1:
+                yield (
+                    f"spectrum.chunk_size is {size}, which leaves a chunk of a single example, "
+                    f"because {source} {count} examples, and batch normalisation by batch "
+                    "statistics (spectrum.batchnorm: train) has none of it; take another size"
+                )
+
+    def step_counts(self) -> Iterator[tuple[str, int]]:
+        """Go through all numbers of Lanczos steps, with their dotted paths."""
+        for name, section in self.sections.items():
+            for key, steps in section.step_counts():
+                yield f"{name}.{key}", steps
+
+    def _problems(self) -> Iterator[str]:
+        """Each may rely on what comes before: the data set is first of the sections."""
+        if (self.training is None) == (self.checkpoints is None):
+            yield (
+                "training and checkpoints exclude each other and one of them is needed; give "
+                "training to train, or checkpoints to start from weights of your own"
+            )
+        if self.checkpoints is not None:
+            yield from FILES.problems(self.checkpoints)
+        for section in self.sections.values():
+            yield from section.problems(self)
+
+    def _sets_of_examples(self) -> Iterator[tuple[str, int]]:
+        """Everything that products cut into chunks; sections with running statistics have none."""
+        yield "the training split has", self.dataset.num_train
+        yield "the test split has", self.dataset.num_test
+        for section in self.sections.values():
+            yield from section.sets_of_examples(self.dataset.num_train)
+
+
+class Configuration(Strict):
+    """The runs that are known, and which of them to do."""
+
+    model_config = ConfigDict(title="Configuration of truehessian")
+
+    analyse: Names = Field(
+        description="Names of the runs to do; runs that are not listed are ignored."
+    )
+    runs: dict[Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")], Run] = Field(
+        min_length=1, description="All runs that are known, by name."
+    )
+
+    @property
+    def analysed(self) -> dict[str, Run]:
+        """The runs to do, by name."""
+        return {name: self.runs[name] for name in self.analyse}
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        for name in self.analyse:
+            if name not in self.runs:
+                raise _impossible(
+                    f"analyse names the run {name!r}, which is not under runs"
+                    f"{nearest(name, self.runs)}"
+                )
+        for name, run in self.analysed.items():
+            problem = run.first_problem()
+            if problem is not None:
+                raise _impossible(f"runs.{name}.{problem}")
+        return self
+
+
+def _impossible(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("impossible", "{sentence}", {"sentence": sentence})
