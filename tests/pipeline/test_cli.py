@@ -1,5 +1,6 @@
-"""The command that looks after the store."""
+"""The command that looks after the store and prints the schema of configurations."""
 
+import json
 import os
 import time
 
@@ -123,3 +124,8 @@ def test_sizes(text, size):
 def test_wrong_sizes_are_refused(text, capsys):
     assert cli.main(["cache", "prune", f"--max-size={text}"]) == 1
     assert "size" in capsys.readouterr().err
+
+
+def test_the_schema_of_configurations_is_printed_for_editors(capsys):
+    assert cli.main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["properties"].keys() == {"analyse", "runs"}

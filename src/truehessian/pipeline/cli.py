@@ -1,4 +1,4 @@
-"""The command `truehessian`: looking after the store of results."""
+"""The command `truehessian`: the store of results, and the schema of configurations."""
 
 import argparse
 import sys
@@ -58,7 +58,11 @@ def readable(size: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="truehessian", description=__doc__)
-    cache = parser.add_subparsers(required=True, metavar="cache").add_parser(
+    groups = parser.add_subparsers(required=True, metavar="command")
+    groups.add_parser("schema", help="the JSON schema of configurations, for editors").set_defaults(
+        run=_schema
+    )
+    cache = groups.add_parser(
         "cache", help=f"the store of results ({store.VARIABLE}, or the user's cache folder)"
     )
     commands = cache.add_subparsers(required=True)
@@ -81,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     command = add("import", _import, "take over the results of an archive")
     command.add_argument("archive", type=Path)
     return parser
+
+
+def _schema(_: argparse.Namespace) -> None:
+    from truehessian.pipeline.config import schema
+
+    print(schema.text(), end="")
 
 
 def _list(_: argparse.Namespace) -> None:
