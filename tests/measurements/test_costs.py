@@ -1,0 +1,140 @@
+"""What a plan says that a stage costs is what its script spends, product by product."""
+
+import pytest
+import yaml
+from test_scripts import NETWORK, ROOT, call
+
+from truehessian.data import catalogue, dataset as datasets
+from truehessian.networks import checkpoints, registry
+from truehessian.operators.mean import NetworkOperator
+from truehessian.pipeline import plan
+from truehessian.pipeline.config import checks
+
+SMALL = {
+    "spectrum": {"steps": 6, "ggn_steps": 3, "probes": 2, "vectors": 2, "chunk_size": 64},
+    "subsamples": {"parts": [4, 2], "steps": 5},
+    # So small that no recurrence ends before all its steps are done.
+    "self_test": {
+        "parts": [2, 4], "repetitions": 3, "folds": 2, "steps": 4, "tolerance": 1e-30,
+    },
+    "batchnorm": {"chunk_sizes": [32, 48]},
+    "variance": {"random_directions": 2, "leak_vectors": 3, "group_size": 8, "held_out_steps": 5},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run():
+    """The reduced run with fewer steps: 96 examples to train on and 64 to test on."""
+    settings = yaml.safe_load((ROOT / "tests/reduced.yaml").read_text())
+    settings["runs"]["reduced"].update(SMALL)
+    return checks.check(settings).runs["reduced"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, run):
+    """A checkpoint and its data."""
+    folder = tmp_path_factory.mktemp("inputs")
+    paths = [str(folder / f"{name}.safetensors") for name in ("checkpoint", "dataset")]
+    model = registry.build(**NETWORK, seed=1)
+    checkpoints.save(paths[0], model, metadata={"model": NETWORK, "epoch": 0})
+    datasets.save(paths[1], catalogue.fetch(**run.settings("dataset")))
+    return paths
+
+
+@pytest.fixture
+def spent(monkeypatch):
+    """All products that are made: their number times the number of examples."""
+    made = []
+    chunk_products = NetworkOperator.chunk_products
+
+    def counting(self, block):
+        made.append(len(block) * self.num_examples)
+        return chunk_products(self, block)
+
+    monkeypatch.setattr(NetworkOperator, "chunk_products", counting)
+    return made
+
+
+def planned(run, *names):
+    """Products times examples of one job, by what a plan says of these stages."""
+    stages = plan.plan("reduced", run, 460).stages
+    chosen = [stage for stage in stages if stage.name.partition("-")[0] in names]
+    assert {stage.name.partition("-")[0] for stage in chosen} == set(names)
+    return sum(stage.products * stage.examples for stage in chosen)
+
+
+def settings(run, section):
+    return {**run.settings(section), "device": "cpu"}
+
+
+def measure_full(run, inputs, folder):
+    vectors = str(folder / "full.vectors.safetensors")
+    names = ("spectrum", "ggn", "test", "evaluation")
+    outputs = {f"{name}_out": str(folder / name) for name in names}
+    call(
+        "measure_full_spectra", *inputs, vectors_out=vectors, **outputs,
+        settings=settings(run, "spectrum"), network=None, epoch=0,
+    )  # fmt: skip
+    return vectors
+
+
+def test_full_spectra(run, inputs, spent, tmp_path):
+    measure_full(run, inputs, tmp_path)
+    assert sum(spent) == planned(run, "full", "test", "ggn")
+
+
+def test_spectra_of_batches_and_noise(run, inputs, spent, tmp_path):
+    """The directions' products with all the data are made once, and planned for every size."""
+    vectors = measure_full(run, inputs, tmp_path)
+    spent.clear()
+    how = run.batch
+    call(
+        "measure_batch_spectra", *inputs, vectors, overlaps_out=str(tmp_path / "overlaps.csv"),
+        batch_out=[str(tmp_path / f"batch-{size}.npz") for size in how.sizes],
+        noise_out=[str(tmp_path / f"noise-{size}.npz") for size in how.sizes],
+        settings=settings(run, "batch"), network=None, epoch=0,
+    )  # fmt: skip
+    train = run.dataset.num_train
+    surplus = how.noise_directions * (sum(size + train for size in how.sizes) - train)
+    assert sum(spent) == planned(run, "batch", "noise") - surplus
+
+
+@pytest.mark.parametrize(
+    ("script", "section", "name", "count"),
+    [
+        ("measure_augmented_spectra", "augmentation", "augmented", 1),
+        ("measure_subsample_spectra", "subsamples", "subsample", 2),
+        ("measure_batchnorm_spectra", "spectrum", "batchnorm", 2),
+    ],
+)
+def test_spectra_of_other_data_and_modes(
+    run, inputs, spent, tmp_path, script, section, name, count
+):
+    more = {"chunk_sizes": run.batchnorm.chunk_sizes} if name == "batchnorm" else {}
+    paths = [str(tmp_path / f"{number}.npz") for number in range(count)]
+    how = {"settings": settings(run, section), "network": None, "epoch": 0, **more}
+    call(script, *inputs, spectra_out=paths, **how)
+    assert sum(spent) == planned(run, name)
+
+
+def test_directions(run, inputs, spent, tmp_path):
+    vectors = measure_full(run, inputs, tmp_path)
+    spent.clear()
+    outputs = {f"{name}_out": str(tmp_path / name) for name in ("variance", "subspace", "held_out")}
+    how = {"settings": settings(run, "variance"), "network": None}
+    call("measure_directions", *inputs, vectors, **outputs, **how)
+    assert sum(spent) == planned(run, "variance", "held")
+
+
+def test_the_self_test(run, inputs, spent, tmp_path):
+    target = str(tmp_path / "self_test.csv")
+    how = {"settings": settings(run, "self_test"), "network": None}
+    call("measure_self_test", *inputs, self_test_out=target, **how)
+    assert sum(spent) == planned(run, "self")
+
+
+def test_a_recurrence_that_stops_early_costs_less(run, inputs, spent, tmp_path):
+    how = run.spectrum.model_copy(update={"steps": 40, "tolerance": 0.5})
+    early = run.model_copy(update={"spectrum": how})
+    measure_full(early, inputs, tmp_path)
+    assert 0 < sum(spent) < planned(early, "full", "test", "ggn")
