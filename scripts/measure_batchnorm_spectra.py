@@ -7,7 +7,7 @@ from truehessian.measurements import source as measurement
 from truehessian.measurements.costs.batchnorm import batchnorm_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
-from truehessian.pipeline.config.spectra import Spectrum
+from truehessian.pipeline.config.settings import SpectrumSettings
 from truehessian.spectra import spectrum
 
 
@@ -16,7 +16,7 @@ def main(
     dataset: str,
     *,
     spectra_out: list[str],
-    settings: Spectrum,
+    settings: SpectrumSettings,
     chunk_sizes: list[int],
     network: dict[str, Any] | None,
     epoch: int,

@@ -11,7 +11,7 @@ from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.mean import NetworkOperator
 from truehessian.pipeline import stage
-from truehessian.pipeline.config.spectra import Spectrum
+from truehessian.pipeline.config.settings import SpectrumSettings
 from truehessian.spectra import spectrum, vectors
 
 
@@ -24,7 +24,7 @@ def main(
     ggn_out: str,
     test_out: str,
     evaluation_out: str,
-    settings: Spectrum,
+    settings: SpectrumSettings,
     network: dict[str, Any] | None,
     epoch: int,
     state: Path,
@@ -34,6 +34,7 @@ def main(
         source.model,
         source.dataset,
         chunk_size=settings.chunk_size,
+        loss=source.products["loss"],
         imported=checkpoints.read_metadata(checkpoint).get("seed") is None,
     ).to_csv(evaluation_out, index=False)
 

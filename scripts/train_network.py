@@ -11,8 +11,9 @@ from torch import nn
 from truehessian import devices, tensorfile
 from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints, registry, training
+from truehessian.networks.losses import LOSSES
 from truehessian.pipeline import stage
-from truehessian.pipeline.config.problem import Training
+from truehessian.pipeline.config.settings import TrainingSettings
 
 _ARGUMENTS = {
     "epochs",
@@ -32,7 +33,7 @@ def main(
     *,
     checkpoints_out: list[str],
     training_out: str,
-    settings: Training,
+    settings: TrainingSettings,
     network: dict[str, Any],
     epochs: list[int],
     state: Path,
@@ -60,6 +61,7 @@ def main(
         data,
         **chosen,
         compiled=settings.compile,
+        loss=LOSSES.load(settings.loss),
         checkpoint_epochs=epochs,
         on_checkpoint=keep,
         state=state / "state.safetensors",

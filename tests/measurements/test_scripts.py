@@ -627,8 +627,8 @@ def test_weights_of_ones_own_become_a_checkpoint(dataset, tmp_path):
     target = tmp_path / "7.safetensors"
     call(
         "import_checkpoint",
-        str(tmp_path / "own.safetensors"),
-        dataset,
+        source=str(tmp_path / "own.safetensors"),
+        dataset=dataset,
         checkpoint_out=str(target),
         network=NETWORK,
         epoch=7,

@@ -28,9 +28,9 @@ for run in WITH_BATCHNORM:
             settings=RUNS[run].settings("spectrum"),
             chunk_sizes=chunk_sizes(run),
             network=network(run),
-            own_code=own(network_path(run)),
+            own_code=own(*uses(run)),
             epoch=epoch_of,
-            code=code("measure_batchnorm_spectra", network_path(run)),
+            code=code("measure_batchnorm_spectra", *uses(run)),
         script:
             "../../scripts/measure_batchnorm_spectra.py"
 

@@ -22,6 +22,9 @@ sys.path[:] = [
 from truehessian.pipeline.config import checks as configuration
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
+from truehessian.networks.losses import LOSSES
+from truehessian.networks.places import PLACES
+from truehessian.operators import OPERATORS
 from truehessian.pipeline.stage import modules, once, origins, own_code, presence
 from truehessian.pipeline.stage.fingerprint import fingerprint
 from truehessian.report.contents import CONTENTS, catalogue
@@ -65,11 +68,41 @@ def source_path(run):
     return SOURCES.path(RUNS[run].dataset.name)
 
 
+def loss_path(run):
+    """Import path of a run's loss."""
+    return LOSSES.path(RUNS[run].loss)
+
+
+def uses(run):
+    """Import paths of what stages take from catalogues: the network, and a loss but PyTorch's."""
+    paths = [network_path(run), loss_path(run)]
+    return [path for path in paths if not path.startswith("torch.")]
+
+
+def places_of(run):
+    """Import path of the place that weights of the user's own are fetched from, if they are."""
+    checkpoints = RUNS[run].checkpoints
+    return [] if isinstance(checkpoints, str) else [PLACES.path(checkpoints.place)]
+
+
+def operator_path(run, kind):
+    """Import path of a further matrix of a run."""
+    return OPERATORS.path(RUNS[run].operators[kind].operator)
+
+
 def check_own_code(run):
     """Say better than an import what is not found or hidden."""
-    for section, path in (("model", network_path), ("dataset", source_path)):
+    named = {
+        "model": network_path(run),
+        "dataset": source_path(run),
+        "loss": loss_path(run),
+    }
+    named |= {
+        f"operators.{kind}": operator_path(run, kind) for kind in RUNS[run].operators
+    }
+    for section, path in named.items():
         try:
-            own(path(run))
+            own(path)
         except (ImportError, ValueError) as error:
             raise configuration.ConfigError(f"runs.{run}.{section}: {error}") from error
 
@@ -100,6 +133,7 @@ if workflow.is_main_process:
 
 WITH_BATCHES = [name for name, run in RUNS.items() if run.batch]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run.augmentation]
+WITH_OPERATORS = [name for name, run in RUNS.items() if run.operators]
 WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run.subsamples]
 WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
@@ -125,14 +159,35 @@ def code(script, *uses):
     return " ".join([as_the_run_began(name, lambda: fingerprint(path, uses)), *uses])
 
 
-def code_for_network(script):
-    """`code` of a stage that uses the run's network, as a function of wildcards."""
-    return lambda wildcards: code(script, network_path(wildcards.run))
+def code_for_run(script):
+    """`code` of a stage that uses network and loss of the run, as a function of wildcards."""
+    return lambda wildcards: code(script, *uses(wildcards.run))
 
 
-def own_network(wildcards):
-    """`own` of the run's network, as a function of wildcards."""
-    return own(network_path(wildcards.run))
+def own_of_run(wildcards):
+    """`own` of network and loss of the run, as a function of wildcards."""
+    return own(*uses(wildcards.run))
+
+
+def imported_from(wildcards):
+    """The inputs of a checkpoint of the user's own: its file, unless it has to be fetched."""
+    place, where = RUNS[wildcards.run].place
+    file = place.file(where, int(wildcards.epoch))
+    dataset = f"results/{wildcards.run}/dataset.safetensors"
+    return {"dataset": dataset} | ({} if file is None else {"source": file})
+
+
+def place_of(wildcards):
+    """Where a checkpoint is fetched from, and its version; None where it is a file."""
+    place, where = RUNS[wildcards.run].place
+    epoch = int(wildcards.epoch)
+    if place.file(where, epoch) is not None:
+        return None
+    name = RUNS[wildcards.run].checkpoints.place
+    version = as_the_run_began(
+        named_by("PLACE", name, where, str(epoch)), lambda: place.version(where, epoch)
+    )
+    return {"name": name, "where": where, "version": version}
 
 
 def settings(name):
@@ -226,6 +281,7 @@ def spectra_of(run):
     kinds += [f"batch-{size}" for size in batch_sizes(run)]
     kinds += [f"noise-{size}" for size in batch_sizes(run)]
     kinds += [f"augmented-{factor}" for factor in factors(run)]
+    kinds += sorted(RUNS[run].operators)
     return expand(
         "results/{run}/spectra/{epoch}/{kind}.npz",
         run=run,

@@ -22,8 +22,8 @@ rule measure_self_test:
     params:
         settings=settings("self_test"),
         network=network_of,
-        own_code=own_network,
-        code=code_for_network("measure_self_test"),
+        own_code=own_of_run,
+        code=code_for_run("measure_self_test"),
     script:
         "../../scripts/measure_self_test.py"
 

@@ -27,9 +27,9 @@ rule measure_full_spectra:
     params:
         settings=settings("spectrum"),
         network=network_of,
-        own_code=own_network,
+        own_code=own_of_run,
         epoch=epoch_of,
-        code=code_for_network("measure_full_spectra"),
+        code=code_for_run("measure_full_spectra"),
     script:
         "../../scripts/measure_full_spectra.py"
 
@@ -72,9 +72,9 @@ for run in WITH_BATCHES:
         params:
             settings=RUNS[run].settings("batch"),
             network=network(run),
-            own_code=own(network_path(run)),
+            own_code=own(*uses(run)),
             epoch=epoch_of,
-            code=code("measure_batch_spectra", network_path(run)),
+            code=code("measure_batch_spectra", *uses(run)),
         script:
             "../../scripts/measure_batch_spectra.py"
 
@@ -108,9 +108,9 @@ for run in WITH_AUGMENTATION:
         params:
             settings=RUNS[run].settings("augmentation"),
             network=network(run),
-            own_code=own(network_path(run)),
+            own_code=own(*uses(run)),
             epoch=epoch_of,
-            code=code("measure_augmented_spectra", network_path(run)),
+            code=code("measure_augmented_spectra", *uses(run)),
         script:
             "../../scripts/measure_augmented_spectra.py"
 
@@ -144,8 +144,8 @@ for run in WITH_SUBSAMPLES:
         params:
             settings=RUNS[run].settings("subsamples"),
             network=network(run),
-            own_code=own(network_path(run)),
+            own_code=own(*uses(run)),
             epoch=epoch_of,
-            code=code("measure_subsample_spectra", network_path(run)),
+            code=code("measure_subsample_spectra", *uses(run)),
         script:
             "../../scripts/measure_subsample_spectra.py"

@@ -28,9 +28,9 @@ for run in TRAINED:
         params:
             settings=RUNS[run].settings("training"),
             network=RUNS[run].network,
-            own_code=own(network_path(run)),
+            own_code=own(*uses(run)),
             epochs=RUNS[run].checkpoint_epochs,
-            code=code("train_network", network_path(run)),
+            code=code("train_network", *uses(run)),
         script:
             "../../scripts/train_network.py"
 
@@ -38,10 +38,7 @@ for run in TRAINED:
 rule import_checkpoint:
     """Take over weights that were trained elsewhere."""
     input:
-        source=lambda wildcards: RUNS[wildcards.run].checkpoints.format(
-            epoch=wildcards.epoch
-        ),
-        dataset="results/{run}/dataset.safetensors",
+        unpack(imported_from),
     output:
         checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
     log:
@@ -55,8 +52,11 @@ rule import_checkpoint:
         runtime=10,
     params:
         network=lambda wildcards: RUNS[wildcards.run].network,
-        own_code=own_network,
+        own_code=lambda wildcards: own(*uses(wildcards.run), *places_of(wildcards.run)),
+        place=place_of,
         epoch=epoch_of,
-        code=code_for_network("import_checkpoint"),
+        code=lambda wildcards: code(
+            "import_checkpoint", *uses(wildcards.run), *places_of(wildcards.run)
+        ),
     script:
         "../../scripts/import_checkpoint.py"

@@ -25,7 +25,7 @@ rule measure_directions:
     params:
         settings=settings("variance"),
         network=network_of,
-        own_code=own_network,
-        code=code_for_network("measure_directions"),
+        own_code=own_of_run,
+        code=code_for_run("measure_directions"),
     script:
         "../../scripts/measure_directions.py"

@@ -31,3 +31,7 @@ class Products(Protocol):
     @property
     def device(self) -> str:
         """`auto`, `cpu`, `cuda` or `cuda:1`."""
+
+    @property
+    def loss(self) -> str:
+        """One of `networks.losses.LOSSES`, or an import path."""

@@ -19,6 +19,7 @@ from truehessian.data.dataset import Dataset
 from truehessian.data.folds import disjoint_folds, disjoint_parts, draw_folds, shuffled
 from truehessian.measurements.settings import Products
 from truehessian.networks import checkpoints
+from truehessian.networks.losses import LOSSES
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.operators.mean import MAKING
 from truehessian.spectra import bases, lanczos, overlaps, spectrum
@@ -86,6 +87,7 @@ class Source(NamedTuple):
             "precision": settings.precision,
             "batchnorm": settings.batchnorm,
             "memory": _bytes(settings.memory_gb),
+            "loss": LOSSES.load(settings.loss),
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
         data = datasets.load(dataset, device=device)

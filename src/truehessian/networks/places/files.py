@@ -16,6 +16,8 @@ class Files:
         except (KeyError, IndexError, ValueError):
             yield f"checkpoints may hold {{epoch}} and no other braces, got {where!r}"
             return
+        if "{epoch}" not in where:
+            yield f"checkpoints must contain {{epoch}}, got {where!r}"
         if example.suffix.lower() in PICKLES:
             yield (
                 f"checkpoints names pickles ({where!r}), which are never loaded because they can "

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunc
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import PydanticCustomError
 
+from truehessian.registry import Registry
+
 if TYPE_CHECKING:
     from truehessian.pipeline.config.run import Run
 
@@ -84,6 +86,24 @@ class Section(Strict):
             The beginning of a sentence, and a number of examples.
         """
         yield from ()
+
+
+def unknown(registry: Registry, key: str, name: str) -> Iterator[str]:
+    """Say that a catalogue has no such entry, if it has none.
+
+    Parameters
+    ----------
+    registry
+        The catalogue.
+    key
+        Dotted path of the setting in its run.
+    name
+        Its value, a name or an import path.
+    """
+    try:
+        registry.path(name)
+    except ValueError as error:
+        yield f"{key}: {error}"
 
 
 class AtEpochs(Section):

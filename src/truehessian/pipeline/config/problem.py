@@ -1,7 +1,7 @@
 """What is analysed: data, a network, and how it was trained."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 from truehessian.data import catalogue
 from truehessian.data.catalogue import DatasetInfo
 from truehessian.data.sources import SOURCES
+from truehessian.networks.places import PLACES
+from truehessian.networks.places.place import Place
 from truehessian.pipeline.config.fields import (
     Count,
     Device,
@@ -22,6 +24,7 @@ from truehessian.pipeline.config.fields import (
     Several,
     Share,
     num_gpus,
+    unknown,
 )
 from truehessian.pipeline.config.sentences import one_of
 
@@ -30,16 +33,17 @@ if TYPE_CHECKING:
 
 
 def _is_known(name: str) -> str:
-    if name not in SOURCES:
+    if name not in SOURCES and ":" not in name:
         raise PydanticCustomError("unknown_name", "{sentence}", {"sentence": one_of(SOURCES, name)})
     return name
 
 
 class Dataset(Section):
-    """Images and how they are split."""
+    """Examples and how they are split."""
 
     name: Annotated[str, AfterValidator(_is_known)] = Field(
-        description="Of a data set.", json_schema_extra={"enum": list(SOURCES)}
+        description="Of a data set, or the import path of a source of one's own.",
+        json_schema_extra={"examples": list(SOURCES)},
     )
     root: str = Field(default="data", description="Folder that holds downloaded data sets.")
     download: bool = Field(default=True, description="Whether to fetch what is missing there.")
@@ -61,11 +65,14 @@ class Dataset(Section):
         default=0.2, description="Share of the test split, of a data set that comes in one piece."
     )
     seed: Natural = Field(default=0, description="Of the split and the subsets.")
+    arguments: dict[str, Any] = Field(
+        default={}, description="Of the source, where it takes any, such as a path."
+    )
 
     @property
     def info(self) -> DatasetInfo:
         """What is known of the data set before it is loaded."""
-        return catalogue.info(self.name)
+        return catalogue.info(self.name, self.arguments)
 
     @property
     def num_train(self) -> int:
@@ -108,6 +115,21 @@ class Model(Section):
         ):
             if key in (self.model_extra or {}):
                 yield f"model.{key} cannot be set, because {source}; leave it out"
+
+
+class Checkpoints(Section):
+    """Weights of one's own that are no files on this machine."""
+
+    place: str = Field(description="One of the catalogue, or the import path of one's own.")
+    where: str = Field(description="What the place is told; must contain {epoch}.")
+
+    def problems(self, run: "Run") -> Iterator[str]:
+        """Find a place that is not known, and what it cannot take."""
+        if "{epoch}" not in self.where:
+            yield f"checkpoints.where must contain {{epoch}}, got {self.where!r}"
+        yield from unknown(PLACES, "checkpoints.place", self.place)
+        place: Place = PLACES.load(self.place)
+        yield from place.problems(self.where)
 
 
 class Training(Section):

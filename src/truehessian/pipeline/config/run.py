@@ -6,15 +6,20 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from truehessian.networks.losses import LOSSES
+from truehessian.networks.places import PLACES
 from truehessian.networks.places.files import FILES
-from truehessian.pipeline.config.fields import Epochs, Names, Section, Strict
+from truehessian.networks.places.place import Place
+from truehessian.operators import OPERATORS
+from truehessian.pipeline.config.fields import Epochs, Names, Section, Strict, unknown
 from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
-from truehessian.pipeline.config.problem import Dataset, Model, Training
+from truehessian.pipeline.config.problem import Checkpoints, Dataset, Model, Training
 from truehessian.pipeline.config.sentences import nearest
 from truehessian.pipeline.config.spectra import (
     Augmentation,
     Batch,
     BatchNorm,
+    OperatorSpectrum,
     Products,
     Spectrum,
     Subsamples,
@@ -22,6 +27,8 @@ from truehessian.pipeline.config.spectra import (
 
 # Sections whose settings go to a script together with those of products.
 _WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "self_test", "variance")
+_WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
+_TAKEN = ("full", "test", "ggn")  # names of spectra that every run has
 
 
 class Run(Strict):
@@ -30,13 +37,19 @@ class Run(Strict):
     dataset: Dataset
     model: Model
     training: Training | None = None
-    checkpoints: str | None = Field(
+    checkpoints: str | Checkpoints | None = Field(
         default=None,
-        pattern=r"\{epoch\}",
         description="Instead of `training`, where one's own weights are; must contain {epoch}.",
+    )
+    loss: str = Field(
+        default="cross_entropy",
+        description="One of the catalogue, or the import path `package.module:function`.",
     )
     epochs: Epochs = Field(description="Epochs to analyse.")
     spectrum: Spectrum = Field(default={}, validate_default=True)
+    operators: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], OperatorSpectrum] = Field(
+        default={}, description="Further curvature matrices, by the names of their spectra."
+    )
     batch: Batch | None = Field(default={}, validate_default=True)
     augmentation: Augmentation | None = Field(default={}, validate_default=True)
     subsamples: Subsamples | None = None
@@ -88,8 +101,27 @@ class Run(Strict):
         values = getattr(self, name).model_dump()
         values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
         if name in _WITH_PRODUCTS:
-            values = {**self.spectrum.model_dump(include=set(Products.model_fields)), **values}
+            values = {**self._products, **values}
+        if name in _WITH_LOSS:
+            values["loss"] = self.loss
         return dict(sorted(values.items()))
+
+    def operator_settings(self, name: str) -> dict[str, Any]:
+        """Give the settings of a further matrix to its script, as `settings`."""
+        values = {**self._products, **self.operators[name].model_dump(), "loss": self.loss}
+        return dict(sorted(values.items()))
+
+    @property
+    def place(self) -> tuple[Place, str]:
+        """Where weights of one's own come from, and what the place is told."""
+        if isinstance(self.checkpoints, Checkpoints):
+            return PLACES.load(self.checkpoints.place), self.checkpoints.where
+        assert self.checkpoints is not None, "asked of a run that trains"
+        return FILES, self.checkpoints
+
+    @property
+    def _products(self) -> dict[str, Any]:
+        return self.spectrum.model_dump(include=set(Products.model_fields))
 
     def first_problem(self) -> str | None:
         """Say what is impossible together, in a sentence that goes after the run's dotted path."""
@@ -125,6 +157,8 @@ class Run(Strict):
         for name, section in self.sections.items():
             for key, steps in section.step_counts():
                 yield f"{name}.{key}", steps
+        for name, operator in self.operators.items():
+            yield f"operators.{name}.steps", operator.steps
 
     def _problems(self) -> Iterator[str]:
         """Each may rely on what comes before: the data set is first of the sections."""
@@ -133,10 +167,15 @@ class Run(Strict):
                 "training and checkpoints exclude each other and one of them is needed; give "
                 "training to train, or checkpoints to start from weights of your own"
             )
-        if self.checkpoints is not None:
+        if isinstance(self.checkpoints, str):
             yield from FILES.problems(self.checkpoints)
+        yield from unknown(LOSSES, "loss", self.loss)
         for section in self.sections.values():
             yield from section.problems(self)
+        for name, operator in self.operators.items():
+            if name in _TAKEN:
+                yield f"operators.{name} would be the spectrum {name}.npz, which there is already"
+            yield from unknown(OPERATORS, f"operators.{name}.operator", operator.operator)
 
     def _sets_of_examples(self) -> Iterator[tuple[str, int]]:
         """Everything that products cut into chunks; sections with running statistics have none."""

@@ -101,6 +101,17 @@ class Batch(Section):
             yield "batch.sizes has batches of", size
 
 
+class OperatorSpectrum(Section):
+    """A further curvature matrix of the training data, with a spectrum of its own."""
+
+    operator: str = Field(
+        description="One of the catalogue, or the import path `package.module:class` of one's own."
+    )
+    steps: Count = Field(default=30, description="Lanczos steps, that is, products per probe.")
+    probes: Count = Field(default=1, description="Random start vectors.")
+    seed: Natural = Field(default=0, description="Of the start vectors.")
+
+
 class Factor(Section):
     """One set of augmented images."""
 
@@ -120,7 +131,12 @@ class Augmentation(Section):
     seed: Natural = Field(default=0, description="Of crops and flips, a draw per image and copy.")
 
     def problems(self, run: "Run") -> Iterator[str]:
-        """Find factors that would make the same file."""
+        """Find factors that would make the same file, and what cannot be cropped."""
+        if len(run.dataset.info.input_shape) != 3:
+            yield (
+                "augmentation crops and mirrors images, and these data are none; set "
+                "augmentation: null"
+            )
         counts = collections.Counter(item.factor for item in self.factors)
         for factor, count in counts.items():
             if count > 1:

@@ -17,6 +17,7 @@ CONTENTS = Registry(
         "stem-augmented": f"{_ROOM}.spectra:STEM_AUGMENTED",
         "stem-noise": f"{_ROOM}.spectra:STEM_NOISE",
         "stem-ggn": f"{_ROOM}.spectra:STEM_GGN",
+        "stem-operators": f"{_ROOM}.operators:STEM_OPERATORS",
         "boxplot-largest": f"{_ROOM}.extremes:BOXPLOT_LARGEST",
         "boxplot-smallest": f"{_ROOM}.extremes:BOXPLOT_SMALLEST",
         "extremal_ritz_values": f"{_ROOM}.extremes:EXTREMAL_RITZ_VALUES",

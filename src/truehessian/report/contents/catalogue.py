@@ -106,7 +106,7 @@ def numbers_of(figure: Figure, run: Run) -> list[dict[str, int]]:
     return [dict(zip(figure.over, each, strict=True)) for each in itertools.product(*values)]
 
 
-def _values(what: str, figure: Figure, run: Run) -> list[int]:
+def _values(what: str, figure: Figure, run: Run) -> list[Any]:
     """All values that a number has in a run, with the epochs of a section where it has its own.
 
     Raises
@@ -125,9 +125,11 @@ def _values(what: str, figure: Figure, run: Run) -> list[int]:
         return sorted((run["batchnorm"] or {}).get("chunk_sizes", []))
     if what == "parts":
         return sorted((run["subsamples"] or {}).get("parts", []))
+    if what == "operator":
+        return sorted(run["operators"])
     raise ValueError(
-        f"a number of a figure or file must be epoch, parts or one of {', '.join(SIZES)}, "
-        f"got {what!r}"
+        "a number of a figure or file must be epoch, parts, operator or one of "
+        f"{', '.join(SIZES)}, got {what!r}"
     )
 
 
