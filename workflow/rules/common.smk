@@ -361,7 +361,8 @@ def stems(run):
     return {
         case.figure: f"results/{run}/{case.inputs['spectrum'][0]}"
         for content in catalogue.entries().values()
-        if content.section == "spectra"
+        if "spectrum" in content.inputs
+        and content.section == "spectra"
         and catalogue.has(PLAIN_RUNS[run], content.figure)
         for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     }
