@@ -75,7 +75,8 @@ def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{path} is missing"
     if place[-1:] == ("[key]",):
         pattern = f" match {error['ctx']['pattern']}" if "ctx" in error else " be text"
-        return f"the name of a run must{pattern}, got {value!r}"
+        where = "of a run" if len(place) == 3 else f"in {'.'.join(map(str, place[:-2]))}"
+        return f"the name {where} must{pattern}, got {value!r}"
     return f"{path} {_reason(error, _annotation(model, place))}".strip()
 
 
