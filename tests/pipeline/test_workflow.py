@@ -249,7 +249,12 @@ def test_runs_of_all_kinds_can_be_planned_side_by_side(tmp_path):
 # Names in conda's channels that differ from those on the Python package index.
 CONDA = {"torch": "pytorch"}
 # Names by which packages are imported that differ from their own, or come with another one.
-IMPORTS = {"sklearn": "scikit-learn", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
+IMPORTS = {
+    "sklearn": "scikit-learn",
+    "markupsafe": "jinja2",
+    "pydantic_core": "pydantic",
+    "lazy_loader": "lazy-loader",
+}
 
 
 def environment(name: str) -> dict[str, str]:
