@@ -269,6 +269,39 @@ def test_checkpoints_hold_the_epoch_and_nothing_else_in_braces(settings, pattern
     assert message(settings).startswith("runs.tiny.checkpoints m")
 
 
+@pytest.mark.parametrize(
+    ("checkpoints", "sentence"),
+    [
+        (3, "runs.tiny.checkpoints must be text or a mapping or null, got 3"),
+        ({"place": "files"}, "runs.tiny.checkpoints.where is missing"),
+        ({"place": 3, "where": "{epoch}"}, "runs.tiny.checkpoints.place must be text, got 3"),
+        (
+            {"plaec": "files", "where": "{epoch}"},
+            "unknown key runs.tiny.checkpoints.plaec; did you mean place?",
+        ),
+    ],
+)
+def test_of_what_may_have_two_forms_the_one_that_is_meant_is_spoken_of(
+    settings, checkpoints, sentence
+):
+    del settings["runs"]["tiny"]["training"]
+    change(settings, "checkpoints", checkpoints)
+    assert message(settings) == sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("operators", {"Mine": {"operator": "ggn"}}, "a name in runs.tiny.operators must match"),
+        ("operators", {"mine": {"operatr": "ggn"}}, "unknown key runs.tiny.operators.mine.operatr"),
+        ("dataset.arguments", {1: 2}, "a name in runs.tiny.dataset.arguments must be text, got 1"),
+    ],
+)
+def test_names_and_keys_within_mappings_of_names_are_spoken_of(settings, path, value, sentence):
+    change(settings, path, value)
+    assert message(settings).startswith(sentence)
+
+
 @pytest.mark.parametrize("suffix", ["pt", "pth", "PKL"])
 def test_pickles_are_refused_before_the_start(settings, suffix):
     del settings["runs"]["tiny"]["training"]

@@ -167,7 +167,7 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
         ("loss", "crossentropy", "runs.mine.loss: loss must be one of cross_entropy or an import"),
         ("operators", {"full": {"operator": "ggn"}}, "operators.full would be the spectrum full"),
         ("operators", {"fisher": {"operator": "fischer"}}, "operators.fisher.operator: operator"),
-        ("operators", {"a b": {"operator": "ggn"}}, "the name in runs.mine.operators must"),
+        ("operators", {"a b": {"operator": "ggn"}}, "a name in runs.mine.operators must"),
         ("operators", {"ggn2": {"operator": "ggn", "steps": 0}}, "ggn2.steps must be at least 1"),
         ("checkpoints", {"place": "moon", "where": "{epoch}"}, "place of checkpoints must be one"),
         ("checkpoints", {"place": "files", "where": "x"}, "checkpoints.where must contain {epoch}"),

@@ -4,21 +4,20 @@ import contextlib
 import difflib
 import math
 import types
-from collections.abc import Iterable, Sequence
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
-_TYPES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+    type(None): "null",
 }
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -41,7 +40,8 @@ def of_error(error: ValidationError, model: type[BaseModel]) -> str:
     model
         The model.
     """
-    return _sentence(min(error.errors(include_url=False), key=_urgency), model)
+    found = [_Mistake.of(item, model) for item in error.errors(include_url=False)]
+    return _sentence(min(found, key=lambda mistake: mistake.urgency(found)))
 
 
 def nearest(name: str, known: Iterable[Any]) -> str:
@@ -60,37 +60,86 @@ def one_of(known: Iterable[Any], value: object) -> str:
     return f"must be one of {', '.join(names)}, got {value!r}{hint}"
 
 
-def _urgency(error: ErrorDetails) -> tuple[bool, int]:
-    inside = error["type"] in (*_UNKNOWN, "missing")  # the path ends with the key itself
-    return error["type"] not in _UNKNOWN, len(error["loc"]) - inside
+class _Mistake(NamedTuple):
+    """An error of pydantic's, with what the models say of the place.
+
+    Attributes
+    ----------
+    error
+        As pydantic gives it.
+    path
+        Keys and positions that lead to the value.
+    parent
+        Type of what holds it.
+    annotation
+        What it may be.
+    alternative
+        Whether the error says that, of several types, the value is not one of them.
+    """
+
+    error: ErrorDetails
+    path: tuple[int | str, ...]
+    parent: Any
+    annotation: Any
+    alternative: bool
+
+    @classmethod
+    def of(cls, error: ErrorDetails, model: type[BaseModel]) -> Self:
+        """Follow the way of an error through models, lists and mappings.
+
+        Where there are several types, pydantic puts the one that it has tried into the way.
+        """
+        path: list[int | str] = []
+        parent, annotation, tried = None, cast(Any, model), None
+        for part in error["loc"]:
+            kinds = _kinds(annotation)
+            if tried is None and len(kinds) > 1:
+                tried = next(
+                    (kind for kind in kinds if getattr(kind, "__name__", "") == part), kinds[0]
+                )
+                continue
+            parent, tried = tried or kinds[0], None
+            annotation = _inside(parent, part)
+            path.append(part)
+        return cls(error, tuple(path), parent, annotation, tried is not None)
+
+    def urgency(self, others: Iterable["_Mistake"]) -> tuple[bool, bool, int]:
+        """Sort: what one of several types finds fault with comes before that it is no other."""
+        depth = len(self.path)
+        inside = (len(it.path) > depth and it.path[:depth] == self.path for it in others)
+        known = self.error["type"] not in _UNKNOWN
+        ends_with_key = self.error["type"] in (*_UNKNOWN, "missing")
+        return known, self.alternative and any(inside), depth - ends_with_key
 
 
-def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
-    kind, place, value = error["type"], error["loc"], error["input"]
-    path = ".".join(map(str, place))
+def _sentence(mistake: _Mistake) -> str:
+    kind, value = mistake.error["type"], mistake.error["input"]
+    *owner, last = mistake.path or ("",)
+    path = ".".join(map(str, mistake.path))
     if kind in _UNKNOWN:
-        parent = _without_null(_annotation(model, place[:-1]))
-        return f"unknown key {path}{nearest(str(place[-1]), parent.model_fields)}"
+        known = getattr(mistake.parent, "model_fields", {})
+        return f"unknown key {path}{nearest(str(last), known)}"
     if kind == "missing":
         return f"{path} is missing"
-    if place[-1:] == ("[key]",):
-        pattern = f" match {error['ctx']['pattern']}" if "ctx" in error else " be text"
-        where = "of a run" if len(place) == 3 else f"in {'.'.join(map(str, place[:-2]))}"
-        return f"the name {where} must{pattern}, got {value!r}"
-    return f"{path} {_reason(error, _annotation(model, place))}".strip()
+    if last == "[key]":
+        context = mistake.error.get("ctx", {})
+        wanted = f"match {context['pattern']}" if "pattern" in context else "be text"
+        where = ".".join(map(str, owner[:-1]))
+        name = "the name of a run" if where == "runs" else f"a name in {where}"
+        return f"{name} must {wanted}, got {value!r}"
+    return f"{path} {_reason(mistake.error, mistake.annotation)}".strip()
 
 
 def _reason(error: ErrorDetails, annotation: Any) -> str:
     """Say what is wrong with a value, of which the model says that it is an `annotation`."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    if kind in _TYPES:
-        allowed = _TYPES[kind] + (" or null" if _has_null(annotation) else "")
-        return f"must be {allowed}, got {value!r}{_spelling(value, kind)}"
+    if kind.endswith("_type"):
+        return f"must be {_worded(annotation)}, got {value!r}{_spelling(value, kind)}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"must be {words} {context[key]:g}, got {value}"
     if kind == "literal_error":
-        return one_of(get_args(_without_null(annotation)), value)
+        return one_of(get_args(_kinds(annotation)[0]), value)
     if kind == "too_short":
         return "must not be empty"
     if kind == "string_pattern_mismatch":
@@ -98,31 +147,32 @@ def _reason(error: ErrorDetails, annotation: Any) -> str:
     return error["msg"]  # written by validators of our own
 
 
-def _annotation(model: type[BaseModel], place: Sequence[int | str]) -> Any:
-    """Find the type of what lies at a path through models, lists and mappings."""
-    found: Any = model
-    for part in place:
-        inner = _without_null(found)
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            field = inner.model_fields.get(str(part))
-            found = Any if field is None else field.annotation
-        else:
-            found = (get_args(inner) or (Any,))[-1]  # of lists the items, of mappings the values
-    return found
+def _inside(kind: Any, key: int | str) -> Any:
+    """Say what lies behind a key of a model or mapping, or at a position of a list."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(str(key))
+        return Any if field is None else field.annotation
+    return (get_args(kind) or (Any,))[-1]
 
 
-def _has_null(annotation: Any) -> bool:
-    return type(None) in get_args(annotation)
+def _kinds(annotation: Any) -> list[Any]:
+    """Take apart what may be of several types, without null."""
+    return [kind for kind in _alternatives(annotation) if kind is not type(None)]
 
 
-def _without_null(annotation: Any) -> Any:
-    """Take `Annotated` and `| None` off a type."""
-    if hasattr(annotation, "__metadata__"):
-        return _without_null(annotation.__origin__)
+def _alternatives(annotation: Any) -> list[Any]:
+    if hasattr(annotation, "__metadata__"):  # Annotated
+        return _alternatives(annotation.__origin__)
     if get_origin(annotation) in (Union, types.UnionType):
-        first, *_ = (part for part in get_args(annotation) if part is not type(None))
-        return _without_null(first)
-    return annotation
+        return [kind for part in get_args(annotation) for kind in _alternatives(part)]
+    return [annotation]
+
+
+def _worded(annotation: Any) -> str:
+    """Name the types that are allowed."""
+    kinds = _alternatives(annotation)
+    words = [_WORDS.get(get_origin(kind) or kind, "a mapping") for kind in kinds]
+    return " or ".join(dict.fromkeys(words))
 
 
 def _spelling(value: Any, kind: str) -> str:
