@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.measurements import source as sources
+from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.operators import OPERATORS
 from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import OperatorSettings
@@ -21,11 +22,12 @@ def main(
     state: Path,
 ) -> None:
     source = sources.Source.load(checkpoint, dataset, settings, network)
-    operator = source.operator(OPERATORS.load(settings.operator), source.dataset.train)
+    train = source.dataset.train
+    series = operator_spectrum(settings.operator, settings, train=len(train))
     measured, _ = source.measure(
-        operator,
-        steps=settings.steps,
-        probes=settings.probes,
+        source.operator(OPERATORS.load(settings.operator), train),
+        steps=series.steps,
+        probes=series.probes,
         seed=settings.seed,
         purpose=f"operator: {settings.operator}",
         tolerance=settings.tolerance,

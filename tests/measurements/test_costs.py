@@ -12,6 +12,7 @@ from truehessian.pipeline.config import checks
 
 SMALL = {
     "spectrum": {"steps": 6, "ggn_steps": 3, "probes": 2, "vectors": 2, "chunk_size": 64},
+    "operators": {"fisher": {"operator": "empirical_fisher", "steps": 4, "probes": 3}},
     "subsamples": {"parts": [4, 2], "steps": 5},
     # So small that no recurrence ends before all its steps are done.
     "self_test": {
@@ -115,6 +116,16 @@ def test_spectra_of_other_data_and_modes(
     how = {"settings": settings(run, section), "network": None, "epoch": 0, **more}
     call(script, *inputs, spectra_out=paths, **how)
     assert sum(spent) == planned(run, name)
+
+
+def test_a_further_matrix(run, inputs, spent, tmp_path):
+    target = str(tmp_path / "fisher.npz")
+    how = {**run.operator_settings("fisher"), "device": "cpu"}
+    call(
+        "measure_operator_spectrum", *inputs, spectrum_out=target, settings=how,
+        network=None, epoch=0,
+    )  # fmt: skip
+    assert sum(spent) == planned(run, "fisher")
 
 
 def test_directions(run, inputs, spent, tmp_path):

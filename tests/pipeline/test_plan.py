@@ -38,6 +38,7 @@ def run():
         "training": {"epochs": 3},
         "epochs": [0, 3],
         "spectrum": {"steps": 10, "ggn_steps": 4, "probes": 2, "vectors": 3},
+        "operators": {"fisher": {"operator": "empirical_fisher", "steps": 7, "probes": 3}},
         "batch": {
             "sizes": [32, 16],
             "folds": 5,
@@ -70,6 +71,7 @@ def stages(run):
         ("full", 2 * 10, 100),
         ("test", 2 * 10, 41),
         ("ggn", 2 * 4, 100),
+        ("fisher", 3 * 7, 100),
         ("batch-16", 5 * (6 + 1), 16),
         ("noise-32", 2 * 3 + 1, 32 + 100),
         ("augmented-4", 5, 4 * 100),
@@ -112,7 +114,7 @@ def test_digits_are_split_into_training_and_test_examples(run):
 
 
 def test_sections_that_are_null_have_no_stages(run):
-    run.update(dict.fromkeys(OPTIONAL))
+    run.update(dict.fromkeys(OPTIONAL), operators={})
     assert list(planned(run)) == ["full", "test", "ggn"]
 
 
@@ -141,7 +143,7 @@ def test_the_text_states_the_memory_of_a_basis_and_that_nothing_was_measured(run
 
 
 def test_the_text_estimates_the_time_from_a_measured_rate(run):
-    run.update(dict.fromkeys(OPTIONAL))
+    run.update(dict.fromkeys(OPTIONAL), operators={})
     item = plan.plan("small", checked({"small": run})["small"], 1000)
     work = sum(stage.work for stage in item.stages)
     text = plan.render([item], lambda path: "full" in path, {"small": work / 7200})

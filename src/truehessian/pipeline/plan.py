@@ -11,6 +11,7 @@ from truehessian.measurements.costs.batches import batch_spectra
 from truehessian.measurements.costs.batchnorm import batchnorm_spectra
 from truehessian.measurements.costs.directions import held_out, variance
 from truehessian.measurements.costs.full import full_spectra
+from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
 from truehessian.measurements.costs.subsamples import subsample_spectra
@@ -33,7 +34,7 @@ class Stage(NamedTuple):
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
         `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `self-test`,
-        `variance` or `held-out`.
+        `variance` or `held-out`; further matrices by their own names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
@@ -164,6 +165,8 @@ def _spectra(run: Run) -> Iterator[Series]:
     """Spectra at every epoch."""
     train = run.dataset.num_train
     yield from full_spectra(run.spectrum, train=train, test=run.dataset.num_test)
+    for name, how in run.operators.items():
+        yield operator_spectrum(name, how, train=train)
     if run.batch:
         for pair in batch_spectra(run.batch, train=train):
             yield from pair
