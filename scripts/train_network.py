@@ -39,7 +39,6 @@ def main(
     state: Path,
 ) -> None:
     data = datasets.load(dataset)
-    chosen = settings.model_dump(include=_ARGUMENTS)
     state.mkdir(parents=True, exist_ok=True)
 
     def keep(epoch: int, model: nn.Module) -> None:
@@ -59,7 +58,7 @@ def main(
     rows = training.train(
         registry.build(**network, seed=settings.seed),
         data,
-        **chosen,
+        **settings.model_dump(include=_ARGUMENTS),
         compiled=settings.compile,
         loss=LOSSES.load(settings.loss),
         checkpoint_epochs=epochs,

@@ -90,8 +90,7 @@ class Source(NamedTuple):
             "loss": LOSSES.load(settings.loss),
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
-        data = datasets.load(dataset, device=device)
-        return cls(model, data, products, _bytes(settings.basis_gb))
+        return cls(model, datasets.load(dataset, device), products, _bytes(settings.basis_gb))
 
     def operator(self, kind: type[Kind], data: object, **overrides: Any) -> Kind:
         """Make an operator of the network on some data."""
