@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from truehessian import text as quantities
+from truehessian import text as writing
 from truehessian.pipeline import plan
 from truehessian.pipeline.config import checks
 from truehessian.pipeline.config.networks import network_facts
@@ -200,7 +200,7 @@ def test_a_full_preset_has_the_papers_settings_and_the_cost_that_its_header_stat
             factors = {item.factor: item.steps for item in run.augmentation.factors}
             assert factors == {10: 100, 100: 10}
     stages = [stage for key, run in runs.items() for stage in plan.plan(key, run, 1).stages]
-    work = quantities.count(sum(stage.work for stage in stages))
+    work = writing.prefixed(sum(stage.work for stage in stages))
     assert f"# Cost: {work} products x examples" in text
 
 

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from truehessian import report
-from truehessian.report import captions, findings, page, wording
+from truehessian.report import captions, findings, page
 from truehessian.report.contents import catalogue
 from truehessian.spectra.spectrum import Spectrum, save as save_spectrum
 
@@ -475,36 +475,6 @@ def test_headlines_say_what_cross_validation_leaves_of_the_bias():
 
 def test_tables_that_are_empty_say_nothing():
     assert headlines(theory_vs_empirical=THEORY.iloc[:0], shrinkage=SHRINKAGE.iloc[:0]) == []
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"),
-        (24450.0, "24,400"),
-        (-0.0474, "−0.0474"),
-        (9.996, "10.0"),
-        (3.2e-7, "3.20 × 10⁻⁷"),
-        (-1.5e12, "−1.50 × 10¹²"),
-        (np.nan, "–"),
-        (np.inf, "–"),
-    ],
-)
-def test_numbers_have_three_significant_digits(value, text):
-    assert wording.number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (-0.2534, 0.0311, "−0.253 ± 0.031"),
-        (1234.5, 99.6, "1,234 ± 100"),
-        (2.0, np.nan, "2.00"),
-        (2e-7, 3e-8, "2.00 × 10⁻⁷ ± 3.0 × 10⁻⁸"),
-    ],
-)
-def test_errors_have_two_significant_digits_and_values_as_many_places(value, error, text):
-    assert wording.with_error(value, error).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
 def test_files_left_by_another_experiment_are_kept_out(tmp_path):

@@ -48,7 +48,7 @@ def graphs_fit(
     budget = available_bytes(device) // 4 if budget is None else budget
     logger.info(
         "graphs of %s examples would take %s of a budget of %s: %s",
-        text.count(num_examples),
+        text.prefixed(num_examples),
         text.size(needed),
         text.size(budget),
         "kept" if needed <= budget else "made anew for every product",

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import humanfriendly
 from tabulate import tabulate
 
+from truehessian import text
 from truehessian.pipeline.stage import archive, maintenance, store
-
-_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def size_in_bytes(text: str) -> int:
+def size_in_bytes(size: str) -> int:
     """Read a size such as `500M`, `20GB` or `0`, in powers of ten.
 
     Raises
@@ -37,23 +37,10 @@ def size_in_bytes(text: str) -> int:
     ValueError
         The text is not a size.
     """
-    number = text.upper().removesuffix("B")
-    unit = _UNITS.get(number[-1:], 1)
     try:
-        size = float(number.rstrip("".join(_UNITS))) * unit
-    except ValueError:
-        raise ValueError(f"a size is a number with K, M, G or T behind it, got {text!r}") from None
-    if size < 0:
-        raise ValueError(f"a size cannot be negative, got {text!r}")
-    return int(size)
-
-
-def readable(size: int) -> str:
-    """Write a number of bytes for people."""
-    for unit, value in reversed(_UNITS.items()):
-        if size >= value:
-            return f"{size / value:.1f} {unit}B"
-    return f"{size} B"
+        return humanfriendly.parse_size(size)
+    except humanfriendly.InvalidSize:
+        raise ValueError(f"a size is a number with K, M, G or T behind it, got {size!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +86,7 @@ def _list(_: argparse.Namespace) -> None:
         (
             entry.key[:12],
             entry.manifest["parts"]["stage"],
-            readable(entry.size),
+            text.size(entry.size),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used)),
         )
         for entry in entries
@@ -111,9 +98,9 @@ def _size(_: argparse.Namespace) -> None:
     entries = list(store.entries())
     total = sum(entry.size for entry in entries)
     states = maintenance.unfinished()
-    print(f"{readable(total)} in {len(entries)} results under {store.root()}")
+    print(f"{text.size(total)} in {len(entries)} results under {store.root()}")
     if states:
-        size = readable(sum(state.size for state in states))
+        size = text.size(sum(state.size for state in states))
         print(f"{size} in resume states of {len(states)} unfinished stages")
 
 
@@ -122,7 +109,7 @@ def _prune(arguments: argparse.Namespace) -> None:
     results = sum(isinstance(item, store.Entry) for item in removed)
     print(
         f"removed {results} results and {len(removed) - results} resume states, "
-        f"{readable(sum(item.size for item in removed))}"
+        f"{text.size(sum(item.size for item in removed))}"
     )
 
 

@@ -153,7 +153,7 @@ def render(
     outputs = [path for item in plans for stage in item.stages for path in stage.outputs]
     done = sum(map(exists, outputs))
     total = (
-        f"Total: {text.count(work)} products x examples, {text.count(left)} of them "
+        f"Total: {text.prefixed(work)} products x examples, {text.prefixed(left)} of them "
         f"still to be done; {done} of {len(outputs)} outputs exist.\n"
         "Products are at most so many; training comes on top. Results in the store are not looked "
         "up."
@@ -219,7 +219,7 @@ def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | Non
             stage.jobs,
             stage.products,
             f"{stage.examples:,}",
-            text.count(stage.work),
+            text.prefixed(stage.work),
             _basis(stage, item),
             f"{sum(map(exists, stage.outputs))}/{len(stage.outputs)}",
         ]
@@ -235,16 +235,16 @@ def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | Non
     if speed is not None:
         estimate = (
             f"about {_duration(work / speed)}, {_duration(left / speed)} of it still to come, at "
-            f"{text.count(speed)} examples/s per product as measured in this run"
+            f"{text.prefixed(speed)} examples/s per product as measured in this run"
         )
     title = f"{item.name}: P = {item.num_params:,}"
-    return f"{title}\n{table}\n{text.count(work)} products x examples; {estimate}"
+    return f"{title}\n{table}\n{text.prefixed(work)} products x examples; {estimate}"
 
 
 def _basis(stage: Stage, item: RunPlan) -> str:
     if not stage.basis_vectors:
         return "-"
-    params = text.count(item.num_params)
+    params = text.prefixed(item.num_params)
     needed = text.size(stage.basis_vectors * item.num_params * item.itemsize)
     return f"{stage.basis_vectors} x {params} x {item.itemsize} B = {needed}"
 

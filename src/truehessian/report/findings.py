@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from truehessian.report.tables import select
-from truehessian.report.wording import count, listing, number, percent, times, with_error
 from truehessian.spectra.spectrum import ENDS
+from truehessian.text import count, listing, number, percent, times, with_error
 from truehessian.theory.estimates import cross_validation
 from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.shrinkage import CONFIDENCE

@@ -10,7 +10,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from truehessian.report import captions, findings, wording
+from truehessian import text
+from truehessian.report import captions, findings
 from truehessian.report.contents import catalogue
 from truehessian.report.contents.base import SECTIONS, Content
 from truehessian.report.run import RunReport
@@ -59,11 +60,11 @@ def environment(template_folder: str | Path) -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        wording.number,
-        wording.with_error,
-        wording.count,
-        wording.percent,
-        wording.times,
+        text.number,
+        text.with_error,
+        text.count,
+        text.percent,
+        text.times,
     ):
         engine.filters[function.__name__] = function
     return engine
@@ -167,13 +168,13 @@ def _cells(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     if pd.isna(value):
-        return wording.MISSING
+        return text.MISSING
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, Integral):
         whole = int(value)
-        return wording.count(whole) if whole >= 10_000 else str(whole)
-    return wording.number(float(value), 4) if isinstance(value, Real) else str(value)
+        return text.count(whole) if whole >= 10_000 else str(whole)
+    return text.number(float(value), 4) if isinstance(value, Real) else str(value)
 
 
 def _facts(run: RunReport) -> list[tuple[str, str]]:
@@ -193,9 +194,9 @@ def _facts(run: RunReport) -> list[tuple[str, str]]:
     ]
     if run.training is not None and not run.training.empty:
         accuracy = run.training["test_accuracy"].iloc[-1]
-        facts.append(("Final test accuracy", wording.percent(accuracy)))
+        facts.append(("Final test accuracy", text.percent(accuracy)))
     return [
-        (label, wording.count(value) if isinstance(value, int) else str(value))
+        (label, text.count(value) if isinstance(value, int) else str(value))
         for label, value in facts
         if value not in (None, "")
     ]

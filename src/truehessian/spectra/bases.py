@@ -64,7 +64,7 @@ def allocate(
     scratch = Path(scratch or tempfile.gettempdir())
     count, num_steps, num_params = shape
     needed = math.prod(shape) * dtype.itemsize
-    factors = [f"{count} probes"] * (count > 1) + [str(num_steps), text.count(num_params)]
+    factors = [f"{count} probes"] * (count > 1) + [str(num_steps), text.prefixed(num_params)]
     summary = f"{' x '.join(factors)} x {dtype.itemsize} B = {text.size(needed)}"
     rooms: dict[str, int] = {}
     for place in dict.fromkeys([device.type, "cpu", "disk"]):

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from truehessian import text
 from truehessian.report.plots import style
 from truehessian.report.plots.style import (
     BLACK,
@@ -117,7 +118,7 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
             _measurements_and_predictions(axes, of_size, of_size["epoch"].map(places))
             axes.label_outer()
     for axes, size in zip(panels[0], sizes, strict=True):
-        axes.set_title(f"B = {style.count(size)}")
+        axes.set_title(f"B = {text.count(size)}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     labels = [entry.label for entry in PREDICTIONS.entries().values()]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from truehessian import text
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY
 from truehessian.theory import laws, rmt
@@ -77,7 +78,7 @@ def _grid(
             draw(axes, of_size, of_size["epoch"].map(places))
             axes.label_outer()
     for axes, size in zip(panels[0], sizes, strict=True):
-        axes.set_title(f"B = {style.count(size)}")
+        axes.set_title(f"B = {text.count(size)}")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     figure.align_ylabels(panels[:, 0])

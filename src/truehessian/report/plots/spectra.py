@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from truehessian import text
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, END_COLOURS, GREY, LIGHT_GREY
 from truehessian.report.tables import select
@@ -73,7 +74,7 @@ def stem(
     _stems(axes, folds[0], pooled[0], floor)
     if reference is not None:
         for value, end in zip(reference, ("smallest", "largest"), strict=True):
-            label = f"full data: {style.number(value)}"
+            label = f"full data: {text.compact(value)}"
             axes.axvline(value, color=END_COLOURS[end], linestyle=(0, (4, 2)), lw=1, label=label)
     axes.set(xlabel="Ritz value", ylabel="weight", title=title or "")
     style.legend_below(figure, axes)
@@ -154,7 +155,7 @@ def _stems(axes: Axes, values: NDArray, weights: NDArray, floor: float) -> None:
     axes.plot(places, heights, "o", color=BLACK, markersize=2.2)
     smallest, largest = places.argmin(), places.argmax()
     # Outwards of the extremes there is nothing that a number could cover: make room for it.
-    longest = max(len(style.number(places[index])) for index in (smallest, largest))
+    longest = max(len(text.compact(places[index])) for index in (smallest, largest))
     share = (longest * 5.2 + 12) / _AXES_WIDTH
     axes.margins(x=share / (1 - 2 * share))
     sides = {"smallest": (smallest, "right", -5), "largest": (largest, "left", 5)}
@@ -163,7 +164,7 @@ def _stems(axes: Axes, values: NDArray, weights: NDArray, floor: float) -> None:
             continue
         axes.plot(places[index], heights[index], "o", color=END_COLOURS[end], markersize=4)
         axes.annotate(
-            style.number(places[index]),
+            text.compact(places[index]),
             (places[index], heights[index]),
             xytext=(shift, 0),
             textcoords="offset points",
@@ -233,7 +234,7 @@ def boxplot(
     )
     axes.set(
         ylabel=f"{end} Ritz value",
-        title=f"B = {style.count(batch_size)}" if title is None else title,
+        title=f"B = {text.count(batch_size)}" if title is None else title,
     )
     style.legend_below(figure, axes)
     return figure

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoMinorLocator, LogLocator, NullFormatter, SymmetricalLogLocator
 from numpy.typing import ArrayLike
 
+from truehessian import text
+
 SINGLE_COLUMN = 4.5
 DOUBLE_COLUMN = 7.2
 
@@ -131,16 +133,6 @@ def ends_of(frame: pd.DataFrame) -> list[str]:
     return ends
 
 
-def number(value: float, digits: int = 4) -> str:
-    """Write a number for a label: significant digits, a real minus sign."""
-    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
-
-
-def count(value: float) -> str:
-    """Write a count with thousands separators."""
-    return f"{int(value):,}"
-
-
 def set_scale(axes: Axes, values: ArrayLike) -> None:
     """Scale the y axis so that small and large values are both legible.
 
@@ -171,7 +163,7 @@ def set_scale(axes: Axes, values: ArrayLike) -> None:
 
 def _decade(value: float, _: float) -> str:
     if value == 0 or 1e-3 <= abs(value) <= 1e3:
-        return number(value)
+        return text.compact(value)
     sign = "\N{MINUS SIGN}" if value < 0 else ""
     return f"{sign}$10^{{{round(math.log10(abs(value)))}}}$"
 
@@ -195,7 +187,7 @@ def size_axis(axes: Axes, sizes: Sequence[int]) -> None:
     for size in sorted(sizes, reverse=True):
         if not ticks or math.log(ticks[-1] / size) >= room:
             ticks.append(size)
-    axes.set_xticks(ticks, [count(size) for size in ticks])
+    axes.set_xticks(ticks, [text.count(size) for size in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("number of examples")
 
