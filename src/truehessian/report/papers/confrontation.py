@@ -145,8 +145,8 @@ def _extremes(results: Results, at: _Setting, end: str, *, batch: bool) -> _Valu
     """Mean over folds of the extreme of batches, or that of the full or augmented data."""
     frame = select.at_end(select.hessians(results.extremal), end)
     size = at.batch_size if batch else None
-    chosen = select.of_sample(frame, batch_size=size, factor=at.factor)
-    values = chosen.loc[chosen["epoch"] == at.epoch, "value"].to_numpy(float)
+    chosen = select.of_sample(select.at_epoch(frame, at.epoch), batch_size=size, factor=at.factor)
+    values = chosen["value"].to_numpy(float)
     if not len(values):
         return _Value()
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -165,9 +165,9 @@ def _predicted(results: Results, at: _Setting) -> _Value:
     theory = results.theory
     if theory is None:
         return _Value()
-    here = (theory["epoch"] == at.epoch) & (theory["batch_size"] == at.batch_size)
-    values = theory["goe"][here & (theory["end"] == "largest")]
-    return _Value(values.to_numpy(float).mean() if len(values) else math.nan)
+    here = select.at_end(select.at_epoch(theory, at.epoch), "largest")
+    values = here.loc[here["batch_size"] == at.batch_size, "goe"].to_numpy(float)
+    return _Value(values.mean() if len(values) else math.nan)
 
 
 def _isotropic(results: Results, at: _Setting) -> _Value:

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, GREEN, GREY, ORANGE, VERMILLION, Appearance
+from truehessian.report.tables import select
 from truehessian.theory.estimates import ESTIMATORS
 
 _MOST_LABELLED_EPOCHS = 8
@@ -39,11 +40,11 @@ def shrinkage(frame: pd.DataFrame, title: str | None = None) -> Figure:
     colours = seaborn.color_palette("viridis_r", len(epochs))
     stride = math.ceil(len(epochs) / _MOST_LABELLED_EPOCHS)
     for axes, end in zip(panels, ends, strict=True):
-        of_end = frame[frame["end"] == end]
+        of_end = select.at_end(frame, end)
         style.set_scale(axes, of_end["value"])
         style.size_axis(axes, sorted(frame["num_examples"].unique()))
         for place, (epoch, colour) in enumerate(zip(epochs, colours, strict=True)):
-            at_epoch = of_end[of_end["epoch"] == epoch]
+            at_epoch = select.at_epoch(of_end, epoch)
             label = f"epoch {epoch}" if place % stride == 0 else None
             _values(axes, at_epoch, colour, label)
         _laws(axes, of_end)
@@ -78,7 +79,7 @@ def _laws(axes: Axes, frame: pd.DataFrame) -> None:
     fitted = frame.dropna(subset=["inherent_limit", "inherent_slope", "vanishing_coefficient"])
     if fitted.empty:
         return
-    last = fitted[fitted["epoch"] == fitted["epoch"].max()]
+    last = select.last_epoch(fitted)
     sizes = np.geomspace(last["num_examples"].min(), last["num_examples"].max(), 200)
     law = last.iloc[0]
     limits = axes.get_ylim()  # the data set the scale; a law that misses them may leave the panel
@@ -112,7 +113,7 @@ def true_hessian(frame: pd.DataFrame, title: str | None = None) -> Figure:
     epochs = sorted(outermost["epoch"].unique())
     estimates = ["empirical", "inverted_goe", "inverted_directional", "held_out"]
     for axes, end in zip(panels, ends, strict=True):
-        of_end = outermost[outermost["end"] == end]
+        of_end = select.at_end(outermost, end)
         style.set_scale(axes, of_end[[*estimates, "bracket_low", "bracket_high"]].to_numpy(float))
         places = style.epoch_axis(axes, epochs)
         _estimates(axes, of_end, of_end["epoch"].map(places))

@@ -13,6 +13,7 @@ from truehessian.report.plots.style import (
     VERMILLION,
     Appearance,
 )
+from truehessian.report.tables import select
 from truehessian.theory.predictions import PREDICTIONS
 
 _MEASURED_SHIFT = -0.09
@@ -77,8 +78,9 @@ def mean_variance(frame: pd.DataFrame, direction: str) -> pd.DataFrame:
         Columns epoch, variance and standard_error. Over several directions the error is that of
         their mean; for a single one, it is that of the table.
     """
-    kind = frame["direction"]
-    chosen = frame[kind.str.startswith("random-") if direction == "random" else kind == direction]
+    chosen = frame[frame["direction"] == direction]
+    if direction == "random":
+        chosen = select.along_random(frame)
     by_epoch = chosen.dropna(subset="variance").groupby("epoch")
     several = by_epoch["variance"].sem()
     error = several.fillna(by_epoch["standard_error"].first())
@@ -108,7 +110,7 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
     )
     epochs = sorted(frame["epoch"].unique())
     for row, end in zip(panels, ends, strict=True):
-        of_end = frame[frame["end"] == end]
+        of_end = select.at_end(frame, end)
         columns = ["full", "batch_mean", *(set(PREDICTIONS) & set(frame.columns))]
         style.set_scale(row[0], of_end[columns].to_numpy(float))
         row[0].set_ylabel(f"{end} eigenvalue")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from truehessian import text
 from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY
+from truehessian.report.tables import select
 from truehessian.theory import laws, rmt
 from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.predictions.base import QUANTILES
@@ -68,7 +69,7 @@ def _grid(
     )
     epochs = sorted(frame["epoch"].unique())
     for row, end in zip(panels, ends, strict=True):
-        of_end = frame[frame["end"] == end]
+        of_end = select.at_end(frame, end)
         if scaled:
             style.set_scale(row[0], of_end[scaled].to_numpy(float))
         row[0].set_ylabel(f"{end}, {quantity}")

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from truehessian.report.plots import style
 from truehessian.report.plots.style import GREY, Appearance
+from truehessian.report.tables import select
 from truehessian.theory.estimates import ESTIMATORS
 
 
@@ -29,7 +30,7 @@ def self_test(frame: pd.DataFrame, title: str | None = None) -> Figure:
     sizes = sorted(frame["num_examples"].unique())
     for row, epoch in zip(panels, epochs, strict=True):
         for axes, end in zip(row, ends, strict=True):
-            chosen = frame[(frame["epoch"] == epoch) & (frame["end"] == end)]
+            chosen = select.at_end(select.at_epoch(frame, epoch), end)
             style.size_axis(axes, sizes)
             _biases(axes, chosen)
             axes.set_title(f"epoch {epoch}, {end}")
