@@ -19,10 +19,11 @@ def main(
     cases: list[dict[str, Any]],
 ) -> None:
     content = CONTENTS.load(name)
+    make = plots.styled(content.make)
     per_figure = len(figures_out) // len(cases)
     data = []
     for number, case in enumerate(cases):
-        made = content.make(case["inputs"])
+        made = make(case["inputs"])
         data.append(made.data.assign(**case["numbers"]))
         targets = figures_out[number * per_figure : (number + 1) * per_figure]
         if targets:  # else it is a table only

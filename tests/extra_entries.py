@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from truehessian.report import plots
 from truehessian.report.contents.base import Content, Figure, Made, Table
 from truehessian.spectra import spectrum
 from truehessian.theory.estimates.base import Estimator
@@ -40,21 +41,15 @@ HALFWAY_BACK = Estimator(
 
 def _negative_share(files: Mapping[str, list[str]]) -> Made:
     """Draw the share of negative eigenvalues of each epoch, and tabulate it."""
-    from truehessian.report.plots import style
-
-    @style.styled
-    def draw(frame):
-        figure, ((axes,),) = style.new_figure()
-        axes.plot(frame["epoch"], frame["negative_share"], "o")
-        return figure
-
     rows = []
     for path in files["spectra"]:
         measured = spectrum.load(path)
         weight = measured.weights[measured.ritz_values < 0].sum() / len(measured.weights)
         rows.append({"epoch": measured.metadata["epoch"], "negative_share": weight})
     frame = pd.DataFrame(rows)
-    return Made(frame, draw(frame))
+    figure, ((axes,),) = plots.new_figure()
+    axes.plot(frame["epoch"], frame["negative_share"], "o")
+    return Made(frame, figure)
 
 
 NEGATIVE_SHARE = Content(

@@ -15,8 +15,6 @@ YET_TOO_LONG = (
     "data/catalogue.py: fetch ",
     "measurements/source.py: measure ",
     "networks/training.py: train ",
-    "predictions/subspace.py: subspace ",
-    "report/page.py: _run_view ",
     "scripts/measure_batch_spectra.py: main ",
     "scripts/measure_directions.py: main ",
 )

@@ -22,7 +22,9 @@ from .spectra import (
     stems_of as stems_of,
 )
 from .style import (
+    new_figure as new_figure,
     save as save,
+    styled as styled,
 )
 from .training import (
     learning_curves as learning_curves,

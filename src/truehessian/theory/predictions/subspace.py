@@ -126,14 +126,7 @@ def subspace(
         for _ in range(resamples)
     ]
     errors = _standard_errors(resampled, ranked)
-    return SubspacePrediction(
-        mean=float(sign * ranked[:, 0].mean()),
-        standard_deviation=float(ranked[:, 0].std(ddof=1)),
-        draws=sign * ranked[:, 0],
-        ranked=sign * ranked,
-        standard_errors=errors,
-        overlaps=vectors[:, :k, -1] ** 2,
-    )
+    return _summed_up(sign * ranked, errors, vectors[:, :k, -1] ** 2)
 
 
 def _check(centre: NDArray, projected: NDArray, leak: NDArray, draws: int, ranks: int) -> None:
@@ -147,6 +140,12 @@ def _check(centre: NDArray, projected: NDArray, leak: NDArray, draws: int, ranks
         raise ValueError(
             f"draws must be at least 2 and ranks in 1 .. {order}, got {draws} and {ranks}"
         )
+
+
+def _summed_up(ranked: NDArray, errors: NDArray, overlaps: NDArray) -> SubspacePrediction:
+    extreme = ranked[:, 0]
+    deviation = float(extreme.std(ddof=1))
+    return SubspacePrediction(float(extreme.mean()), deviation, extreme, ranked, errors, overlaps)
 
 
 def _missing(draws: int, ranks: int, k: int) -> SubspacePrediction:
