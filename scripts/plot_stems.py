@@ -25,6 +25,7 @@ def main(
             measured.weights[shown],
             title(measured),
             reference=None if alone else extremes[measured.metadata["epoch"]],
+            reference_name="Hessian" if measured.metadata["operator"] == "ggn" else "full data",
             other_folds=stacked and len(measured.ritz_values) > 1,
         )
         files = figures_out[number * len(formats) : (number + 1) * len(formats)]

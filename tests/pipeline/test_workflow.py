@@ -71,7 +71,7 @@ def contract() -> list[str]:
     kinds += [f"{kind}-{size}" for kind in ("batch", "noise") for size in (16, 32)]
     kinds += ["subsample-2", "subsample-4"]
     paths = [f"checkpoints/{epoch}.safetensors" for epoch in (0, 1, 2)] + ["training.csv"]
-    stems = ["full", "batch-16", "batch-32", "augmented-2"]
+    stems = ["full", "ggn", "batch-16", "batch-32", "noise-16", "noise-32", "augmented-2"]
     for epoch in EPOCHS:
         paths += [f"spectra/{epoch}/{kind}.npz" for kind in kinds]
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
@@ -87,7 +87,9 @@ def contract() -> list[str]:
     figures += ["distributions", "overlaps", "noise"]
     figures += ["variance", "theory_vs_empirical", "true_hessian", "shrinkage", "learning_curves"]
     figures += ["self_test", "stem-batchnorm-32-2"]
-    paths += [f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png")]
+    paths += [
+        f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png", "csv")
+    ]
     return ["report.html", *(f"reduced/{path}" for path in paths)]
 
 

@@ -1,16 +1,19 @@
 """Estimators as entries of a registry, fed with what a sample has shown."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from truehessian.pipeline.stage.fingerprint import closure
 from truehessian.theory.estimates import ESTIMATORS, guesses
 from truehessian.theory.estimates.cross_validation import cross_validate
 from truehessian.theory.estimates.inversion import invert
 from truehessian.theory.estimates.seen import Seen
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 N = 128
 SEEN = Seen(
     num_examples=32, fitted=24, value=3.4, isotropic=1.5, directional=6.0, fitted_value=3.5,
@@ -60,6 +63,16 @@ def test_samples_read_back_from_csv_give_the_same_guesses(tmp_path):
     pd.testing.assert_frame_equal(
         guesses.tabulate(again), guesses.tabulate(frame), check_exact=True
     )
+
+
+def test_what_is_measured_does_not_depend_on_what_is_made_of_it():
+    """Another estimator or prediction leaves the keys of the expensive stages alone."""
+    reached = {
+        script: {name for name in closure(SCRIPTS / f"{script}.py") if ".theory." in name}
+        for script in ("measure_self_test", "measure_directions")
+    }
+    noise, seen = "truehessian.theory.predictions.noise", "truehessian.theory.estimates.seen"
+    assert reached == {"measure_self_test": {noise, seen}, "measure_directions": {noise}}
 
 
 def test_a_further_line_of_the_registry_is_a_further_estimator(monkeypatch):

@@ -27,6 +27,7 @@ def stem(
     title: str | None = None,
     *,
     reference: tuple[float, float] | None = None,
+    reference_name: str = "full data",
     other_folds: bool = False,
 ) -> Figure:
     """Draw Ritz values as stems as high as their weights, on a logarithmic axis.
@@ -39,9 +40,8 @@ def stem(
         there the rows of probes that stopped earlier are NaN.
     title
         Heading of the figure.
-    reference
-        Smallest and largest eigenvalue of another spectrum, as a rule of the full data, drawn as
-        dashed lines.
+    reference, reference_name
+        Smallest and largest eigenvalue of another spectrum, drawn as dashed lines, and what it is.
     other_folds
         Draw the other folds as faint points.
 
@@ -74,7 +74,7 @@ def stem(
     _stems(axes, folds[0], pooled[0], floor)
     if reference is not None:
         for value, end in zip(reference, ("smallest", "largest"), strict=True):
-            label = f"full data: {text.compact(value)}"
+            label = f"{reference_name}: {text.compact(value)}"
             axes.axvline(value, color=END_COLOURS[end], linestyle=(0, (4, 2)), lw=1, label=label)
     axes.set(xlabel="Ritz value", ylabel="weight", title=title or "")
     style.legend_below(figure, axes)
