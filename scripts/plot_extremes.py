@@ -18,7 +18,7 @@ def main(
     formats: list[str],
 ) -> None:
     frame = extremes.first_folds(pd.read_csv(extremal))
-    panels = [(size, end) for size in batch_sizes for end in ENDS]
+    panels = [(size, end) for end in ENDS for size in batch_sizes]
     for number, (size, end) in enumerate(panels):
         files = boxplots_out[number * len(formats) : (number + 1) * len(formats)]
         plots.save(plots.boxplot(frame, size, end), files, plots.boxes_of(frame, size, end))

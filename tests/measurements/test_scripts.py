@@ -278,7 +278,7 @@ def drawn(folder, spectra, tabulated, run):
     stems = ["stem-full-0", "stem-full-2", "stem-batch-16-2", "stem-augmented-2-2"]
     figures = [path for name in stems for path in figure(folder, name)]
     call("plot_stems", full, chosen, figures_out=figures, formats=FORMATS)
-    boxplots = [f"boxplot-{end}-{size}" for size in (16, 32) for end in ("largest", "smallest")]
+    boxplots = [f"boxplot-{end}-{size}" for end in ("largest", "smallest") for size in (16, 32)]
     call(
         "plot_extremes",
         table(folder, "extremal_ritz_values")[0],

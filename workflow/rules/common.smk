@@ -138,7 +138,6 @@ WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run.subsamples]
 WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
-WITH_PREDICTIONS = [name for name in WITH_BATCHES if name in WITH_VARIANCE]
 FORMATS = ["pdf", "svg", "png", "csv"]
 
 MOST_THREADS = 8
@@ -339,11 +338,6 @@ def figure(name):
     return [f"results/{{run}}/figures/{name}.{suffix}" for suffix in FORMATS]
 
 
-def figures_of_batches(name, run):
-    """The files of a figure of a run that has batches, else none."""
-    return expand(figure(name), run=run) if batch_sizes(run) else []
-
-
 def noise_shown(run):
     """The spectrum of noise to draw: of the smallest batches, at the last epoch."""
     path = "results/{run}/spectra/{epoch}/noise-{size}.npz"
@@ -351,9 +345,16 @@ def noise_shown(run):
     return expand(path, run=run, epoch=last, size=sizes)
 
 
-def table_if(wanted, name, run):
-    """The files of a table of a run if it is wanted, else none."""
+def table_of(name, run):
+    """The files of a table of a run; none if the run lacks what it needs."""
+    wanted = catalogue.has(PLAIN_RUNS[run], CONTENTS.load(name).table)
     return expand(table(name), run=run) if wanted else []
+
+
+def figures_of(kind, run):
+    """The files of all figures of a kind of a run; none if the run lacks what they need."""
+    names = catalogue.names_of(CONTENTS.load(kind), PLAIN_RUNS[run])
+    return in_formats(names, run)
 
 
 def stems(run):
@@ -392,14 +393,6 @@ def cases_of(content, run):
         }
         for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     ]
-
-
-def figures_made(content, run):
-    """The files of the figures that a `make` gives."""
-    if not catalogue.has(PLAIN_RUNS[run], content.figure):
-        return []
-    cases = catalogue.cases_of(content, PLAIN_RUNS[run])
-    return in_formats([case.figure for case in cases], run)
 
 
 def files_of(run):

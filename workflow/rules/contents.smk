@@ -9,10 +9,8 @@ for run in RUNS:
             input:
                 files=inputs_of(content, run),
             output:
-                table=table_if(
-                    catalogue.has(PLAIN_RUNS[run], content.table), content.name, run
-                ),
-                figures=figures_made(content, run),
+                table=table_of(content.name, run),
+                figures=figures_of(content.name, run),
             log:
                 f"results/{run}/logs/make_{content.name}.log",
             conda:

@@ -35,15 +35,9 @@ for run in RUNS:
             extremal=f"results/{run}/tables/extremal_ritz_values.csv",
             shrinkage=f"results/{run}/tables/shrinkage.csv",
         output:
-            boxplots=expand(
-                f"results/{run}/figures/boxplot-{{end}}-{{size}}.{{suffix}}",
-                size=batch_sizes(run),
-                end=["largest", "smallest"],
-                suffix=FORMATS,
-            ),
-            shrinkage=expand(
-                f"results/{run}/figures/shrinkage.{{suffix}}", suffix=FORMATS
-            ),
+            boxplots=figures_of("boxplot-largest", run)
+            + figures_of("boxplot-smallest", run),
+            shrinkage=figures_of("shrinkage", run),
         log:
             f"results/{run}/logs/plot_extremes.log",
         conda:
@@ -74,12 +68,12 @@ for run in WITH_VARIANCE:
             scaling=f"results/{run}/tables/noise_scaling.csv",
             noise_spectra=noise_shown(run),
         output:
-            variance=expand(figure("variance"), run=run),
-            true_hessian=expand(figure("true_hessian"), run=run),
-            theory=figures_of_batches("theory_vs_empirical", run),
-            distributions=figures_of_batches("distributions", run),
-            overlaps=figures_of_batches("overlaps", run),
-            noise=figures_of_batches("noise", run),
+            variance=figures_of("variance", run),
+            true_hessian=figures_of("true_hessian", run),
+            theory=figures_of("theory_vs_empirical", run),
+            distributions=figures_of("distributions", run),
+            overlaps=figures_of("overlaps", run),
+            noise=figures_of("noise", run),
         log:
             f"results/{run}/logs/plot_theory.log",
         conda:

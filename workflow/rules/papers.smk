@@ -10,7 +10,7 @@ for run in RUNS:
             extremal=f"results/{run}/tables/extremal_ritz_values.csv",
             theory=(
                 [f"results/{run}/tables/theory_vs_empirical.csv"]
-                if run in WITH_PREDICTIONS
+                if table_of("batch_predictions", run)
                 else []
             ),
             variance=(
@@ -22,8 +22,8 @@ for run in RUNS:
             published=package_data("report/papers/published.csv"),
         output:
             papers=expand(table("papers"), run=run),
-            augmentation=table_if(run in WITH_AUGMENTATION, "augmentation", run),
-            predictions=table_if(run in WITH_PREDICTIONS, "batch_predictions", run),
+            augmentation=table_of("augmentation", run),
+            predictions=table_of("batch_predictions", run),
         log:
             f"results/{run}/logs/tabulate_papers.log",
         conda:

@@ -48,12 +48,14 @@ def parse(name: str) -> FigureName:
 
 def figures_of(run: Run) -> list[str]:
     """Names of all figures of a run."""
-    return [
-        named(content.name, numbers)
-        for content in entries().values()
-        if content.figure is not None and has(run, content.figure)
-        for numbers in numbers_of(content.figure, run)
-    ]
+    return [name for content in entries().values() for name in names_of(content, run)]
+
+
+def names_of(content: Content, run: Run) -> list[str]:
+    """Names of all figures of one entry; none where the run lacks what they need."""
+    if content.figure is None or not has(run, content.figure):
+        return []
+    return [named(content.name, numbers) for numbers in numbers_of(content.figure, run)]
 
 
 def tables_of(run: Run) -> list[str]:
