@@ -47,6 +47,7 @@ FIGURES = {
     "plot_theory",
     "compare_batchnorm",
     "tabulate_self_test",  # which draws it too
+    "make_checkpoints",  # by the script that makes figures as well
 }
 REPORT = {"write_report"}
 
@@ -183,6 +184,20 @@ def _extend(clone: Clone) -> None:
         clone.edit(f"src/truehessian/{room}/__init__.py", entry, line)
 
 
+def _extend_the_report(clone: Clone) -> None:
+    """A prediction, an estimator and a figure with its table more."""
+    module = "report.contents.further"
+    target = clone.folder / f"src/truehessian/{module.replace('.', '/')}.py"
+    shutil.copy(ROOT / "tests/extra_entries.py", target)
+    for room, entry, name in (
+        ("theory/predictions", '"goe":', "twice"),
+        ("theory/estimates", '"naive":', "halfway_back"),
+        ("report/contents", '"papers":', "negative_share"),
+    ):
+        line = f'"{name}": "truehessian.{module}:{name.upper()}", {entry}'
+        clone.edit(f"src/truehessian/{room}/__init__.py", entry, line)
+
+
 def _reword_logs(clone: Clone) -> None:
     clone.edit("src/truehessian/spectra/lanczos.py", "converged after %d", "known after %d")
     clone.edit("src/truehessian/data/folds.py", "must be in 1 .. {num", "must lie in 1 .. {num")
@@ -232,6 +247,12 @@ ROWS = [
     Row("comment, docstring and formatting in every module", _reword, set(), "none"),
     Row("log lines and sentences of errors", _reword_logs, set(), "none"),
     Row("one more source of data, network, loss and operator", _extend, set(), "none"),
+    Row(
+        "one more prediction, estimator and figure with its table",
+        _extend_the_report,
+        CHEAP | {"make_negative_share"},
+        "tables, figures, report",
+    ),
     Row(
         "colour of a figure",
         lambda clone: clone.edit("src/truehessian/report/plots/style.py", "#c8c8c8", "#c9c9c9"),
