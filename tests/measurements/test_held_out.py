@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from cases import Dense, Smooth, dense_hessian, examples, network
+from cases import Smooth, examples, network
+from dense import Dense, dense_hessian
 
 from truehessian import operators
 from truehessian.measurements import held_out

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import Dense, Smooth, dense_ggn, dense_hessian, examples, network
+from cases import Smooth, examples, network
+from dense import Dense, dense_ggn, dense_hessian
 from torch import nn
 
 import truehessian as th

@@ -8,7 +8,8 @@ import cases
 import numpy as np
 import pytest
 import torch
-from cases import Convolutional, Dense
+from cases import Convolutional
+from dense import Dense
 from sequences import InnerGradient
 
 from truehessian import tensorfile

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import fake_cuda
 import pytest
 import torch
-from cases import Smooth, dense_hessian, examples, network
+from cases import Smooth, examples, network
+from dense import dense_hessian
 
 from truehessian.measurements import slabs
 from truehessian.measurements.leak_sketch import LeakSketch

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cases import Convolutional, Smooth, examples, network
+from cases import CASES
 from torch import Tensor
 
 from truehessian.operators import LinearCombination, Operator
@@ -26,19 +26,24 @@ class OperatorConformance:
     def make(self, model: Any, data: Any, **settings: Any) -> Operator:
         raise NotImplementedError
 
-    def dense(self, model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+    def dense(self, model: Any, inputs: Tensor, targets: Tensor, loss: Any) -> Tensor:
         raise NotImplementedError
 
-    @pytest.fixture(params=[Convolutional, Smooth], ids=["convolutional", "smooth"])
-    def model(self, request):
-        return network(request.param)
+    @pytest.fixture(params=["convolutional", "squares"], autouse=True)
+    def case(self, request):
+        self.problem = CASES[request.param]
+
+    @pytest.fixture
+    def model(self, case):
+        return self.problem.model()
 
     @pytest.fixture
     def reference(self, model):
-        return self.dense(model, *examples(COUNT))
+        return self.dense(model, *self.problem.data(COUNT), self.problem.loss)
 
-    def operator(self, model, **settings) -> Operator:
-        return self.make(model, examples(COUNT), **{"precision": "float64", **settings})
+    def operator(self, model, data=None, **settings) -> Operator:
+        settings = {"precision": "float64", "loss": self.problem.loss, **settings}
+        return self.make(model, data or self.problem.data(COUNT), **settings)
 
     def vectors(self, operator: Operator, count: int = 3) -> Tensor:
         generator = torch.Generator().manual_seed(1)
@@ -56,11 +61,9 @@ class OperatorConformance:
             close(operator @ identity, reference)
 
     def test_unequal_batches_count_by_their_size(self, model, reference):
-        inputs, targets = examples(COUNT)
+        inputs, targets = self.problem.data(COUNT)
         cuts = [slice(0, 1), slice(1, 7), slice(7, None)]
-        operator = self.make(
-            model, [(inputs[cut], targets[cut]) for cut in cuts], precision="float64"
-        )
+        operator = self.operator(model, [(inputs[cut], targets[cut]) for cut in cuts])
         block = self.vectors(operator)
         close(operator @ block, reference @ block)
 

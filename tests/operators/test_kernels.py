@@ -5,7 +5,8 @@ import sys
 
 import pytest
 import torch
-from cases import dense_by_two_passes, examples, network
+from cases import examples, network
+from dense import dense_hessian
 from torch import nn
 
 from truehessian.networks import registry
@@ -71,7 +72,7 @@ class Shortcuts(nn.Module):
 
 def test_strided_shortcuts_are_those_of_plain_differentiation():
     model, data = network(Shortcuts), examples(6)
-    exact = dense_by_two_passes(model, *data)
+    exact = dense_hessian(model, *data)
     for precision, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
         operator = Hessian(model, data, precision=precision, chunk_size=4)
         got = operator @ torch.eye(operator.num_params, dtype=torch.float64)
@@ -86,7 +87,7 @@ def test_products_of_narrow_residual_networks_are_plain_ones(width):
         "preresnet", num_classes=3, input_shape=(1, 4, 4), depth=8, width=width, seed=0
     )
     data = examples(4)
-    matrix = dense_by_two_passes(model, *data) if width == 2 else None
+    matrix = dense_hessian(model, *data) if width == 2 else None
     for precision, tolerance in (("float64", 1e-10), ("float32", 1e-4)):
         operator = Hessian(model, data, precision=precision, chunk_size=3)
         generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Every operator against a dense reference in float64."""
+"""What operators do beside what `conformance` and the tables of cases say of all of them."""
 
 import gc
 import weakref
@@ -7,15 +7,15 @@ import pytest
 import scipy.sparse.linalg
 import torch
 import torch.nn.functional as F
-from cases import Convolutional, Smooth, dense_ggn, dense_hessian, examples, network
+from cases import Convolutional, Smooth, examples, network
+from dense import dense_ggn, dense_hessian
 from torch import nn
 
-from truehessian.operators import GGN, Hessian, LinearCombination, Noise, Stream
+from truehessian.operators import GGN, Hessian, Stream
 from truehessian.operators.memory import SavedBytes
 
 NETWORKS = {"convolutional": Convolutional, "smooth": Smooth}
 KINDS = {"hessian": (Hessian, dense_hessian), "ggn": (GGN, dense_ggn)}
-CHUNKS = {"one chunk": 100, "even": 5, "short last one": 4, "single examples": 1}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -32,27 +32,11 @@ def close(actual, expected, tolerance=1e-10):
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("memory", [None, 0], ids=["graph kept", "graph anew"])
-@pytest.mark.parametrize("chunk_size", CHUNKS.values(), ids=CHUNKS)
-def test_products_equal_the_dense_matrix(model, kind, chunk_size, memory):
-    operator_class, dense = kind
-    data = examples(10)
-    reference = dense(model, *data)
-    operator = operator_class(
-        model, data, chunk_size=chunk_size, precision="float64", memory=memory
-    )
-    identity = torch.eye(len(reference), dtype=torch.float64)
-    for _ in range(2):  # the second product goes the way of a kept graph
-        close(operator @ identity, reference)
+@pytest.mark.parametrize("memory", [None, 0])
+def test_graphs_are_kept_where_memory_suffices(model, kind, memory):
+    operator = kind[0](model, examples(10), chunk_size=4, memory=memory)
+    operator @ torch.ones(operator.num_params)
     assert operator.describe()["graph_kept"] is (memory is None)
-
-
-def test_operator_is_the_mean_over_examples_not_over_batches(model, kind):
-    operator_class, dense = kind
-    inputs, targets = examples(7)
-    batches = [(inputs[:5], targets[:5]), (inputs[5:], targets[5:])]
-    operator = operator_class(model, batches, precision="float64")
-    close(operator @ torch.eye(operator.num_params), dense(model, inputs, targets))
 
 
 class Unreached(nn.Module):
@@ -91,22 +75,6 @@ def test_products_leave_the_model_untouched(model, kind):
     assert model.training
     assert flags == [(p.requires_grad, p.grad) for p in model.parameters()]
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_later_training_does_not_change_the_matrix(model):
-    operator = Hessian(model, examples(6), precision="float64")
-    vector = torch.ones(operator.num_params, dtype=torch.float64)
-    before = operator @ vector
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(1.0)
-    assert torch.equal(operator @ vector, before)
-
-
-def test_same_vector_gives_the_same_bits(model, kind):
-    operator = kind[0](model, examples(9), chunk_size=4)
-    vector = torch.randn(operator.num_params, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(operator @ vector, operator @ vector)
 
 
 def test_batch_statistics_give_the_matrix_of_their_chunks():
@@ -148,42 +116,11 @@ def test_restriction_to_parameters_is_a_diagonal_block(model, kind):
     close(operator @ torch.eye(len(block)), block)
 
 
-def test_noise_is_batch_minus_full(model):
-    inputs, targets = examples(9)
-    full = Hessian(model, (inputs, targets), precision="float64")
-    batch = Hessian(model, (inputs[:3], targets[:3]), precision="float64")
-    expected = dense_hessian(model, inputs[:3], targets[:3]) - dense_hessian(model, inputs, targets)
-    close(Noise(batch, full) @ torch.eye(full.num_params), expected)
-
-
-def test_sums_and_multiples(model):
-    data = examples(5)
-    hessian = Hessian(model, data, precision="float64")
-    ggn = GGN(model, data, precision="float64")
-    combination = 2 * hessian - 0.5 * (ggn - hessian)
-    assert isinstance(combination, LinearCombination)
-    expected = 2.5 * dense_hessian(model, *data) - 0.5 * dense_ggn(model, *data)
-    close(combination @ torch.eye(hessian.num_params), expected)
-
-
 def test_scipy_finds_the_same_extremes(model):
     hessian = Hessian(model, examples(6), precision="float64")
     largest = scipy.sparse.linalg.eigsh(hessian.to_scipy(), k=1, which="LA")[0]
     reference = torch.linalg.eigvalsh(dense_hessian(model, *examples(6)))
     close(torch.from_numpy(largest), reference[-1:], 1e-8)
-
-
-def test_other_losses_that_are_means():
-    model = network(Smooth)
-    inputs, _ = examples(6)
-    targets = torch.randn(6, 3, dtype=torch.float64)
-    ggn = GGN(model, (inputs, targets), loss=F.mse_loss, precision="float64", chunk_size=4)
-    parameters = dict(model.named_parameters())
-    jacobians = torch.func.jacrev(lambda p: torch.func.functional_call(model, p, (inputs,)))(
-        parameters
-    )
-    jacobian = torch.cat([j.detach().flatten(2) for j in jacobians.values()], 2).flatten(0, 1)
-    close(ggn @ torch.eye(ggn.num_params), 2 * jacobian.T @ jacobian / len(jacobian))
 
 
 def test_float32_products_are_accurate_to_float32(model, kind):

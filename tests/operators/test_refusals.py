@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import Convolutional, Smooth, dense_by_two_passes, examples, network
+from cases import Convolutional, Smooth, examples, network
+from dense import dense_hessian
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -102,7 +103,7 @@ def test_means_of_every_kind_are_taken():
         (F.binary_cross_entropy_with_logits, soft),
         (lambda z, t: F.cross_entropy(z, t)[None], TARGETS),
     ):
-        exact = dense_by_two_passes(model, INPUTS, targets, loss=as_scalar(loss))
+        exact = dense_hessian(model, INPUTS, targets, loss=as_scalar(loss))
         got = hessian(model, (INPUTS, targets), loss=loss, chunk_size=4)
         torch.testing.assert_close(got, exact)
 
@@ -126,7 +127,7 @@ class Temperature(nn.Module):
 
 def test_parameters_of_a_loss_are_constants():
     loss, model = Temperature(), network(Smooth)
-    exact = dense_by_two_passes(model, INPUTS, TARGETS, loss=lambda z, t: F.cross_entropy(2 * z, t))
+    exact = dense_hessian(model, INPUTS, TARGETS, loss=lambda z, t: F.cross_entropy(2 * z, t))
     torch.testing.assert_close(hessian(model, loss=loss), exact)
     assert loss.temperature.requires_grad
 
@@ -370,7 +371,7 @@ class Remembering(Two):
 
 def test_networks_in_every_wrapping_have_the_matrix_within():
     model = network(Two)
-    exact = dense_by_two_passes(model, INPUTS, TARGETS)
+    exact = dense_hessian(model, INPUTS, TARGETS)
     kept = network(Remembering)
     F.cross_entropy(kept(INPUTS), TARGETS).backward()
     with torch.inference_mode():
@@ -395,12 +396,12 @@ def test_scripted_networks_have_the_same_matrix():
     model = network(Convolutional).eval()
     with warnings.catch_warnings(action="ignore"):  # scripts are deprecated, and still used
         traced = torch.jit.trace(model, INPUTS)
-    torch.testing.assert_close(hessian(traced), dense_by_two_passes(model, INPUTS, TARGETS))
+    torch.testing.assert_close(hessian(traced), dense_hessian(model, INPUTS, TARGETS))
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_products_are_made_in_any_context(context):
-    exact = dense_by_two_passes(network(Two), INPUTS, TARGETS)
+    exact = dense_hessian(network(Two), INPUTS, TARGETS)
     with context():
         inputs = INPUTS * 1.0
         got = hessian(network(Two), (inputs, TARGETS))
@@ -425,7 +426,7 @@ def test_precision_is_the_operators_and_not_the_networks():
             mixed = F.linear(hidden, self.first.weight[:, :4])
             return torch.tanh(mixed + hidden) + hidden
 
-    exact = dense_by_two_passes(network(Plain), INPUTS, TARGETS)
+    exact = dense_hessian(network(Plain), INPUTS, TARGETS)
     torch.testing.assert_close(hessian(network(Reduced)), exact)
     single = hessian(network(Reduced), precision="float32")
     torch.testing.assert_close(single, exact, rtol=1e-4, atol=1e-5)
@@ -450,7 +451,7 @@ def test_buffers_that_a_network_changes_are_put_back():
     twin = network(Two)
     operator = Hessian(model, (INPUTS, TARGETS), precision="float64", chunk_size=2, memory=0)
     for _ in range(2):
-        torch.testing.assert_close(identity(operator), dense_by_two_passes(twin, INPUTS, TARGETS))
+        torch.testing.assert_close(identity(operator), dense_hessian(twin, INPUTS, TARGETS))
     assert (model.seen, model.scale) == (0, 1)
 
 
@@ -466,7 +467,7 @@ def test_the_loss_may_take_any_outputs():
     def loss(outputs, t, **how):
         return F.cross_entropy(outputs["logits"], t, **how)
 
-    exact = dense_by_two_passes(network(Two), INPUTS, TARGETS)
+    exact = dense_hessian(network(Two), INPUTS, TARGETS)
     torch.testing.assert_close(hessian(network(TwoHeads), loss=loss), exact)
     refused(ValueError, "one tensor", lambda: hessian(network(TwoHeads), kind=GGN, loss=loss))
     total = functools.partial(loss, reduction="sum")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import Dense, Smooth, examples, network
+from cases import Smooth, examples, network
+from dense import Dense
 from torch import nn
 
 from truehessian.operators import GGN, GradientCovariance, Hessian, Noise

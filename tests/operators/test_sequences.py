@@ -3,23 +3,56 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import dense_by_two_passes, examples, network
+from cases import CASES, Case, examples, network
+from dense import dense_fisher, dense_ggn, dense_hessian
 from sequences import NETWORKS
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from truehessian.operators import GGN, EmpiricalFisher, Hessian
 
+PROBLEMS = {**CASES, **{name: Case(make) for name, make in NETWORKS.items()}}
+COUNT = 5
 
-@pytest.mark.parametrize("name", NETWORKS)
+
+def close(got, exact):
+    scale = exact.abs().max().item()
+    torch.testing.assert_close(got, exact, rtol=1e-10, atol=1e-10 * scale)
+
+
+def matrix(kind, case, model, **settings):
+    """The products with the unit vectors, twice: the second time from graphs that were kept."""
+    settings = {"loss": case.loss, "precision": "float64", "chunk_size": 3, **settings}
+    operator = kind(model, case.data(COUNT), **settings)
+    identity = torch.eye(operator.num_params, dtype=torch.float64)
+    first = operator @ identity
+    close(operator @ identity, first)
+    return first
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_the_matrix_is_that_of_plain_differentiation(name):
-    model, data = network(NETWORKS[name]), examples(5)
-    exact = dense_by_two_passes(model, *data)
-    hessian = Hessian(model, data, precision="float64", chunk_size=3)
-    got = hessian @ torch.eye(hessian.num_params, dtype=torch.float64)
-    torch.testing.assert_close(got, exact, rtol=1e-10, atol=1e-10 * exact.abs().max().item())
-    single = Hessian(model, data, chunk_size=3) @ torch.eye(hessian.num_params)
+    case = PROBLEMS[name]
+    model = case.model()
+    exact = dense_hessian(model, *case.data(COUNT), case.loss)
+    close(matrix(Hessian, case, model), exact)
+    single = Hessian(model, case.data(COUNT), loss=case.loss, chunk_size=3)
+    single = single @ torch.eye(single.num_params)
     assert (single - exact).norm() < 1e-5 * exact.norm()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_matrices_of_jacobians_are_those_of_plain_ones(name):
+    case = PROBLEMS[name]
+    model = case.model()
+    for kind, dense in ((GGN, dense_ggn), (EmpiricalFisher, dense_fisher)):
+        close(matrix(kind, case, model), dense(model, *case.data(COUNT), case.loss))
+
+
+@pytest.mark.parametrize("kind", [Hessian, GGN, EmpiricalFisher])
+@pytest.mark.parametrize("name", CASES)
+def test_graphs_that_are_made_anew_give_the_same_matrix(name, kind):
+    model = CASES[name].model()
+    close(matrix(kind, CASES[name], model, memory=0), matrix(kind, CASES[name], model))
 
 
 def test_weight_normalisation_has_the_second_derivative_of_its_definition():
@@ -69,50 +102,5 @@ def test_sparse_gradients_are_those_of_dense_ones():
     sparse, dense = (network(lambda s=s: Embedded(s)) for s in (True, False))
     hessian = Hessian(sparse, examples(5), precision="float64")
     got = hessian @ torch.eye(hessian.num_params, dtype=torch.float64)
-    exact = dense_by_two_passes(dense, *examples(5))
+    exact = dense_hessian(dense, *examples(5))
     torch.testing.assert_close(got, exact, rtol=1e-10, atol=1e-10)
-
-
-# ---------------------------------------------------------------- Gauss-Newton matrices and Fisher
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_matrices_of_jacobians_are_those_of_plain_ones(name):
-    model, (inputs, targets) = network(NETWORKS[name]), examples(4)
-    jacobian = plain_jacobian(model, inputs)  # (N, C, P)
-    outputs = in_double_precision(model, inputs).detach()
-    p = torch.softmax(outputs, 1)
-    weight = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-    slopes = torch.einsum("ncp,nc->np", jacobian, p - F.one_hot(targets, 3))
-    exact = {
-        GGN: torch.einsum("ncp,ncd,ndq->pq", jacobian, weight, jacobian) / len(targets),
-        EmpiricalFisher: slopes.T @ slopes / len(targets),
-    }
-    for kind, matrix in exact.items():
-        operator = kind(model, (inputs, targets), precision="float64", chunk_size=3)
-        got = operator @ torch.eye(operator.num_params, dtype=torch.float64)
-        scale = matrix.abs().max().item()
-        torch.testing.assert_close(got, matrix, rtol=1e-10, atol=1e-10 * scale)
-
-
-def in_double_precision(model, inputs):
-    torch.set_default_dtype(torch.float64)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            return model.double().eval()(inputs)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def plain_jacobian(model, inputs):
-    """The Jacobian of the outputs, one backward pass per number."""
-    leaves = [p.requires_grad_() for p in model.parameters()]
-    outputs = in_double_precision(model, inputs)
-    rows = [
-        torch.autograd.grad(
-            entry, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        for entry in outputs.reshape(-1)
-    ]
-    flat = torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
-    return flat.view(*outputs.shape, -1)

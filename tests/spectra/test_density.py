@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from cases import Dense
+from dense import Dense
 
 from truehessian.measurements import source
 from truehessian.spectra import density, kernel, lanczos, spectrum
