@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from truehessian.measurements import held_out, leak_sketch, source as measurement, variance
 from truehessian.measurements.costs import directions as costs
@@ -43,29 +45,41 @@ def main(
     noise = variance.of_subspace(hessian, ritz, values, estimate, sketch, memory=room)
     subspace.save(subspace_out, noise)
 
-    test = measurement.shuffled(source.dataset.test, seed, "test")
+    frame = held_out_frame(source, names, ritz, values, settings=settings, state=state)
+    frame.to_csv(held_out_out, index=False)
+
+
+def held_out_frame(
+    source: measurement.Source,
+    names: list[str],
+    ritz: torch.Tensor,
+    values: NDArray,
+    *,
+    settings: VarianceSettings,
+    state: Path,
+) -> pd.DataFrame:
+    room, group_size = source.basis_memory, settings.group_size
+    test = measurement.shuffled(source.dataset.test, settings.seed, "test")
     series = costs.held_out(settings, ritz_vectors=len(ritz), test=len(test))
     parts = measurement.disjoint_parts(test, series.matrices)
-    folds = [source.operator(Hessian, part) for part in parts]
     runs = [
         source.measure(
-            fold,
+            source.operator(Hessian, part),
             steps=series.steps,
-            seed=seed,
+            seed=settings.seed,
             purpose="held-out fold",
             numbers=[number],
             tolerance=settings.tolerance,
             state=state / f"fold-{number}",
         )[1][0]
-        for number, fold in enumerate(folds)
+        for number, part in enumerate(parts)
     ]
     quotients = variance.along_directions(
         source.operator(Hessian, test, chunk_size=group_size), ritz, memory=room
     )
     grouped = [source.operator(Hessian, part, chunk_size=group_size) for part in parts]
     brackets = held_out.brackets(grouped, runs, memory=room)
-    frame = held_out.table(names, values, quotients, brackets)
-    frame.to_csv(held_out_out, index=False)
+    return held_out.table(names, values, quotients, brackets)
 
 
 if __name__ == "__main__":

@@ -207,15 +207,8 @@ def fetch(
     about = normalised(info(name, arguments), mean, std)
     settings = {"name": name, "root": root, "download": download, "arguments": arguments or {}}
     read: tuple[Labelled, Labelled | None] = SOURCES.load(name).read(settings)
-    first, second = read
-    train = Examples(*first, mean=about.mean, std=about.std)
-    if second is None:
-        order = streams.generator(seed, "split").permutation(len(train))
-        num_train = _whole(about, test_fraction).train
-        cut = np.sort(order[:num_train]), np.sort(order[num_train:])
-        train, test = (train.subset(positions) for positions in cut)
-    else:
-        test = Examples(*second, mean=about.mean, std=about.std)
+    first, *others = (Examples(*part, about.mean, about.std) for part in read if part is not None)
+    train, test = (first, *others) if others else _split(first, about, test_fraction, seed)
     return Dataset(
         name,
         _random_subset(train, wanted.train, seed, "training subset"),
@@ -273,6 +266,16 @@ def _checked(name: str, argument: str, wanted: int, available: int) -> int:
             f"{argument} must be between 1 and the {available} examples of {name}, got {wanted}"
         )
     return wanted
+
+
+def _split(
+    examples: "Examples", about: DatasetInfo, test_fraction: float, seed: int
+) -> tuple["Examples", "Examples"]:
+    """Cut data that come in one piece at random into training and test examples."""
+    order = streams.generator(seed, "split").permutation(len(examples))
+    num_train = _whole(about, test_fraction).train
+    cut = np.sort(order[:num_train]), np.sort(order[num_train:])
+    return examples.subset(cut[0]), examples.subset(cut[1])
 
 
 def _random_subset(examples: "Examples", size: int, seed: int, purpose: str) -> "Examples":
