@@ -1,15 +1,18 @@
 """Rule measure_batch_spectra: a checkpoint and its data in, spectra of batches and noise out."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from truehessian.measurements import source as measurement, variance
-from truehessian.measurements.costs.batches import batch_spectra
+from truehessian.measurements.costs.batches import OfBatches, batch_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.noise import Noise
 from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import BatchSettings
 from truehessian.spectra import overlaps, spectrum, vectors as extremal_vectors
+from truehessian.spectra.spectrum import Spectrum
 
 
 def main(
@@ -26,40 +29,65 @@ def main(
     state: Path,
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
-    train = source.dataset.train
-    full = source.operator(Hessian, train)
-    seed = settings.seed
-    how: dict[str, Any] = {"seed": seed, "tolerance": settings.tolerance}
-    how |= {"epoch": epoch, "split": "train"}
-    series = batch_spectra(settings, train=len(train))
+    full = source.operator(Hessian, source.dataset.train)
+    random = variance.random_directions(full.num_params, settings.noise_directions, settings.seed)
+    seen = Seen(full, random, full.matmat(random))
     names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
-    ranks = len(names) // 2  # those that are compared with the full data's
-    random = variance.random_directions(full.num_params, settings.noise_directions, seed)
-    whole = full.matmat(random)
+    how: dict[str, Any] = {"seed": settings.seed, "tolerance": settings.tolerance}
+    how |= {"epoch": epoch, "split": "train"}
     turned = []
-    for number, (of_batch, of_noise) in enumerate(series):
-        size = of_batch.number
-        indices = measurement.draw_folds(len(train), size, of_batch.matrices, seed)
-        batches, noises, squares = [], [], []
-        for fold, positions in enumerate(indices):
-            batch = source.operator(Hessian, train.subset(positions))
-            own = {**how, "batch_size": size, "numbers": [size, fold]}
-            folder = state / f"{size}-{fold}"
-            as_batch: dict[str, Any] = {"purpose": "batch", "steps": of_batch.steps, "ranks": ranks}
-            measured = source.spectrum(batch, onto=ritz, state=folder / "batch", **as_batch, **own)
-            squared = measured.metadata.pop("squared_overlaps")
-            turned += overlaps.records(squared, names, batch_size=size, fold=fold)
-            batches.append(measured)
-            squares.append((batch.matmat(random) - whole).square().sum(1).tolist())
-            if fold < of_noise.matrices:
-                noise = Noise(batch, full)
-                as_noise: dict[str, Any] = {"purpose": "noise", "steps": of_noise.steps}
-                noises.append(source.spectrum(noise, state=folder / "noise", **as_noise, **own))
-        stack = measurement.stack_folds(batches, indices)
-        stack.metadata.update(noise_squares=squares, population=len(train))
-        spectrum.save(batch_out[number], stack)
-        spectrum.save(noise_out[number], measurement.stack_folds(noises, indices[: len(noises)]))
+    series = batch_spectra(settings, train=full.num_examples)
+    for of_one_size, batch_to, noise_to in zip(series, batch_out, noise_out, strict=True):
+        batches, noises, squared = of_size(source, seen, of_one_size, how, ritz, state)
+        size = of_one_size.batch.number
+        for fold, overlap in enumerate(squared):
+            turned += overlaps.records(overlap, names, batch_size=size, fold=fold)
+        spectrum.save(batch_to, batches)
+        spectrum.save(noise_to, noises)
     overlaps.table(turned).to_csv(overlaps_out, index=False)
+
+
+class Seen(NamedTuple):
+    """The full Hessian, and its products with random directions, as rows."""
+
+    full: Hessian
+    random: Tensor
+    products: Tensor
+
+
+def of_size(
+    source: measurement.Source,
+    seen: Seen,
+    series: OfBatches,
+    how: dict[str, Any],
+    ritz: Tensor,
+    state: Path,
+) -> tuple[Spectrum, Spectrum, list[Any]]:
+    """Measure the batches of one size: stacks of spectra and of noise, and squared overlaps."""
+    of_batch, of_noise = series
+    train, size = source.dataset.train, of_batch.number
+    indices = measurement.draw_folds(len(train), size, of_batch.matrices, how["seed"])
+    # As many ranks as are compared with the full data's at each end.
+    as_batch: dict[str, Any] = {
+        "purpose": "batch",
+        "steps": of_batch.steps,
+        "ranks": len(ritz) // 2,
+    }
+    as_noise: dict[str, Any] = {"purpose": "noise", "steps": of_noise.steps}
+    batches, noises, squares = [], [], []
+    for fold, positions in enumerate(indices):
+        batch = source.operator(Hessian, train.subset(positions))
+        own = {**how, "batch_size": size, "numbers": [size, fold]}
+        folder = state / f"{size}-{fold}"
+        batches.append(source.spectrum(batch, onto=ritz, state=folder / "batch", **as_batch, **own))
+        squares.append((batch.matmat(seen.random) - seen.products).square().sum(1).tolist())
+        if fold < of_noise.matrices:
+            noise = Noise(batch, seen.full)
+            noises.append(source.spectrum(noise, state=folder / "noise", **as_noise, **own))
+    squared = [measured.metadata.pop("squared_overlaps") for measured in batches]
+    stack = measurement.stack_folds(batches, indices)
+    stack.metadata.update(noise_squares=squares, population=len(train))
+    return stack, measurement.stack_folds(noises, indices[: len(noises)]), squared
 
 
 if __name__ == "__main__":

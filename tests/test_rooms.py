@@ -14,7 +14,6 @@ SCRIPTS = sorted((rooms.SOURCE.parent / "scripts").glob("*.py"))
 YET_TOO_LONG = (
     "measurements/source.py: measure ",
     "networks/training.py: train ",
-    "scripts/measure_batch_spectra.py: main ",
 )
 
 # Imports modules one after another where there is no PyTorch, and says which fail.
