@@ -43,17 +43,10 @@ def main(
 
     def keep(epoch: int, model: nn.Module) -> None:
         # Beside the resume state: Snakemake deletes the outputs of a job that was killed.
-        checkpoints.save(
-            state / f"{epoch}.safetensors",
-            model,
-            metadata=checkpoints.describe(
-                network,
-                data,
-                epoch=epoch,
-                seed=settings.seed,
-                training_precision=settings.precision,
-            ),
+        about = checkpoints.describe(
+            network, data, epoch=epoch, seed=settings.seed, training_precision=settings.precision
         )
+        checkpoints.save(state / f"{epoch}.safetensors", model, metadata=about)
 
     rows = training.train(
         registry.build(**network, seed=settings.seed),

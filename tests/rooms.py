@@ -34,6 +34,7 @@ WITHOUT_TORCH = (
     "spectra.separation",
     "spectra.smoothing",
     "spectra.spectrum",
+    "spectra.stacks",
     "theory",
     "measurements.costs",
     "report",

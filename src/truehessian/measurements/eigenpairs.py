@@ -12,7 +12,7 @@ from truehessian.operators import Operator
 from truehessian.spectra import lanczos
 from truehessian.spectra.lanczos import Ritz
 from truehessian.spectra.ritz import converged
-from truehessian.spectra.spectrum import ENDS
+from truehessian.spectra.spectrum import ENDS, End
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def find(
         steps = min(size, max(_STEPS, _STEPS_PER_PAIR * k))
     elif not k <= steps <= size:
         raise ValueError(f"steps must be in {k} .. {size}, from k to P, got {steps}")
-    ends = {"largest": ENDS[:1], "smallest": ENDS[1:]}.get(which, ENDS)
+    ends = _ends(which, operator)
     run = lanczos.tridiagonalise(
         operator.matvec,
         lanczos.probe_vector(size, seed, purpose="eigenpairs"),
@@ -124,6 +124,13 @@ def _check(k: int, which: str, size: int) -> None:
     if not 1 <= k <= most:
         bound = "P / 2 for both ends" if which == "both" else "P"
         raise ValueError(f"k must be in 1 .. {most}, up to {bound}, got {k}")
+
+
+def _ends(which: Which, operator: Operator) -> tuple[End, ...]:
+    """Which ends have to converge; a semidefinite matrix has its largest magnitudes at one."""
+    if which == "largest" or (which == "magnitude" and operator.semidefinite):
+        return ENDS[:1]
+    return ENDS[1:] if which == "smallest" else ENDS
 
 
 def _columns(result: Ritz, k: int, which: Which) -> list[int]:

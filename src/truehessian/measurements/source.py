@@ -22,10 +22,11 @@ from truehessian.networks import checkpoints
 from truehessian.networks.losses import LOSSES
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.operators.mean import MAKING
-from truehessian.spectra import bases, lanczos, overlaps, spectrum
+from truehessian.spectra import bases, lanczos, overlaps, spectrum, stacks
 from truehessian.spectra.lanczos import Tridiagonalisation
 from truehessian.spectra.recurrence import Journal, another_matrix
-from truehessian.spectra.spectrum import ARRAYS, ENDS, OF_FOLDS, Spectrum
+from truehessian.spectra.spectrum import ENDS, Spectrum
+from truehessian.spectra.stacks import stack_folds
 
 logger = logging.getLogger(__name__)
 
@@ -200,25 +201,23 @@ def measure(
         basis_memory=basis_memory,
         scratch=scratch,
     )
-    facts = {
-        **operator.describe(),
+    stream = {"seed": seed, "purpose": purpose, "numbers": list(numbers)}
+    asked = {"steps_at_most": steps, "probes": probes, "tolerance": tolerance, "ranks": ranks}
+    seconds = {"seconds": round(time.perf_counter() - begin, 3)}
+    facts = operator.describe() | _facts_of(runs) | stream | asked | seconds | metadata
+    return Spectrum(**stacks.stacked([_arrays(run) for run in runs]), metadata=facts), runs
+
+
+def _facts_of(runs: Sequence[Tridiagonalisation]) -> dict[str, Any]:
+    """Say how the recurrences went, and with what."""
+    return {
         "steps": max(run.num_steps for run in runs),
-        "steps_at_most": steps,
         "steps_done": [run.num_steps for run in runs],
-        "probes": probes,
-        "seed": seed,
-        "purpose": purpose,
-        "numbers": list(numbers),
-        "tolerance": tolerance,
-        "ranks": ranks,
         "product_error": [run.product_error for run in runs],
         "orthogonality": max(lanczos.orthogonality(run) for run in runs),
         "basis_device": bases.place_of(runs[0].basis),
-        "seconds": round(time.perf_counter() - begin, 3),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
-        **metadata,
     }
-    return Spectrum(**_stacked([_arrays(run) for run in runs]), metadata=facts), runs
 
 
 def _probe(
@@ -253,47 +252,10 @@ def _mark(operator: Operator) -> str:
     return json.dumps(_lasting(operator.describe()), sort_keys=True)
 
 
-def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
-    """Put the spectra of folds into one, with a leading axis and the examples of each fold.
-
-    The metadata are those of the first fold; seconds and the loss of orthogonality are over all.
-    """
-    metadata = {
-        **folds[0].metadata,
-        "folds": len(folds),
-        "steps": max(fold.metadata["steps"] for fold in folds),
-        **{key: [fold.metadata[key] for fold in folds] for key in OF_FOLDS},
-        "orthogonality": max(fold.metadata["orthogonality"] for fold in folds),
-        "seconds": round(sum(fold.metadata["seconds"] for fold in folds), 3),
-    }
-    arrays = _stacked([tuple(getattr(fold, name) for name in ARRAYS) for fold in folds])
-    return Spectrum(**arrays, metadata=metadata, indices=indices)
-
-
 def _arrays(run: Tridiagonalisation) -> tuple[NDArray, ...]:
     """Name what `ARRAYS` are of one run."""
     result = lanczos.ritz(run)
     return result.values, result.weights, result.residuals, run.diagonal, run.off_diagonal
-
-
-def _stacked(rows: Sequence[tuple[NDArray, ...]]) -> dict[str, NDArray]:
-    """Put the arrays of many probes or folds into one each, under their names.
-
-    What is shorter than others is filled up with what nobody can take for a value.
-    """
-    columns = dict(zip(ARRAYS, zip(*rows, strict=True), strict=True))
-    return {
-        name: _filled(column, 0.0 if name == "weights" else np.nan)
-        for name, column in columns.items()
-    }
-
-
-def _filled(parts: Sequence[NDArray], filling: float) -> NDArray:
-    width = max(part.shape[-1] for part in parts)
-    stacked = np.full((len(parts), *parts[0].shape[:-1], width), filling)
-    for place, part in zip(stacked, parts, strict=True):
-        place[..., : part.shape[-1]] = part
-    return stacked
 
 
 def _bytes(gigabytes: float | None) -> int | None:
