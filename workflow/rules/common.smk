@@ -362,8 +362,8 @@ def stems(run):
     return {
         case.figure: f"results/{run}/{case.inputs['spectrum'][0]}"
         for content in catalogue.entries().values()
-        if "spectrum" in content.inputs
-        and content.section == "spectra"
+        if content.make is None
+        and "spectrum" in content.inputs
         and catalogue.has(PLAIN_RUNS[run], content.figure)
         for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     }
