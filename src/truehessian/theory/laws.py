@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from truehessian.theory import rmt
 
@@ -16,7 +17,7 @@ FITTED = (
     "skewness", "kurtosis", "semicircle_scale", "semicircle_distance", "marchenko_pastur_ratio",
     "marchenko_pastur_variance", "marchenko_pastur_distance", "better",
 )  # fmt: skip
-_LEVELS = 2000  # quantiles that a distance is the mean over
+_LEVELS = 2000  # quantiles that stand for a law
 
 
 def fit_laws(nodes: NDArray, weights: NDArray) -> dict[str, Any]:
@@ -73,9 +74,7 @@ def distance(nodes: NDArray, weights: NDArray, law: rmt.Semicircle | rmt.Marchen
         Anything with a quantile function.
     """
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    order = np.argsort(nodes)
-    places = np.searchsorted(np.cumsum(weights[order]), levels).clip(max=len(nodes) - 1)
-    return float(np.abs(nodes[order][places] - law.quantile(levels)).mean())
+    return float(stats.wasserstein_distance(nodes, law.quantile(levels), u_weights=weights))
 
 
 def slope_within(x: ArrayLike, y: ArrayLike, groups: pd.Series) -> tuple[float, float, float]:
@@ -93,16 +92,10 @@ def slope_within(x: ArrayLike, y: ArrayLike, groups: pd.Series) -> tuple[float, 
     slope, low, high
         With a 95 % interval from Student's t distribution.
     """
-    values = pd.DataFrame({"x": np.asarray(x), "y": np.asarray(y)})
-    labels = groups.to_numpy()
-    centred = values - values.groupby(labels).transform("mean")
-    square = float((centred["x"] ** 2).sum())
-    slope = float((centred["x"] * centred["y"]).sum()) / square
-    freedom = len(values) - len(np.unique(labels)) - 1
-    if freedom < 1:
+    intercepts = pd.get_dummies(groups.to_numpy(), dtype=float).to_numpy()
+    fit = OLS(np.asarray(y, float), np.column_stack([np.asarray(x, float), intercepts])).fit()
+    slope = float(fit.params[0])
+    if fit.df_resid < 1:
         return slope, math.nan, math.nan
-    residual = float(((centred["y"] - slope * centred["x"]) ** 2).sum())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(
-        residual / freedom / square
-    )
-    return slope, slope - half, slope + half
+    low, high = fit.conf_int(1 - CONFIDENCE)[0]
+    return slope, float(low), float(high)

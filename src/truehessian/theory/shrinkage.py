@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from statsmodels.regression.linear_model import WLS
 
 CONFIDENCE = 0.95  # of the intervals of the fitted laws
 DECISIVE = 2.0  # difference of AICc from which on one law is called better
@@ -96,8 +96,8 @@ def fit_shrinkage(
     smallest = sizes.min()  # relative sizes keep the columns of the design alike in magnitude
     weights = errors.min() / errors
     relative = smallest / sizes
-    inherent = _fit_linear(np.stack([np.ones_like(relative), relative], -1), observed, weights)
-    vanishing = _fit_linear(np.sqrt(relative)[:, None], observed, weights)
+    inherent = _LinearFit(np.stack([np.ones_like(relative), relative], -1), observed, weights)
+    vanishing = _LinearFit(np.sqrt(relative)[:, None], observed, weights)
     low, limit, high = inherent.interval(0)
     root = math.sqrt(smallest)
     vanishing_low, coefficient, vanishing_high = (root * bound for bound in vanishing.interval(0))
@@ -106,7 +106,7 @@ def fit_shrinkage(
         inherent_limit=limit,
         inherent_low=low,
         inherent_high=high,
-        inherent_slope=float(inherent.coefficients[1] * smallest),
+        inherent_slope=float(inherent.fit.params[1] * smallest),
         inherent_aicc=inherent.aicc(),
         vanishing_coefficient=coefficient,
         vanishing_low=vanishing_low,
@@ -119,31 +119,30 @@ def fit_shrinkage(
     )
 
 
-class _LinearFit(NamedTuple):
-    coefficients: NDArray
-    inverse_gram: NDArray
-    residual: float
-    rounding: float
-    degrees_of_freedom: int
+class _LinearFit:
+    """Weighted least squares: weights of the observations are squares of `weights`."""
+
+    def __init__(self, design: NDArray, observed: NDArray, weights: NDArray) -> None:
+        self.fit = WLS(observed, design, weights=weights**2).fit()
+        # Of a fit without any error; no smaller residual means anything.
+        rounding = np.finfo(float).eps ** 2 * np.sum((observed * weights) ** 2)
+        self.residual = max(float(self.fit.ssr), float(rounding) or 1e-300)
 
     def interval(self, index: int) -> tuple[float, float, float]:
         """Lower bound, coefficient, upper bound."""
-        centre = float(self.coefficients[index])
-        if self.degrees_of_freedom == 0:
+        centre = float(self.fit.params[index])
+        if self.fit.df_resid == 0:
             return math.nan, centre, math.nan
-        variance = self.residual / self.degrees_of_freedom * self.inverse_gram[index, index]
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees_of_freedom)
-        half = float(quantile * math.sqrt(variance))
-        return centre - half, centre, centre + half
+        low, high = self.fit.conf_int(1 - CONFIDENCE)[index]
+        return float(low), centre, float(high)
 
     def aicc(self) -> float:
         """Akaike's criterion with the correction for few points; the variance is a parameter."""
-        parameters = len(self.coefficients) + 1
-        points = self.degrees_of_freedom + len(self.coefficients)
+        parameters, points = len(self.fit.params) + 1, int(self.fit.nobs)
         if points < 5:  # the law of two coefficients has none below
             return math.nan
         correction = 2 * parameters * points / (points - parameters - 1)
-        return points * math.log(max(self.residual, self.rounding) / points) + correction
+        return points * math.log(self.residual / points) + correction
 
 
 def _checked(
@@ -164,27 +163,13 @@ def _checked(
     return sizes, observed, errors
 
 
-def _fit_linear(design: NDArray, observed: NDArray, weights: NDArray) -> _LinearFit:
-    weighted = design * weights[:, None]
-    coefficients = np.linalg.lstsq(weighted, observed * weights)[0]
-    residuals = (observed - design @ coefficients) * weights
-    return _LinearFit(
-        coefficients,
-        np.linalg.inv(weighted.T @ weighted),
-        float(residuals @ residuals),
-        # Of a fit without any error; no smaller residual means anything.
-        float(np.finfo(float).eps ** 2 * np.sum((observed * weights) ** 2)) or 1e-300,
-        len(observed) - design.shape[1],
-    )
-
-
 def _exponent(relative: NDArray, observed: NDArray, weights: NDArray) -> tuple[float, float, float]:
     """Slope of log|l| against log T, between its bounds; NaN where the values differ in sign."""
     if not (np.all(observed > 0) or np.all(observed < 0)):
         return math.nan, math.nan, math.nan
     magnitudes = np.abs(observed)
     design = np.stack([-np.log(relative), np.ones_like(relative)], -1)
-    return _fit_linear(design, np.log(magnitudes), weights * magnitudes).interval(0)
+    return _LinearFit(design, np.log(magnitudes), weights * magnitudes).interval(0)
 
 
 def _better(difference: float) -> str:
