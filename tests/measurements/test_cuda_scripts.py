@@ -66,7 +66,7 @@ class Run:
         safetensors.torch.save_file(weights, self.path("own.safetensors"))
         target = self.path("imported/3.safetensors")
         source = self.path("own.safetensors")
-        call("import_checkpoint", source, self.dataset, checkpoint_out=target, network=OWN, epoch=3)
+        call("import_checkpoint", self.dataset, source, checkpoint_out=target, network=OWN, epoch=3)
         return [target]
 
     @functools.cached_property
@@ -143,6 +143,23 @@ class Run:
         return [path]
 
     @functools.cached_property
+    def measure_operator_spectrum(self) -> list[str]:
+        path = self.path("fisher.npz")
+        settings = self.products("spectrum")
+        del settings["ggn_steps"], settings["vectors"]
+        settings |= {"operator": "empirical_fisher", "steps": 4, "probes": 1}
+        call(
+            "measure_operator_spectrum",
+            self.checkpoint,
+            self.dataset,
+            spectrum_out=path,
+            settings=settings,
+            epoch=1,
+            **self.common,
+        )
+        return [path]
+
+    @functools.cached_property
     def measure_directions(self) -> list[str]:
         outputs = {name: self.path(f"{name}.csv") for name in ("variance", "held_out")}
         call(
@@ -204,6 +221,7 @@ SCRIPTS = [
     "import_checkpoint",
     "train_network",
     "measure_full_spectra",
+    "measure_operator_spectrum",
     "measure_batch_spectra",
     "measure_augmented_spectra",
     "measure_subsample_spectra",
