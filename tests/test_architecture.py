@@ -20,7 +20,7 @@ PLACES = sorted(
 def test_the_picture_has_the_rooms_in_their_order():
     (picture,) = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", PAGE, re.DOTALL)
     assert tuple(picture.split(" --> ")[i].strip() for i in range(len(rooms.ROOMS))) == rooms.ROOMS
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(rooms.ROOMS)
+    assert re.findall(r"^\| `([a-z]+)` \|", PAGE, re.MULTILINE) == list(rooms.ROOMS)
 
 
 def test_the_ground_floor_is_complete():
@@ -34,6 +34,17 @@ def test_every_place_in_the_code_is_there(path, name):
     if name:
         defined = {getattr(node, "name", None) for node in ast.parse(text).body}
         assert name in defined
+
+
+def test_every_catalogue_is_listed():
+    rows = re.findall(r"^\| `([A-Z]+)` \|.*\| `(src/\S+)` \|$", PAGE, re.MULTILINE)
+    source = {path: path.read_text(encoding="utf-8") for path in rooms.modules().values()}
+    found = {
+        (name, str(path.relative_to(ROOT)))
+        for path, text in source.items()
+        for name in re.findall(r"^([A-Z]+) = Registry\(", text, re.MULTILINE)
+    }
+    assert set(rows) == found
 
 
 def test_the_number_is_one_of_the_default_experiment():
