@@ -199,6 +199,39 @@ def test_a_variance_is_that_of_the_parameters_of_the_operator(model):
     assert th.variance(hessian, torch.ones(hessian.num_params)).variance.shape == (1,)
 
 
+class Shifted(th.GGN):
+    """Needs an argument more than others."""
+
+    def __init__(self, model, data, shift, **settings):
+        super().__init__(model, data, **settings)
+        self.shift = shift
+
+
+@pytest.mark.parametrize("products_before", [0, 2])
+def test_a_variance_leaves_the_operator_as_it_was(model, products_before):
+    operator = Shifted(model, DATA, 1.0, chunk_size=5)
+    vector = torch.ones(operator.num_params)
+    for _ in range(products_before):
+        operator @ vector
+    expected = Shifted(model, DATA, 1.0, chunk_size=5) @ vector
+    assert th.variance(operator, vector, group_size=2).num_examples == 12
+    assert (operator.chunk_size, operator.num_examples) == (5, 12)
+    assert torch.equal(operator @ vector, expected)
+
+
+def test_a_device_gives_the_answers_of_the_cpu(model, cuda):
+    answers = []
+    for device in ("cpu", cuda):
+        hessian = th.Hessian(model, DATA, precision="float64", device=device)
+        pairs = th.eigenpairs(hessian, k=2)
+        spread = th.variance(hessian, pairs.vectors)
+        answers.append(
+            [*pairs.values.tolist(), *spread.variance.tolist(), th.trace(hessian, probes=6).value]
+        )
+        answers[-1].append(th.trace(hessian, probes=6, method="hutch++").value)
+    assert answers[0] == pytest.approx(answers[1], rel=1e-7)
+
+
 def test_batches_of_ones_own_are_the_groups(model):
     batches = [(DATA[0][i : i + 3], DATA[1][i : i + 3]) for i in range(0, 12, 3)]
     hessian = th.GGN(model, batches, precision="float64")

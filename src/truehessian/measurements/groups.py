@@ -1,6 +1,5 @@
 """What a variance over examples is made from: unit directions, and random groups of examples."""
 
-import glob
 from typing import Any
 
 import torch
@@ -57,18 +56,7 @@ def of_random_examples(operator: NetworkOperator, group_size: int, seed: int) ->
     )
     if isinstance(data, TensorData):
         inputs, targets = data.inputs, data.targets
-        data = inputs[order.to(inputs.device)], targets[order.to(targets.device)]
+        data = TensorData(inputs[order.to(inputs.device)], targets[order.to(targets.device)])
     elif hasattr(data, "subset"):
         data = data.subset(order)
-    network = operator.network
-    names = [glob.escape(name) for name in network.parameters]
-    return type(operator)(
-        network.module,
-        data,
-        loss=operator.loss.own,
-        chunk_size=min(group_size, max(operator.num_examples // 2, 1)),
-        precision=operator.precision,
-        batchnorm=operator.batchnorm,
-        parameters=names if network.is_restricted else None,
-        device=operator.device,
-    )
+    return operator.with_data(data, min(group_size, max(operator.num_examples // 2, 1)))

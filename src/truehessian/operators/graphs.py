@@ -1,10 +1,11 @@
 """Products of a mean over chunks by graphs, which are kept where memory suffices."""
 
+import copy
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -83,6 +84,16 @@ class GraphOperator(Operator):
     def num_examples(self) -> int:
         """Number N of examples of the mean."""
         return self.data.num_examples
+
+    def with_data(self, data: Data, chunk_size: int) -> Self:
+        """Give the operator of other examples, or of the same in other chunks.
+
+        The two share the network; what memory was found to suffice for is found out anew.
+        """
+        twin = copy.copy(self)
+        twin.data, twin.chunk_size, twin._at_once = data, chunk_size, chunk_size
+        twin._keep, twin._kept, twin._complete = None, [], False
+        return twin
 
     @abstractmethod
     def _settle(self, inputs: Tensor, targets: Tensor) -> None:
