@@ -77,7 +77,7 @@ def spectrum(
         Which matrix of the network: one of `operators.OPERATORS`, such as `hessian` or `ggn`, or
         the import path "package.module:class" of one's own.
     steps
-        Lanczos steps m per probe, at most P.
+        Lanczos steps m per probe; P where that is fewer, since there are no more.
     probes
         Random start vectors; more of them make densities and traces more accurate, not extremes.
     tolerance
@@ -97,18 +97,20 @@ def spectrum(
     TypeError
         `matrix` is neither an operator nor a network with data.
     ValueError
-        There is no such operator, `probes` is below 1, or `steps` is not in 1 .. P; and whatever
-        the operator refuses, see `NetworkOperator`.
+        There is no such operator, or `steps` or `probes` is below 1; and whatever the operator
+        refuses, see `NetworkOperator`.
 
     References
     ----------
     Lin, Saad & Yang (2016), SIAM Review 58(1), 34-65.
     """
-    if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
-        raise ValueError(f"probes must be a whole number from 1 on, got {probes}")
+    for name, number in {"steps": steps, "probes": probes}.items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name} must be a whole number from 1 on, got {number}")
+    made = as_operator(matrix, data, operator, settings)
     found, _ = source.measure(
-        as_operator(matrix, data, operator, settings),
-        steps=steps,
+        made,
+        steps=min(steps, made.num_params),
         probes=probes,
         tolerance=tolerance,
         seed=seed,
