@@ -8,7 +8,7 @@ import torch
 from dense import Dense
 
 from truehessian.measurements import source
-from truehessian.spectra import density, kernel, lanczos, spectrum
+from truehessian.spectra import density, kernel, lanczos, spectrum, stacks
 from truehessian.spectra.spectrum import Spectrum
 
 VALUES = np.concatenate([np.linspace(-1, 2, 55), [-4.0, -3.0, 6.0, 6.0, 15.0]])
@@ -222,7 +222,7 @@ def test_rows_of_different_lengths_are_read_as_far_as_they_go(quantity):
         estimate = functools.partial(density.mean_of, function=np.square)
     ones = [seen_by(1, 0, np.array([-2.0, 1.0, 3.0])), seen_by(1, 1)]
     facts = {"num_parameters": 60}
-    both = Spectrum(**source._stacked([tuple(x[0] for x in one[:5]) for one in ones]),
+    both = Spectrum(**stacks.stacked([tuple(x[0] for x in one[:5]) for one in ones]),
                     metadata=facts)  # fmt: skip
     parts = [estimate(one._replace(metadata=facts)) for one in ones]
     together = estimate(both)
