@@ -15,7 +15,7 @@ from truehessian.networks.losses import LOSSES
 from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import TrainingSettings
 
-_ARGUMENTS = {
+_RECIPE = {
     "epochs",
     "batch_size",
     "learning_rate",
@@ -51,9 +51,11 @@ def main(
     rows = training.train(
         registry.build(**network, seed=settings.seed),
         data,
-        **settings.model_dump(include=_ARGUMENTS),
-        compiled=settings.compile,
-        loss=LOSSES.load(settings.loss),
+        training.Recipe(
+            **settings.model_dump(include=_RECIPE),
+            compiled=settings.compile,
+            loss=LOSSES.load(settings.loss),
+        ),
         checkpoint_epochs=epochs,
         on_checkpoint=keep,
         state=state / "state.safetensors",

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from recipes import train
 
 from truehessian.data import catalogue
 from truehessian.networks import evaluation, registry
-from truehessian.networks.training import train
 
 SETTINGS = {
     "epochs": 20,

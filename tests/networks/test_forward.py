@@ -9,13 +9,14 @@ import pytest
 import test_training
 import torch
 import torch.nn.functional as F
+from recipes import train
 from torch import nn
 
 from truehessian.data import catalogue
 from truehessian.data.batches import Augmentation, batches
 from truehessian.networks import checkpoints, registry, resume
 from truehessian.networks.forward import Forward
-from truehessian.networks.training import evaluate, step, train
+from truehessian.networks.training import evaluate, step
 
 SETTINGS = test_training.SETTINGS | {"epochs": 2, "checkpoint_epochs": [2]}
 COMPILED = [

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from recipes import train
 
 from truehessian.data import catalogue, dataset as datasets
 from truehessian.networks import registry
-from truehessian.networks.training import evaluate, learning_rate_at, train
+from truehessian.networks.training import evaluate, learning_rate_at
 
 SETTINGS = {
     "epochs": 4,

@@ -22,15 +22,15 @@ from faults import (
     wait_until,
     whole,
 )
+from recipes import train
 from test_lanczos import SPECTRA, matrix_with
 from test_training import SETTINGS, ignore, network, same_weights
 from victims import WHOLE, job, lanczos, run_stage, work
 
 from truehessian import tensorfile
 from truehessian.data import catalogue, dataset
-from truehessian.networks.training import train
 from truehessian.pipeline import stage
-from truehessian.pipeline.config.problem import Training
+from truehessian.pipeline.config.settings import TrainingSettings
 from truehessian.pipeline.stage import presence, store
 from truehessian.spectra import spectrum
 from truehessian.spectra.lanczos import probe_vector, tridiagonalise
@@ -436,7 +436,7 @@ def test_a_damaged_checkpoint_among_the_state_of_training_counts_as_lost(tmp_pat
     arguments = {
         "checkpoints_out": [str(tmp_path / "0"), str(tmp_path / "4")],
         "training_out": str(tmp_path / "training.csv"),
-        "settings": Training(**SETTINGS, device="cpu"),
+        "settings": TrainingSettings(**SETTINGS, device="cpu", loss="cross_entropy"),
         "network": made,
         "epochs": [0, 4],
         "state": tmp_path / "state",

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,39 +34,12 @@ def learning_rate_at(epoch: int, epochs: int, learning_rate: float) -> float:
     return learning_rate * (1 - (1 - _FINAL_RATE) * decay)
 
 
-def train(
-    model: nn.Module,
-    dataset: Dataset,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-    augment: bool,
-    seed: int,
-    precision: str = "float32",
-    channels_last: bool = False,
-    compiled: bool = False,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    checkpoint_epochs: Collection[int],
-    on_checkpoint: Callable[[int, nn.Module], None],
-    state: str | os.PathLike | None = None,
-    device: str | torch.device = "cpu",
-    progress: logging.Logger = logger,
-) -> list[dict[str, Any]]:
-    """Train in place by SGD with momentum.
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
 
-    Everything random (order, augmentation, dropout) depends on `seed` and the number of the epoch
-    only, so that a run which was killed and called again with the same arguments ends with the same
-    bits as an undisturbed one. PyTorch's global generators are left as they were.
-
-    Parameters
+    Attributes
     ----------
-    model
-        Initialised network; moved to `device` and left in evaluation mode.
-    dataset
-        Moved to `device` as uint8 and augmented there.
     epochs
         Passes over the training set; see `learning_rate_at` for the schedule.
     batch_size
@@ -74,17 +48,57 @@ def train(
     learning_rate, momentum, weight_decay
         Of SGD; the weight decay applies to all parameters and is in no reported loss.
     augment
-        Whether to crop and mirror at random, as `dataset.padding` and `dataset.flip` say.
+        Whether to crop and mirror images at random, as `dataset.padding` and `dataset.flip` say.
     seed
         Decides everything random but the initialisation.
     precision, channels_last, compiled
-        How the forward passes are computed, see `passes.Forward`; compiled are batches of
+        How the forward passes are computed, see `forward.Forward`; compiled are batches of
         `batch_size`. Weights and momentum are kept in float32. Each choice rounds differently, and
         each resumes to its own bits.
     loss
         (outputs, targets) -> scalar, the mean over a batch.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    augment: bool
+    seed: int
+    precision: str = "float32"
+    channels_last: bool = False
+    compiled: bool = False
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+
+
+def train(
+    model: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    checkpoint_epochs: Collection[int],
+    on_checkpoint: Callable[[int, nn.Module], None],
+    state: str | os.PathLike | None = None,
+    device: str | torch.device = "cpu",
+    progress: logging.Logger = logger,
+) -> list[dict[str, Any]]:
+    """Train in place by SGD with momentum.
+
+    Everything random (order, augmentation, dropout) depends on `recipe.seed` and the number of the
+    epoch only, so that a run which was killed and called again with the same arguments ends with
+    the same bits as an undisturbed one. PyTorch's global generators are left as they were.
+
+    Parameters
+    ----------
+    model
+        Initialised network; moved to `device` and left in evaluation mode.
+    dataset
+        Moved to `device` as uint8 and augmented there.
+    recipe
+        How.
     checkpoint_epochs
-        From 0, the initialisation, to `epochs`.
+        From 0, the initialisation, to `recipe.epochs`.
     on_checkpoint
         Called with (epoch, model) when such an epoch is done, before the state is written: a killed
         run may call it twice for one epoch, and never again for the epochs before. The checkpoints
@@ -116,40 +130,26 @@ def train(
     FloatingPointError
         A loss is not finite.
     """
-    _check_epochs(checkpoint_epochs, epochs)
+    _check_epochs(checkpoint_epochs, recipe.epochs)
     model.to(device).eval()
     dataset = dataset.to(device)
     forward = Forward(
         model,
         device,
-        precision=precision,
-        channels_last=channels_last,
-        compiled_size=batch_size if compiled else None,
+        precision=recipe.precision,
+        channels_last=recipe.channels_last,
+        compiled_size=recipe.batch_size if recipe.compiled else None,
     )
     optimiser = torch.optim.SGD(
-        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
     )
-    images = dataset.train.inputs.ndim == 4
-    crops = shuffling.Augmentation(dataset.padding, dataset.flip) if augment and images else None
     rows = resume.load(state, model, optimiser)
-    for epoch in range(len(rows), epochs + 1):
-        rate = learning_rate_at(epoch - 1, epochs, learning_rate) if epoch else 0.0
-        start = time.perf_counter()
-        with (
-            devices.deterministic_algorithms(tf32=precision == "tf32"),
-            _seeded(seed, epoch, device) as generator,
-        ):
-            if epoch == 0:
-                on_train = evaluate(model, dataset.train, forward, loss=loss)
-            else:
-                optimiser.param_groups[0]["lr"] = rate
-                batches = shuffling.batches(
-                    dataset.train, batch_size, generator, crops, forward.memory_format
-                )
-                on_train = _train_epoch(forward, optimiser, batches, loss)
-            on_test = evaluate(model, dataset.test, forward, loss=loss)
-        rows.append(_row(epoch, rate, on_train, on_test, time.perf_counter() - start))
-        _log(progress, rows[-1], epochs)
+    for epoch in range(len(rows), recipe.epochs + 1):
+        rows.append(_one_epoch(forward, optimiser, dataset, recipe, epoch))
+        _log(progress, rows[-1], recipe.epochs)
         if epoch in checkpoint_epochs:
             on_checkpoint(epoch, model)
         if state is not None:
@@ -187,6 +187,35 @@ def _check_epochs(checkpoint_epochs: Collection[int], epochs: int) -> None:
             f"checkpoint_epochs must lie between 0 and the {epochs} epochs of training, "
             f"got {beyond[0]}"
         )
+
+
+def _one_epoch(
+    forward: Forward,
+    optimiser: torch.optim.Optimizer,
+    dataset: Dataset,
+    recipe: Recipe,
+    epoch: int,
+) -> dict[str, Any]:
+    """Pass over the training set, for epoch 0 without a step, and give the row of the epoch."""
+    rate = learning_rate_at(epoch - 1, recipe.epochs, recipe.learning_rate) if epoch else 0.0
+    images = dataset.train.inputs.ndim == 4
+    augmentation = shuffling.Augmentation(dataset.padding, dataset.flip)
+    crops = augmentation if recipe.augment and images else None
+    start = time.perf_counter()
+    with (
+        devices.deterministic_algorithms(tf32=recipe.precision == "tf32"),
+        _seeded(recipe.seed, epoch, forward.device) as generator,
+    ):
+        if epoch == 0:
+            on_train = evaluate(forward.model, dataset.train, forward, loss=recipe.loss)
+        else:
+            optimiser.param_groups[0]["lr"] = rate
+            batches = shuffling.batches(
+                dataset.train, recipe.batch_size, generator, crops, forward.memory_format
+            )
+            on_train = _train_epoch(forward, optimiser, batches, recipe.loss)
+        on_test = evaluate(forward.model, dataset.test, forward, loss=recipe.loss)
+    return _row(epoch, rate, on_train, on_test, time.perf_counter() - start)
 
 
 def _train_epoch(
