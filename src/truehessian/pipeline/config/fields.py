@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler
 from pydantic.functional_validators import WrapValidator
 from pydantic_core import PydanticCustomError
 
+from truehessian.pipeline.config.beside import Beside
 from truehessian.registry import Registry
-
-if TYPE_CHECKING:
-    from truehessian.pipeline.config.run import Run
 
 
 def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -56,7 +54,7 @@ class Strict(BaseModel):
 class Section(Strict):
     """A section of a run: types, defaults, bounds, and what is impossible beside the others."""
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find what is impossible together with the rest of a run.
 
         Yields
@@ -113,7 +111,7 @@ class AtEpochs(Section):
         default=None, description="Epochs of `epochs` to do it at; all if null."
     )
 
-    def unknown_epochs(self, name: str, run: "Run") -> Iterator[str]:
+    def unknown_epochs(self, name: str, run: Beside) -> Iterator[str]:
         """Find epochs of the section `name` that are not analysed."""
         for epoch in self.epochs or []:
             if epoch not in run.epochs:

@@ -1,11 +1,11 @@
 """What is inferred from the spectra: one class per section of a run."""
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
+from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
     AtEpochs,
     Count,
@@ -16,9 +16,6 @@ from truehessian.pipeline.config.fields import (
     Several,
 )
 from truehessian.pipeline.config.spectra import too_many_parts
-
-if TYPE_CHECKING:
-    from truehessian.pipeline.config.run import Run
 
 
 class SelfTest(AtEpochs):
@@ -31,7 +28,7 @@ class SelfTest(AtEpochs):
     tolerance: Positive = Field(default=1.0e-3, description="Relative error at which they stop.")
     seed: Natural = Field(default=0, description="Of the cuts.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find parts that are too small, and a matrix that is no mean over examples."""
         train = run.dataset.num_train
         yield from too_many_parts("self_test", self.parts, train)
@@ -59,7 +56,7 @@ class Variance(Section):
     held_out_steps: Count = Field(default=100, description="Lanczos steps for each of them.")
     seed: Natural = Field(default=0, description="Of the directions and the groups.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find groups and folds that the data or the batches do not divide into."""
         train, test = run.dataset.num_train, run.dataset.num_test
         yield from _needs_a_mean("variance", run)
@@ -76,7 +73,7 @@ class Variance(Section):
                 "examples to share among them"
             )
 
-    def _undivided(self, sizes: list[int]) -> Iterator[str]:
+    def _undivided(self, sizes: Sequence[int]) -> Iterator[str]:
         for size in sizes:
             if size % self.group_size:
                 yield (
@@ -95,7 +92,7 @@ class Theory(Section):
     seed: Natural = Field(default=0, description="Of the draws and resamples.")
 
 
-def _needs_a_mean(name: str, run: "Run") -> Iterator[str]:
+def _needs_a_mean(name: str, run: Beside) -> Iterator[str]:
     if run.spectrum.batchnorm == "train":
         yield (
             f"{name} needs spectrum.batchnorm: eval, because with batch statistics (train) the "

@@ -1,7 +1,7 @@
 """What is analysed: data, a network, and how it was trained."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ from truehessian.data.catalogue import DatasetInfo
 from truehessian.data.sources import SOURCES
 from truehessian.networks.places import PLACES
 from truehessian.networks.places.place import Place
+from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
     Count,
     Device,
@@ -27,9 +28,6 @@ from truehessian.pipeline.config.fields import (
     unknown,
 )
 from truehessian.pipeline.config.sentences import one_of
-
-if TYPE_CHECKING:
-    from truehessian.pipeline.config.run import Run
 
 
 def _is_known(name: str) -> str:
@@ -90,7 +88,7 @@ class Dataset(Section):
         """Number of test examples, found without the data; raises as `num_train`."""
         return catalogue.sizes(**self.model_dump()).test
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find examples that there are not, and a normalisation that does not suit the channels."""
         try:
             catalogue.sizes(**self.model_dump())
@@ -106,7 +104,7 @@ class Model(Section):
 
     name: str = Field(description="Of the network, or the import path of one's own factory.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find arguments that something else decides."""
         for key, source in (
             ("num_classes", "the data set decides it"),
@@ -123,7 +121,7 @@ class Checkpoints(Section):
     place: str = Field(description="One of the catalogue, or the import path of one's own.")
     where: str = Field(description="What the place is told; must contain {epoch}.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find a place that is not known, and what it cannot take."""
         if "{epoch}" not in self.where:
             yield f"checkpoints.where must contain {{epoch}}, got {self.where!r}"
@@ -166,7 +164,7 @@ class Training(Section):
         """GPUs that training takes."""
         return num_gpus(self.device)
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find epochs to keep or to analyse that training does not come to or does not keep."""
         for key, epochs in (
             ("training.checkpoint_epochs", run.checkpoint_epochs),

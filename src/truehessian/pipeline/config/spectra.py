@@ -2,10 +2,11 @@
 
 import collections
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
     AtEpochs,
     Count,
@@ -19,9 +20,6 @@ from truehessian.pipeline.config.fields import (
     Several,
     num_gpus,
 )
-
-if TYPE_CHECKING:
-    from truehessian.pipeline.config.run import Run
 
 
 class Products(Section):
@@ -80,7 +78,7 @@ class Batch(Section):
     noise_steps: Count = Field(default=30, description="Lanczos steps for each of them.")
     seed: Natural = Field(default=0, description="Of the batches.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find batches that are larger than the data, and noise of folds that there are not."""
         train = run.dataset.num_train
         for size in self.sizes:
@@ -130,7 +128,7 @@ class Augmentation(Section):
     )
     seed: Natural = Field(default=0, description="Of crops and flips, a draw per image and copy.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find factors that would make the same file, and what cannot be cropped."""
         if len(run.dataset.info.input_shape) != 3:
             yield (
@@ -163,7 +161,7 @@ class Subsamples(Section):
     steps: Count = Field(default=100, description="Lanczos steps for each part.")
     seed: Natural = Field(default=0, description="Of the cuts.")
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find more parts than examples."""
         yield from too_many_parts("subsamples", self.parts, run.dataset.num_train)
 
@@ -181,7 +179,7 @@ class BatchNorm(AtEpochs):
         description="Examples that are normalised together, a part of the matrix.",
     )
 
-    def problems(self, run: "Run") -> Iterator[str]:
+    def problems(self, run: Beside) -> Iterator[str]:
         """Find chunks that the data cannot be cut into, and nothing to compare with."""
         train = run.dataset.num_train
         yield from self.unknown_epochs("batchnorm", run)

@@ -1,0 +1,62 @@
+"""What a section may ask of the run that it is in."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from truehessian.data.catalogue import DatasetInfo
+
+
+class Data(Protocol):
+    """The run's examples."""
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples."""
+
+    @property
+    def num_test(self) -> int:
+        """Number of test examples."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What is known of them before they are loaded."""
+
+
+class Products(Protocol):
+    """How the run's products are made."""
+
+    @property
+    def batchnorm(self) -> str:
+        """`eval` or `train`."""
+
+
+class Batches(Protocol):
+    """The run's batches."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Examples per batch."""
+
+
+class Beside(Protocol):
+    """A run, as one of its sections sees it."""
+
+    @property
+    def dataset(self) -> Data:
+        """The examples."""
+
+    @property
+    def spectrum(self) -> Products:
+        """How products are made."""
+
+    @property
+    def batch(self) -> Batches | None:
+        """The batches, None without any."""
+
+    @property
+    def epochs(self) -> Sequence[int]:
+        """Epochs to analyse."""
+
+    @property
+    def checkpoint_epochs(self) -> Sequence[int]:
+        """Epochs whose weights training keeps."""
