@@ -18,6 +18,7 @@ CONTENTS = Registry(
         "stem-noise": f"{_ROOM}.spectra:STEM_NOISE",
         "stem-ggn": f"{_ROOM}.spectra:STEM_GGN",
         "stem-operators": f"{_ROOM}.operators:STEM_OPERATORS",
+        "density": f"{_ROOM}.densities:DENSITY",
         "boxplot-largest": f"{_ROOM}.extremes:BOXPLOT_LARGEST",
         "boxplot-smallest": f"{_ROOM}.extremes:BOXPLOT_SMALLEST",
         "extremal_ritz_values": f"{_ROOM}.extremes:EXTREMAL_RITZ_VALUES",
