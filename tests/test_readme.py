@@ -68,10 +68,10 @@ def test_own_network_goes_from_its_weights_to_a_spectrum(tmp_path, monkeypatch):
     network = registry.build("mynet:make", num_classes=10, input_shape=(1, 8, 8), seed=0, hidden=32)
     (tmp_path / "weights").mkdir()
     save_file(network.state_dict(), tmp_path / "weights" / "10.safetensors")
-    target = "results/own/spectra/10/full.npz"
-    run = snakemake(tmp_path, "--configfile", "own.yaml", "--", target)
+    targets = [f"results/own/spectra/10/{name}.npz" for name in ("full", "fisher")]
+    run = snakemake(tmp_path, "--configfile", "own.yaml", "--", *targets)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert (tmp_path / target).exists()
+    assert all((tmp_path / target).exists() for target in targets)
 
 
 def test_notebook_example_runs():
