@@ -44,6 +44,18 @@ def test_prune_spares_what_is_in_use(tmp_path):
     assert len(removed) == 1
 
 
+def test_results_of_an_earlier_version_are_told_and_removed(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keys, "FORM", 1)
+        put(tmp_path, 1)
+    kept = put(tmp_path, 2)
+    assert cli.main(["cache", "size"]) == 0
+    assert "11 B of it in 1 results of an earlier version" in capsys.readouterr().out
+    assert cli.main(["cache", "prune", "--old"]) == 0
+    assert "removed 1 results" in capsys.readouterr().out
+    assert [entry.key for entry in store.entries()] == [kept.digest]
+
+
 def test_prune_removes_what_killed_stages_have_left(tmp_path, capsys):
     finished, killed, at_work = put(tmp_path, 1), put(tmp_path, 2), put(tmp_path, 3)
     for age, key in ((100, killed), (200, at_work)):

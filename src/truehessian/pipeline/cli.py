@@ -61,8 +61,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add("list", _list, "all stored results, last used first")
     add("size", _size, "how much there is, and where")
-    command = add("prune", _prune, "remove what was used longest ago")
-    command.add_argument("--max-size", required=True, help="what may stay, such as 20G")
+    command = add("prune", _prune, "remove what was used longest ago, or what nothing uses")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--max-size", help="what may stay, such as 20G")
+    what.add_argument("--old", action="store_true", help="results of earlier versions")
     command = add("verify", _verify, "compare all files with their digests")
     command.add_argument("--drop", action="store_true", help="remove damaged results")
     command = add("explain", _explain, "what a result differs in from the nearest stored one")
@@ -97,15 +99,25 @@ def _list(_: argparse.Namespace) -> None:
 def _size(_: argparse.Namespace) -> None:
     entries = list(store.entries())
     total = sum(entry.size for entry in entries)
-    states = maintenance.unfinished()
+    states, old = maintenance.unfinished(), maintenance.of_earlier_versions()
     print(f"{text.size(total)} in {len(entries)} results under {store.root()}")
+    if old:
+        size = text.size(sum(entry.size for entry in old))
+        print(
+            f"{size} of it in {len(old)} results of an earlier version, which nothing uses; "
+            "`truehessian cache prune --old` removes them"
+        )
     if states:
         size = text.size(sum(state.size for state in states))
         print(f"{size} in resume states of {len(states)} unfinished stages")
 
 
 def _prune(arguments: argparse.Namespace) -> None:
-    removed = maintenance.prune(size_in_bytes(arguments.max_size))
+    removed = (
+        [*maintenance.prune_earlier_versions()]
+        if arguments.old
+        else maintenance.prune(size_in_bytes(arguments.max_size))
+    )
     results = sum(isinstance(item, store.Entry) for item in removed)
     print(
         f"removed {results} results and {len(removed) - results} resume states, "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import filelock
 
 from truehessian.pipeline.stage import store
-from truehessian.pipeline.stage.key import digest, file_digest
+from truehessian.pipeline.stage.key import FORM, digest, file_digest
 from truehessian.pipeline.stage.store import Entry
 
 
@@ -51,12 +51,20 @@ def prune(max_bytes: int) -> list[Entry | Unfinished]:
     for entry in everything:
         if excess <= 0:
             break
-        with _unused(entry) as free:
-            if free:
-                _remove(entry)
-                removed.append(entry)
-                excess -= entry.size
+        if _remove_unused(entry):
+            removed.append(entry)
+            excess -= entry.size
     return removed
+
+
+def of_earlier_versions() -> list[Entry]:
+    """Find results whose keys were made in another way, which no stage uses any more."""
+    return [entry for entry in store.entries() if entry.manifest["parts"].get("form") != FORM]
+
+
+def prune_earlier_versions() -> list[Entry]:
+    """Remove `of_earlier_versions`, and say what was removed."""
+    return [entry for entry in of_earlier_versions() if _remove_unused(entry)]
 
 
 def verify(*, drop: bool = False) -> list[tuple[Entry, str]]:
@@ -158,6 +166,14 @@ def _unused(entry: Entry | Unfinished) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def _remove_unused(entry: Entry | Unfinished) -> bool:
+    """Remove an entry unless it is in use; whether it was removed."""
+    with _unused(entry) as free:
+        if free:
+            _remove(entry)
+        return free
 
 
 def _remove(entry: Entry | Unfinished) -> None:

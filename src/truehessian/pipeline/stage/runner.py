@@ -192,7 +192,7 @@ def _reason(key: keys.Key) -> str:
         if any(maintenance.of_stage(key.parts["stage"])):
             return (
                 f"the store {store.root()} has results of this stage from an earlier version only, "
-                "which made keys in another way; `truehessian cache prune` removes what is not used"
+                "which made keys in another way; `truehessian cache prune --old` removes them"
             )
         return f"no result of this stage is in the store {store.root()}"
     entry, changes = found
