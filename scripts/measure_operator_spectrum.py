@@ -35,6 +35,8 @@ def main(
         split="train",
         state=state,
     )
+    # By the run's own name tables tell it from the training Hessian, of some layers perhaps.
+    measured.metadata.update(operator=settings.name, matrix=measured.metadata["operator"])
     spectrum.save(spectrum_out, measured)
 
 

@@ -13,7 +13,7 @@ def main(*, runs: dict[str, Any], results: str) -> None:
     folder = Path(results)
     typed = {name: Run.model_validate(run) for name, run in runs.items()}
     plans = [
-        plan.plan(name, run, network_facts(run.network).num_parameters)
+        plan.plan(name, run, network_facts(run.network).count(run.parameters))
         for name, run in typed.items()
     ]
     rates = {

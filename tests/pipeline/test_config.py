@@ -240,7 +240,7 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         ({"dataset.std": [0]}, ["runs.tiny.dataset.std.0 must be above 0, got 0"]),
         ({"dataset.std": [math.inf]}, ["runs.tiny.dataset: std must be finite and positive"]),
         ({"dataset.mean": "0.5"}, ["runs.tiny.dataset.mean must be a list or null, got '0.5'"]),
-        ({"parameters": "fc.*"}, ["unknown key runs.tiny.parameters"]),
+        ({"parameters": "fc.*"}, ["runs.tiny.parameters must be a list or null, got 'fc.*'"]),
     ],
 )
 def test_values_that_are_impossible_together_are_refused(settings, changes, pieces):
@@ -603,3 +603,21 @@ def test_every_key_of_a_run_stands_with_a_comment_in_the_default_configuration()
             assert f"{name}.{key}" in documented, f"{name}.{key}"
     plain = {key for key, commented in documented.items() if not commented and "." in key}
     assert plain == set()
+
+
+@pytest.mark.parametrize("key", ["parameters", "operators.first.parameters"])
+def test_parameters_are_chosen_by_names_that_the_network_has(settings, key):
+    change(settings, "operators", {"first": {"operator": "hessian", "steps": 4}})
+    change(settings, key, ["head.*"])
+    checked = checks.check(settings)
+    with pytest.raises(checks.ConfigError, match=f"runs.tiny.{key}: no parameter matches") as error:
+        checks.check_networks(checked)
+    assert "the network has layers.1.weight" in str(error.value)
+
+
+def test_lanczos_steps_are_at_most_the_parameters_that_are_chosen(settings):
+    change(settings, "operators", {"last": {"operator": "hessian", "steps": 11}})
+    checks.check_networks(checks.check(settings))
+    change(settings, "operators.last.parameters", ["layers.3.bias"])
+    with pytest.raises(checks.ConfigError, match="only 10 parameters of these names"):
+        checks.check_networks(checks.check(settings))

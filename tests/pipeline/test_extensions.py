@@ -92,6 +92,7 @@ runs:
     operators:
       doubled: {operator: "own_things:Doubled", steps: 6}
       fisher: {operator: empirical_fisher, steps: 4}
+      last: {operator: hessian, parameters: ["*3.*"], steps: 4}
     batch: null
     augmentation: null
     variance: null
@@ -149,7 +150,9 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
     largest = {name: each.ritz_values.max() for name, each in spectra.items()}
     assert largest["doubled"] == pytest.approx(2 * largest["ggn"], rel=0.02)
     table = pd.read_csv(own / "results/trained/tables/extremal_ritz_values.csv")
-    assert {"hessian", "ggn", "doubled", "empirical_fisher"} == set(table["operator"])
+    assert {"hessian", "ggn", "doubled", "fisher", "last"} == set(table["operator"])
+    layer = spectrum.load(own / "results/trained/spectra/1/last.npz").metadata
+    assert (layer["num_parameters"], layer["matrix"]) == (4 * 3 + 3, "hessian")
     before = (own / "results/taken/checkpoints/1.safetensors").read_bytes()
     assert "Nothing to be done" in run(own, "--dry-run")
 
@@ -165,7 +168,16 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
     ("path", "value", "sentence"),
     [
         ("loss", "crossentropy", "runs.mine.loss: loss must be one of cross_entropy or an import"),
-        ("operators", {"full": {"operator": "ggn"}}, "operators.full would be the spectrum full"),
+        (
+            "operators",
+            {"full": {"operator": "ggn"}},
+            "operators.full has a name that another spectrum has",
+        ),
+        (
+            "operators",
+            {"a": {"operator": "ggn", "parameters": []}},
+            "operators.a.parameters must not be empty",
+        ),
         ("operators", {"fisher": {"operator": "fischer"}}, "operators.fisher.operator: operator"),
         ("operators", {"a b": {"operator": "ggn"}}, "a name in runs.mine.operators must"),
         ("operators", {"ggn2": {"operator": "ggn", "steps": 0}}, "ggn2.steps must be at least 1"),

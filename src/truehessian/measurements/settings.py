@@ -33,5 +33,9 @@ class Products(Protocol):
         """`auto`, `cpu`, `cuda` or `cuda:1`."""
 
     @property
+    def parameters(self) -> list[str] | None:
+        """Patterns of names to which matrices are restricted, None for all."""
+
+    @property
     def loss(self) -> str:
         """One of `networks.losses.LOSSES`, or an import path."""

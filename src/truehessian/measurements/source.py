@@ -89,6 +89,7 @@ class Source(NamedTuple):
             "batchnorm": settings.batchnorm,
             "memory": _bytes(settings.memory_gb),
             "loss": LOSSES.load(settings.loss),
+            "parameters": settings.parameters,
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
         return cls(model, datasets.load(dataset, device), products, _bytes(settings.basis_gb))

@@ -1,6 +1,6 @@
 """Checks of a configuration before any job starts, each error one sentence with its remedy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,7 +40,8 @@ def check_networks(configuration: Configuration) -> None:
     Raises
     ------
     ConfigError
-        A network cannot be built, or more Lanczos steps are asked for than it has parameters, or
+        A network cannot be built, has no parameters of the names that are asked for, or fewer than
+        Lanczos steps are asked for; or
         batch statistics where there is no batch normalisation or only a single example.
     """
     for name, run in configuration.analysed.items():
@@ -53,13 +54,23 @@ def check_networks(configuration: Configuration) -> None:
         if run.spectrum.batchnorm == "train" and network.has_batch_norm:
             for problem in run.single_examples():
                 raise ConfigError(f"runs.{name}.{problem}")
-        for key, steps in run.step_counts():
-            if steps > network.num_parameters:
-                raise ConfigError(
-                    f"runs.{name}.{key} is {steps}, but the network has only "
-                    f"{network.num_parameters} "
-                    "parameters; at most as many Lanczos steps are possible"
-                )
+        for key, patterns in run.selections():
+            count = _count(network, patterns, f"runs.{name}.{key}parameters")
+            for path, steps in run.step_counts():
+                inside = path.startswith(key) if key else not path.startswith("operators.")
+                if inside and steps > count:
+                    raise ConfigError(
+                        f"runs.{name}.{path} is {steps}, but the network has only {count} "
+                        f"parameters{' of these names' if patterns else ''}; at most as many "
+                        "Lanczos steps are possible"
+                    )
+
+
+def _count(network: NetworkFacts, patterns: Sequence[str] | None, path: str) -> int:
+    try:
+        return network.count(patterns)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _network(name: str, run: Run) -> NetworkFacts:

@@ -1,17 +1,49 @@
 """The network that a run's configuration names, without its weights."""
 
 import contextlib
+import fnmatch
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
 class NetworkFacts(NamedTuple):
-    """What the checks need to know of a network."""
+    """What the checks need to know of a network.
+
+    Attributes
+    ----------
+    num_parameters
+        Of all that can be trained.
+    has_batch_norm
+        Whether any layer normalises over the batch.
+    sizes
+        All names of each parameter, and how many numbers it has.
+    """
 
     num_parameters: int
     has_batch_norm: bool
+    sizes: tuple[tuple[tuple[str, ...], int], ...] = ()
+
+    def count(self, patterns: Sequence[str] | None) -> int:
+        """Count the numbers in the parameters that match a pattern, as operators choose them.
+
+        Raises
+        ------
+        ValueError
+            None does.
+        """
+        if patterns is None:
+            return self.num_parameters
+        found = sum(
+            size
+            for names, size in self.sizes
+            if any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+        )
+        if not found:
+            known = ", ".join(name for names, _ in self.sizes for name in names)
+            raise ValueError(f"no parameter matches {list(patterns)}; the network has {known}")
+        return found
 
 
 def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
@@ -43,4 +75,13 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
                 model = registry.build(**settings)
         except Exception:
             model = registry.build(**settings)
-    return NetworkFacts(registry.count_parameters(model), registry.has_batch_norm(model))
+    names: dict[int, list[str]] = {}
+    sizes: dict[int, int] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        sizes[id(parameter)] = parameter.numel()
+    return NetworkFacts(
+        registry.count_parameters(model),
+        registry.has_batch_norm(model),
+        tuple((tuple(own), sizes[key]) for key, own in names.items()),
+    )

@@ -28,7 +28,8 @@ from truehessian.pipeline.config.spectra import (
 # Sections whose settings go to a script together with those of products.
 _WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "self_test", "variance")
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
-_TAKEN = ("full", "test", "ggn")  # names of spectra that every run has
+# Names of spectra that every run has, and by which tables know their matrices.
+_TAKEN = ("full", "test", "ggn", "hessian", "noise")
 
 
 class Run(Strict):
@@ -44,6 +45,10 @@ class Run(Strict):
     loss: str = Field(
         default="cross_entropy",
         description="One of the catalogue, or the import path `package.module:function`.",
+    )
+    parameters: Names | None = Field(
+        default=None,
+        description="Patterns of names, as `conv1.*`, to which all matrices are restricted.",
     )
     epochs: Epochs = Field(description="Epochs to analyse.")
     spectrum: Spectrum = Field(default={}, validate_default=True)
@@ -104,11 +109,14 @@ class Run(Strict):
             values = {**self._products, **values}
         if name in _WITH_LOSS:
             values["loss"] = self.loss
+            if name != "training":
+                values["parameters"] = self.parameters
         return dict(sorted(values.items()))
 
     def operator_settings(self, name: str) -> dict[str, Any]:
         """Give the settings of a further matrix to its script, as `settings`."""
         values = {**self._products, **self.operators[name].model_dump(), "loss": self.loss}
+        values |= {"name": name, "parameters": values["parameters"] or self.parameters}
         return dict(sorted(values.items()))
 
     @property
@@ -122,6 +130,18 @@ class Run(Strict):
     @property
     def _products(self) -> dict[str, Any]:
         return self.spectrum.model_dump(include=set(Products.model_fields))
+
+    def selections(self) -> Iterator[tuple[str, list[str] | None]]:
+        """Go through all patterns of parameters, with the path of the section before them.
+
+        Yields
+        ------
+        path, patterns
+            "" for the run's own, which hold wherever there are no others; None for all parameters.
+        """
+        yield "", self.parameters
+        for name, operator in self.operators.items():
+            yield f"operators.{name}.", operator.parameters or self.parameters
 
     def first_problem(self) -> str | None:
         """Say what is impossible together, in a sentence that goes after the run's dotted path."""
@@ -174,7 +194,7 @@ class Run(Strict):
             yield from section.problems(self)
         for name, operator in self.operators.items():
             if name in _TAKEN:
-                yield f"operators.{name} would be the spectrum {name}.npz, which there is already"
+                yield f"operators.{name} has a name that another spectrum has; take another one"
             yield from unknown(OPERATORS, f"operators.{name}.operator", operator.operator)
 
     def _sets_of_examples(self) -> Iterator[tuple[str, int]]:

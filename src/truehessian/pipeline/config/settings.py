@@ -19,35 +19,43 @@ class WithLoss(Section):
     loss: str
 
 
+class WithMatrix(WithLoss):
+    """With the parameters that matrices are restricted to, None for all."""
+
+    parameters: list[str] | None
+
+
 class TrainingSettings(Training, WithLoss):
     """SGD with momentum, down the loss of the run."""
 
 
-class SpectrumSettings(Spectrum, WithLoss):
+class SpectrumSettings(Spectrum, WithMatrix):
     """The full-data spectra."""
 
 
 class OperatorSettings(OperatorSpectrum, Products, WithLoss):
-    """The full-data spectrum of a further matrix."""
+    """The full-data spectrum of a further matrix, by the name that the run gives it."""
+
+    name: str
 
 
-class BatchSettings(Batch, Products, WithLoss):
+class BatchSettings(Batch, Products, WithMatrix):
     """Mini-batch Hessians and the noise in them."""
 
 
-class AugmentationSettings(Augmentation, Products, WithLoss):
+class AugmentationSettings(Augmentation, Products, WithMatrix):
     """Fixed sets of augmented images."""
 
 
-class SubsampleSettings(Subsamples, Products, WithLoss):
+class SubsampleSettings(Subsamples, Products, WithMatrix):
     """Hessians of disjoint parts."""
 
 
-class SelfTestSettings(SelfTest, Products, WithLoss):
+class SelfTestSettings(SelfTest, Products, WithMatrix):
     """Estimators where the truth is known."""
 
     tolerance: Positive  # of its own
 
 
-class VarianceSettings(Variance, Products, WithLoss):
+class VarianceSettings(Variance, Products, WithMatrix):
     """Variance along directions, and held-out curvature."""

@@ -12,6 +12,7 @@ from truehessian.pipeline.config.fields import (
     Count,
     Counts,
     Device,
+    Names,
     Natural,
     NotNegative,
     Parts,
@@ -104,6 +105,10 @@ class OperatorSpectrum(Section):
 
     operator: str = Field(
         description="One of the catalogue, or the import path `package.module:class` of one's own."
+    )
+    parameters: Names | None = Field(
+        default=None,
+        description="Patterns of names to which it is restricted; those of the run if null.",
     )
     steps: Count = Field(default=30, description="Lanczos steps, that is, products per probe.")
     probes: Count = Field(default=1, description="Random start vectors.")
