@@ -147,7 +147,7 @@ class Run:
         path = self.path("fisher.npz")
         settings = self.products("spectrum")
         del settings["ggn_steps"], settings["vectors"]
-        settings |= {"operator": "empirical_fisher", "steps": 4, "probes": 1}
+        settings |= {"operator": "empirical_fisher", "name": "fisher", "steps": 4, "probes": 1}
         call(
             "measure_operator_spectrum",
             self.checkpoint,
