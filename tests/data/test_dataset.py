@@ -196,7 +196,7 @@ def test_a_damaged_download_is_called_damaged(tmp_path):
 def test_the_catalogue_is_read_without_torchvision_or_scikit_learn():
     code = (
         "import sys; from truehessian.data import catalogue, sources;"
-        "[catalogue.sizes(name) for name in sources.SOURCES];"
+        "[catalogue.sizes(name) for name in ('digits', 'cifar100', 'mnist')];"
         "assert not {'torch', 'torchvision', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

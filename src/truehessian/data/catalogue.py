@@ -4,6 +4,7 @@ Nothing here needs PyTorch until data are read, so that a configuration can be c
 """
 
 import hashlib
+import inspect
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -99,10 +100,17 @@ def info(name: str, arguments: Mapping[str, Any] | None = None) -> DatasetInfo:
     Raises
     ------
     ValueError
-        The name is unknown.
+        The name is unknown, or the source takes other arguments.
     """
-    known: DatasetInfo = SOURCES.load(name).info(**(arguments or {}))
-    return known
+    source, given = SOURCES.load(name), arguments or {}
+    takes = inspect.signature(source.info)
+    try:
+        takes.bind(**given)
+    except TypeError as error:
+        known = ", ".join(takes.parameters) or "none"
+        raise ValueError(f"arguments of {name} are {known}; {error}") from None
+    found: DatasetInfo = source.info(**given)
+    return found
 
 
 def origin(settings: Mapping[str, Any]) -> Origin:

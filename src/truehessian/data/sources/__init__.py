@@ -13,6 +13,8 @@ SOURCES = Registry(
         "cifar100": "truehessian.data.sources.torchvision_sets:CIFAR100",
         "mnist": "truehessian.data.sources.torchvision_sets:MNIST",
         "fashion_mnist": "truehessian.data.sources.torchvision_sets:FASHION_MNIST",
+        "tensors": "truehessian.data.sources.tensors:TENSORS",
+        "image_folder": "truehessian.data.sources.folders:FOLDERS",
     },
     own=True,
 )

@@ -93,7 +93,7 @@ class Dataset(Section):
         try:
             catalogue.sizes(**self.model_dump())
             catalogue.normalised(self.info, self.mean, self.std)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             yield f"dataset: {error}"
 
 
