@@ -43,6 +43,7 @@ TABLES = {
 FIGURES = {
     "plot_stems",
     "plot_extremes",
+    "make_density",
     "make_learning_curves",
     "plot_theory",
     "compare_batchnorm",

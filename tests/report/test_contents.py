@@ -51,7 +51,8 @@ def test_a_run_has_the_figures_and_tables_of_its_sections():
     assert "variance" not in catalogue.tables_of(configured("reduced"))  # the report collects it
 
     assert sorted(catalogue.figures_of(configured("tiny"))) == [
-        "learning_curves", "shrinkage", "stem-full-1", "stem-full-2", "stem-ggn-1", "stem-ggn-2",
+        "density-1", "density-2", "learning_curves", "shrinkage", "stem-full-1", "stem-full-2",
+        "stem-ggn-1", "stem-ggn-2",
     ]  # fmt: skip
     assert sorted(catalogue.tables_of(configured("tiny"))) == [
         "checkpoints", "extremal_ritz_values", "papers", "shrinkage",
