@@ -29,6 +29,7 @@ WITHOUT_TORCH = (
     "streams",
     "text",
     "data.files",
+    "networks.libraries.library",
     "spectra.density",
     "spectra.kernel",
     "spectra.separation",

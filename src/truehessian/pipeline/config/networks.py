@@ -5,7 +5,10 @@ import fnmatch
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class NetworkFacts(NamedTuple):
@@ -50,7 +53,8 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
     """Count the parameters of a network and look for batch normalisation.
 
     It is built without memory for its weights where that works; for real, with the global
-    generators left alone, where its factory needs numbers (reads them, or loads weights).
+    generators left alone, where its factory needs numbers (reads them, or loads weights). One of a
+    library is tried on an image as well.
 
     Parameters
     ----------
@@ -72,9 +76,9 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
         try:
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of weights that cannot be loaded there
-                model = registry.build(**settings)
+                model = _tried(settings)
         except Exception:
-            model = registry.build(**settings)
+            model = _tried(settings)
     names: dict[int, list[str]] = {}
     sizes: dict[int, int] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -85,3 +89,12 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
         registry.has_batch_norm(model),
         tuple((tuple(own), sizes[key]) for key, own in names.items()),
     )
+
+
+def _tried(settings: Mapping[str, Any]) -> "nn.Module":
+    """Build a network, and refuse one of a library that does not suit the data."""
+    from truehessian.networks import registry
+
+    model = registry.build(**settings)
+    registry.check_output(model, **settings)
+    return model
