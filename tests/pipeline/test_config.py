@@ -434,6 +434,8 @@ def test_more_lanczos_steps_than_parameters_are_refused(settings, key):
         ({"name": "no_such_package.nets:Net"}, "cannot import no_such_package.nets"),
         ({"name": "torch.nn:Lineal"}, "did you mean 'Linear'?"),
         ({"name": "torch.nn:Linear"}, "torch.nn:Linear needs in_features, out_features; it is"),
+        ({"name": "torchvision:resnt18"}, "did you mean 'resnet18'?"),
+        ({"name": "torchvision:alexnet"}, "does not take images of shape (1, 8, 8)"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(settings, model, piece):
@@ -441,6 +443,13 @@ def test_a_network_that_cannot_be_built_is_refused(settings, model, piece):
     text = message(settings)
     assert text.startswith("runs.tiny.model: ")
     assert piece in text
+
+
+def test_a_library_that_is_not_installed_is_found_without_pytorch(settings, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    settings["runs"]["tiny"]["model"] = {"name": "timm:resnet18"}
+    with pytest.raises(checks.ConfigError, match="timm, which is not installed; install it with"):
+        checks.check(settings)
 
 
 def test_defaults_are_filled_in_and_what_is_given_stays(settings):

@@ -22,6 +22,7 @@ sys.path[:] = [
 from truehessian.pipeline.config import checks as configuration
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
+from truehessian.networks.libraries import LIBRARIES
 from truehessian.networks.losses import LOSSES
 from truehessian.networks.places import PLACES
 from truehessian.operators import OPERATORS
@@ -59,7 +60,7 @@ def own(*paths):
 
 
 def network_path(run):
-    """Import path of a run's network."""
+    """Import path of a run's network; that of a library counts as its module."""
     return NETWORKS.path(RUNS[run].model.name)
 
 
@@ -73,9 +74,15 @@ def loss_path(run):
     return LOSSES.path(RUNS[run].loss)
 
 
+def library_paths(run):
+    """Import path of how the library that a run's network comes from is asked, if it does."""
+    library, colon, _ = RUNS[run].model.name.partition(":")
+    return [LIBRARIES.path(library)] if colon and library in LIBRARIES else []
+
+
 def uses(run):
     """Import paths of what stages take from catalogues: the network, and a loss but PyTorch's."""
-    paths = [network_path(run), loss_path(run)]
+    paths = [network_path(run), *library_paths(run), loss_path(run)]
     return [path for path in paths if not path.startswith("torch.")]
 
 

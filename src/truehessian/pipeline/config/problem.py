@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 from truehessian.data import catalogue
 from truehessian.data.catalogue import DatasetInfo
 from truehessian.data.sources import SOURCES
+from truehessian.networks import NETWORKS
+from truehessian.networks.libraries import LIBRARIES
+from truehessian.networks.libraries.library import absence
 from truehessian.networks.places import PLACES
 from truehessian.networks.places.place import Place
 from truehessian.pipeline.config.beside import Beside
@@ -98,14 +101,22 @@ class Dataset(Section):
 
 
 class Model(Section):
-    """A network by name with its arguments, or `package.module:factory`."""
+    """A network by name with its arguments, `torchvision:resnet18`, or `package.module:factory`."""
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = Field(description="Of the network, or the import path of one's own factory.")
+    name: str = Field(
+        description="Of the network, of one of a library (torchvision:resnet18, timm:NAME, "
+        "transformers:CLASS), or the import path of one's own factory."
+    )
 
     def problems(self, run: Beside) -> Iterator[str]:
-        """Find arguments that something else decides."""
+        """Find a name that is not known, a library that is lacking, and what else decides."""
+        yield from unknown(NETWORKS, "model", self.name)
+        library, colon, name = self.name.partition(":")
+        lacking = absence(library, name) if colon and library in LIBRARIES else None
+        if lacking is not None:
+            yield f"model: {lacking}"
         for key, source in (
             ("num_classes", "the data set decides it"),
             ("input_shape", "the data set decides it"),
