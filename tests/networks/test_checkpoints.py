@@ -176,8 +176,21 @@ def test_a_plain_state_dict_is_not_taken_for_a_checkpoint(model, tmp_path):
         checkpoints.load(source)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin", ".PTH"])
-def test_a_pickle_is_refused_with_the_way_to_convert_it(model, tmp_path, suffix):
+@pytest.mark.parametrize("name", ["7.pt", "7.pth", "7.ckpt", "7.bin", "7.pth.tar", "7.PTH"])
+@pytest.mark.parametrize("keys", [(), ("state_dict",), ("model", "module"), ("net", "_orig_mod")])
+def test_what_torch_save_writes_is_converted(model, tmp_path, name, keys):
+    theirs = model.state_dict()
+    for key in keys[::-1]:
+        theirs = {key: theirs, "epoch": 7, "args": {"lr": 0.1}}
+    torch.save(theirs, tmp_path / name)
+    target = tmp_path / "ours.safetensors"
+    checkpoints.convert(tmp_path / name, target, model_settings=SETTINGS, metadata={})
+    loaded = checkpoints.load(target).state_dict()
+    assert all(loaded[name].equal(tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pickle", ".PKL"])
+def test_a_pickle_is_refused_with_the_way_to_save_weights(model, tmp_path, suffix):
     source = tmp_path / f"weights{suffix}"
     torch.save(model.state_dict(), source)
     with pytest.raises(ValueError, match=r"save_model\(model, 'weights.safetensors'\)"):

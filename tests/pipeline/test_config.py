@@ -302,13 +302,20 @@ def test_names_and_keys_within_mappings_of_names_are_spoken_of(settings, path, v
     assert message(settings).startswith(sentence)
 
 
-@pytest.mark.parametrize("suffix", ["pt", "pth", "PKL"])
+@pytest.mark.parametrize("suffix", ["pkl", "pickle", "PKL"])
 def test_pickles_are_refused_before_the_start(settings, suffix):
     del settings["runs"]["tiny"]["training"]
     change(settings, "checkpoints", f"weights/{{epoch}}.{suffix}")
     text = message(settings)
-    assert text.startswith("runs.tiny.checkpoints names pickles")
-    assert "safetensors.torch.save_model(model, '0.safetensors')" in text
+    assert text.startswith("runs.tiny.checkpoints names a pickle")
+    assert "torch.save(model.state_dict(), '0.pt')" in text
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt", "pth", "ckpt", "pth.tar"])
+def test_state_dicts_are_taken_whoever_wrote_them(settings, suffix):
+    del settings["runs"]["tiny"]["training"]
+    change(settings, "checkpoints", f"weights/{{epoch}}.{suffix}")
+    accept(settings)
 
 
 SINGLE = {

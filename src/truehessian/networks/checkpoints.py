@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +10,7 @@ from torch import nn
 
 from truehessian import tensorfile
 from truehessian.data.dataset import Dataset
-from truehessian.networks import NETWORKS, registry, state_dicts
-from truehessian.networks.places.files import PICKLES
+from truehessian.networks import NETWORKS, registry, state_dicts, weights
 
 _MODEL_KEYS = {"name", "num_classes", "input_shape"}
 
@@ -133,13 +131,13 @@ def convert(
     model_settings: Mapping[str, Any],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Make a checkpoint of a user's safetensors file that holds a plain state dict.
+    """Make a checkpoint of a user's file that holds a plain state dict.
 
     Parameters
     ----------
     source
-        The state dict, as `safetensors.torch.save_model` or `save_file` writes it. Its names may
-        stand under a prefix; see `state_dicts.load`.
+        The state dict, as `safetensors.torch.save_model`, `save_file` or `torch.save` writes it.
+        Its names may stand under a prefix; see `weights.read` and `state_dicts.load`.
     target
         The checkpoint to write.
     model_settings
@@ -152,16 +150,9 @@ def convert(
     FileNotFoundError
         There is no source.
     ValueError
-        The source is a pickle, damaged, or does not fit the network.
+        The source holds more than weights, is damaged, or does not fit the network.
     """
-    source = Path(source)
-    if source.suffix.lower() in PICKLES:
-        raise ValueError(
-            f"{source} is a pickle, which is never loaded because it can run code; convert it "
-            "where you trust it: safetensors.torch.save_model(model, "
-            f"'{source.with_suffix('.safetensors').name}')"
-        )
-    tensors, _ = tensorfile.load(source)
+    tensors = weights.read(source)
     _check_settings(model_settings, "model_settings")
     network = _build(model_settings)
     state_dicts.load(network, tensors, source)

@@ -3,11 +3,30 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"})  # suffixes of files
+# Suffixes of files that `torch.save` writes, which may hold nothing but a state dict.
+STATE_DICTS = frozenset({".pt", ".pth", ".bin", ".ckpt", ".tar"})
+PICKLES = frozenset({".pkl", ".pickle"})  # of those that are not loaded whatever they hold
+
+
+def refusal(what: str, stem: str) -> str:
+    """Say that something is not loaded, and how to save the weights alone instead.
+
+    Parameters
+    ----------
+    what
+        How the sentence begins, with the verb.
+    stem
+        Name of the file to save, without its suffix.
+    """
+    return (
+        f"{what}, which is never loaded because it can run code; load it where you trust it and "
+        f"save the weights alone: torch.save(model.state_dict(), '{stem}.pt') or "
+        f"safetensors.torch.save_model(model, '{stem}.safetensors')"
+    )
 
 
 class Files:
-    """Safetensors files by a pattern such as ``weights/{epoch}.safetensors``."""
+    """Files with a state dict each, by a pattern such as ``weights/{epoch}.safetensors``."""
 
     def problems(self, where: str) -> Iterator[str]:
         """Find braces that are not filled in, and pickles."""
@@ -19,11 +38,7 @@ class Files:
         if "{epoch}" not in where:
             yield f"checkpoints must contain {{epoch}}, got {where!r}"
         if example.suffix.lower() in PICKLES:
-            yield (
-                f"checkpoints names pickles ({where!r}), which are never loaded because they can "
-                "run code; convert them where you trust them: safetensors.torch.save_model(model, "
-                f"'{example.stem}.safetensors')"
-            )
+            yield refusal(f"checkpoints names a pickle ({where!r})", example.stem)
 
     def file(self, where: str, epoch: int) -> str:
         """Fill in the epoch."""

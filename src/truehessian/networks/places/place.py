@@ -21,4 +21,4 @@ class Place(Protocol):
         """Give what changes when weights that have to be fetched do, such as a digest."""
 
     def fetch(self, where: str, epoch: int, folder: Path) -> Path:
-        """Bring the weights into a folder, as a safetensors file, and say where they are."""
+        """Bring a file with the weights into a folder, and say where it is; see `weights.read`."""
