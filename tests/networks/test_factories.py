@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from truehessian.networks import registry
+from truehessian.networks import checkpoints, registry
 from truehessian.pipeline.config.networks import network_facts
 
 DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
@@ -79,6 +79,12 @@ FACTORIES = """
     def lazy_in_vain(num_classes, input_shape):
         return nn.Sequential(nn.LazyLinear(4), nn.Linear(7, num_classes))
 
+    def parallel(num_classes, input_shape):
+        return nn.DataParallel(flat(nn.Linear(64, num_classes)))
+
+    def compiled(num_classes, input_shape):
+        return torch.compile(nn.DataParallel(flat(nn.Linear(64, num_classes))))
+
     def fails(num_classes, input_shape):
         raise ZeroDivisionError("no such luck")
 
@@ -116,6 +122,8 @@ def states():
         ("keyword", 650),
         ("without_shape", 650),
         ("variadic", 650),
+        ("parallel", 650),
+        ("compiled", 650),
         ("lazy", 64 * 4 + 4 + 4 + 4 + 4 * 10 + 10),
     ],
 )
@@ -123,13 +131,28 @@ def test_a_factory_is_counted_whatever_it_does(factory, count, capsys, recwarn):
     """On the meta device where that works, else for real; nothing global changes."""
     before = states()
     facts = network_facts(own(factory))
-    assert facts == (count, factory == "lazy")
+    assert facts[:2] == (count, factory == "lazy")
     assert states() == before
     assert capsys.readouterr().out == ""
     assert not recwarn.list
     model = registry.build(f"own_factories:{factory}", **DIGITS, seed=0)
     assert model.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
     assert states() == before
+
+
+@pytest.mark.parametrize("factory", ["parallel", "compiled"])
+def test_the_network_of_a_wrapper_is_meant(factory, tmp_path):
+    """Whether its weights were saved with the wrapper or without."""
+    model = registry.build(f"own_factories:{factory}", **DIGITS, seed=0)
+    assert isinstance(model, nn.Sequential)
+    theirs = {"state_dict": nn.DataParallel(model).state_dict(), "epoch": 7}
+    for number, content in enumerate([theirs, model.state_dict()]):
+        source, target = tmp_path / f"{number}.pt", tmp_path / f"{number}.safetensors"
+        torch.save(content, source)
+        checkpoints.convert(source, target, model_settings=own(factory), metadata={})
+        taken = checkpoints.load(target, model=own(factory))
+        assert taken.state_dict().keys() == {"1.weight", "1.bias"}
+        assert taken[1].weight.equal(model[1].weight)
 
 
 def test_a_network_takes_no_memory_to_be_counted(monkeypatch):

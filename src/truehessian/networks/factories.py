@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from truehessian import streams
+from truehessian.networks.wrappers import unwrapped
 
 # Given to every factory that takes them; the rest comes from the configuration.
 _GIVEN = ("num_classes", "input_shape")
@@ -55,7 +56,10 @@ def find(name: str) -> Callable[..., Any]:
 
 
 def call(name: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> nn.Module:
-    """Call a factory with the values that it takes.
+    """Call a factory with the values that it takes, and take its network out of wrappers.
+
+    Training, checkpoints and names of parameters are then those of the network itself; see
+    `wrappers.unwrapped`.
 
     Parameters
     ----------
@@ -87,7 +91,7 @@ def call(name: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> n
         raise ValueError(
             f"model {name} has to make a torch.nn.Module, but made a {type(model).__name__}"
         )
-    return model
+    return unwrapped(model)
 
 
 def materialise(name: str, model: nn.Module, input_shape: Sequence[int]) -> None:
