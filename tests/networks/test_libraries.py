@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from truehessian.networks import registry
 from truehessian.networks.libraries import LIBRARIES
 from truehessian.pipeline.config.networks import network_facts
 from truehessian.pipeline.stage import own_code
+from truehessian.pipeline.stage.fingerprint import closure
 
 IMAGES = {"num_classes": 10, "input_shape": (3, 32, 32)}
 SMALL = "torchvision:shufflenet_v2_x0_5"
@@ -173,6 +175,14 @@ def test_in_keys_a_network_counts_by_the_version_of_its_library():
     code = own_code.of_paths([SMALL])
     assert list(code.packages) == ["torchvision"]
     assert code.modules == {}
+
+
+def test_how_a_library_is_asked_has_a_part_in_keys_of_its_networks_only():
+    script = Path(__file__).parents[2] / "scripts/measure_full_spectra.py"
+    paths = {path: path.partition(":")[0] for path in map(LIBRARIES.path, LIBRARIES)}
+    assert not closure(script).keys() & paths.values()
+    for path, module in paths.items():
+        assert closure(script, [path]).keys() & paths.values() == {module}
 
 
 def test_the_names_of_libraries_are_those_of_their_modules():
