@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.base import Operator
-from truehessian.operators.ggn import GaussNewton, Graph
+from truehessian.operators.closed_forms import Weigher
+from truehessian.operators.ggn import GaussNewton
 from truehessian.operators.mean import Linearised, NetworkOperator
 from truehessian.operators.precision import arithmetic
 
@@ -46,12 +47,18 @@ class EmpiricalFisher(GaussNewton):
             )
         return made
 
-    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
+    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
+        del how
         # The loss is a mean: B dl/dz is the gradient of each example's own loss by its outputs.
-        count = len(pushed)
-        own = graph.loss_gradient.detach() * count
-        slopes = (own * pushed).flatten(1).sum(1) / count  # g_i . v / B, shape (B,)
-        return own * slopes.view(-1, *[1] * (pushed.ndim - 1))
+        count = len(outputs)
+        own = self._slope(outputs, targets, curved=False)[1].detach() * count
+        axes = [1] * (outputs.ndim - 1)
+
+        def weigh(pushed: Tensor) -> Tensor:
+            slopes = (own * pushed).flatten(1).sum(1) / count  # g_i . v / B, shape (B,)
+            return own * slopes.view(-1, *axes)
+
+        return weigh
 
 
 class GradientCovariance(Operator):

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,18 +11,23 @@ from torch import Tensor
 
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.autograd.layers import LayerRules
+from truehessian.operators.closed_forms import Weigher
 from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.mean import Linearised, NetworkOperator
 
 logger = logging.getLogger(__name__)
 
 
+# Outputs of an example from which on the closed form of a loss is taken. Below, differentiating it
+# twice takes little beside the network, and its bits stay those of earlier results.
+_LARGE = 4096
+
+
 class Graph(NamedTuple):
-    """What a product needs: z, dl/dz as a function of a detached z, and Jᵀ d of a dummy d."""
+    """What a product needs: z, the product with a weight, and Jᵀ d of a dummy d."""
 
     outputs: Tensor
-    detached: Tensor
-    loss_gradient: Tensor
+    weigh: Weigher
     dummy: Tensor
     pulled_back: list[Tensor]
 
@@ -32,8 +38,19 @@ class GaussNewton(NetworkOperator):
     semidefinite = True  # of the losses in use, which are convex in the outputs
 
     @abstractmethod
-    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
-        """Multiply J v, shape (B, ..), with the weight of the mean over the examples."""
+    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
+        """Give J v, shape (B, ..) -> its product with the weight of the mean over the examples."""
+
+    def _slope(self, outputs: Tensor, targets: Tensor, *, curved: bool) -> tuple[Tensor, Tensor]:
+        """Give the outputs as a leaf, and dl/dz there, as a function of it where `curved`."""
+        leaf = outputs.detach().requires_grad_(True)
+        loss = self.loss(leaf, targets)
+        self.loss.check_graph(loss, leaf)
+        # A loss that is linear in the outputs has a gradient that does not depend on them.
+        (slope,) = torch.autograd.grad(
+            loss, leaf, create_graph=curved, allow_unused=True, materialize_grads=True
+        )
+        return leaf, slope
 
     def _rules(self) -> LayerRules:
         return LayerRules(self.dtype, self.device, weights=False)
@@ -45,16 +62,10 @@ class GaussNewton(NetworkOperator):
                 f"the {self.name} needs a network whose output is one tensor, and this one gives a "
                 f"{type(outputs).__name__}; wrap it in a module that gives what the loss needs"
             )
-        detached = outputs.detach().requires_grad_(True)
-        loss = self.loss(detached, targets)
-        self.loss.check_graph(loss, detached)
-        # A loss that is linear in the outputs has a gradient that does not depend on them.
-        (loss_gradient,) = torch.autograd.grad(
-            loss, detached, create_graph=True, allow_unused=True, materialize_grads=True
-        )
+        weigh = self._weigher(outputs, targets, how)
         if not outputs.requires_grad:  # none of these examples reaches the parameters
             nothing = [torch.zeros_like(leaf) for leaf in self.network.leaves]
-            return Linearised(Graph(outputs, detached, loss_gradient, detached, nothing), outputs)
+            return Linearised(Graph(outputs, weigh, outputs, nothing), outputs)
         # Jᵀ d is linear in d, so its derivative by d along v is J v: forward mode out of two
         # reverse passes, which every layer supports that has second derivatives at all.
         dummy = torch.zeros_like(outputs, requires_grad=True)
@@ -66,8 +77,7 @@ class GaussNewton(NetworkOperator):
             allow_unused=True,
             materialize_grads=True,
         )
-        graph = Graph(outputs, detached, loss_gradient, dummy, list(pulled_back))
-        return Linearised(graph, outputs)
+        return Linearised(Graph(outputs, weigh, dummy, list(pulled_back)), outputs)
 
     def _apply(self, graph: Graph, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph.pulled_back, vector, strict=True) if g.requires_grad]
@@ -82,7 +92,7 @@ class GaussNewton(NetworkOperator):
         return torch.autograd.grad(
             graph.outputs,
             self.network.leaves,
-            grad_outputs=self._weigh(graph, pushed),
+            grad_outputs=graph.weigh(pushed),
             retain_graph=keep,
             allow_unused=True,
             materialize_grads=True,
@@ -92,7 +102,9 @@ class GaussNewton(NetworkOperator):
 class GGN(GaussNewton):
     """G = (1/N) sum_i J_iᵀ (d²l_i / dz²) J_i with the Jacobian J_i of the outputs z.
 
-    For cross-entropy it is the Fisher information matrix of the model.
+    For cross-entropy it is the Fisher information matrix of the model. Where an example has
+    thousands of outputs, the second derivative of PyTorch's `cross_entropy` and `mse_loss` is taken
+    in closed form.
 
     References
     ----------
@@ -101,18 +113,12 @@ class GGN(GaussNewton):
 
     name = "ggn"
 
-    def _weigh(self, graph: Graph, pushed: Tensor) -> Tensor:
-        if not graph.loss_gradient.requires_grad:
-            return torch.zeros_like(pushed)
-        (weighted,) = torch.autograd.grad(
-            graph.loss_gradient,
-            graph.detached,
-            grad_outputs=pushed,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        return weighted
+    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
+        if isinstance(how, LayerRules) and outputs.numel() >= _LARGE * len(targets):
+            closed: Weigher | None = self.loss.weigher(outputs, targets)
+            if closed is not None:
+                return closed
+        return partial(_differentiated, *self._slope(outputs, targets, curved=True))
 
     def check_loss(self, outputs: Any, targets: Tensor) -> None:
         """Say where the matrix is zero because the loss is linear in the outputs."""
@@ -132,3 +138,18 @@ class GGN(GaussNewton):
             return bool(self.loss.curvature(outputs, targets).any())
         except ComputationError:  # a loss that takes probabilities only
             return True
+
+
+def _differentiated(leaf: Tensor, slope: Tensor, pushed: Tensor) -> Tensor:
+    """Multiply with the derivative of a slope that is a function of a leaf."""
+    if not slope.requires_grad:
+        return torch.zeros_like(pushed)
+    (weighted,) = torch.autograd.grad(
+        slope,
+        leaf,
+        grad_outputs=pushed,
+        retain_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return weighted

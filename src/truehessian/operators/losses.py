@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from truehessian.operators import copies, diagnosis
+from truehessian.operators import closed_forms, copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
@@ -27,6 +27,11 @@ class FrozenLoss:
     device, dtype
         Of the operator.
 
+    Attributes
+    ----------
+    known
+        The loss as one whose derivatives are written down, or None; see `closed_forms`.
+
     Raises
     ------
     TypeError
@@ -44,6 +49,7 @@ class FrozenLoss:
         if isinstance(loss, nn.Module):
             loss = copies.prepared(loss, "train", device, dtype)
         self._loss = loss
+        self.known = closed_forms.known(loss)
 
     def double(self) -> "FrozenLoss":
         """Give the same loss in float64."""
@@ -72,17 +78,32 @@ class FrozenLoss:
         Tensor
             As the outputs.
         """
-        outputs = outputs.detach().clone().requires_grad_(True)
-        value = self(outputs, targets)
-        self.check_graph(value, outputs)
-        (slope,) = torch.autograd.grad(value, outputs, create_graph=True)
-        if not slope.requires_grad:  # linear
-            return torch.zeros_like(outputs)
+        leaf, slope = self._slope(outputs, targets)
+        if not slope.requires_grad:
+            return torch.zeros_like(leaf)
         direction = torch.linspace(1, 2, slope.numel()).view_as(slope).to(slope)
         (curved,) = torch.autograd.grad(
-            slope, outputs, direction, allow_unused=True, materialize_grads=True
+            slope, leaf, direction, allow_unused=True, materialize_grads=True
         )
         return curved
+
+    def weigher(self, outputs: Tensor, targets: Tensor) -> closed_forms.Weigher | None:
+        """Give the product with the loss's Hessian by the outputs in closed form.
+
+        Returns
+        -------
+        Callable or None
+            A tensor of the outputs' shape -> its product; None where no closed form is known.
+        """
+        return None if self.known is None else self.known.weigher(outputs, targets)
+
+    def _slope(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the outputs as a leaf, and the loss's slope by it with a graph."""
+        leaf = outputs.detach().clone().requires_grad_(True)
+        value = self(leaf, targets)
+        self.check_graph(value, leaf)
+        (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
+        return leaf, slope
 
     def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
         """Compute the loss.

@@ -1,8 +1,8 @@
 """The twin of an operator: plain double differentiation of its first examples.
 
-Whatever replaces plain differentiation (rules for layers, channels last) is compared with it before
-the first product; so is what an operator takes for granted: outputs that repeat, examples that do
-not influence each other, a symmetric product.
+Whatever replaces plain differentiation (rules for layers, closed forms of losses, channels last) is
+compared with it before the first product; so is what an operator takes for granted: outputs that
+repeat, examples that do not influence each other, a symmetric product.
 """
 
 import logging
@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from truehessian.operators import causes, diagnosis
-from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.batches import cast
+from truehessian.operators.enlivened import Enlivened
 from truehessian.operators.examined import Examined
-from truehessian.operators.losses import FrozenLoss
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import arithmetic
 from truehessian.operators.trees import all_finite, tensors_of
@@ -53,33 +52,6 @@ class Sample(NamedTuple):
             cast(tensor, torch.float64) for tensor in (self.inputs, self.targets, *self.directions)
         )
         return Sample(inputs, targets, directions)
-
-
-class Enlivened:
-    """An operator's loss and a share of the outputs' squares, for comparisons only.
-
-    Of examples that are fitted perfectly the loss leaves nothing but rounding: its slopes are
-    differences of nearly equal numbers. The squares have slopes of order one and let every layer
-    take part.
-    """
-
-    def __init__(self, loss: FrozenLoss) -> None:
-        self.own = loss.own
-        self._loss = loss
-        self.check_graph, self.curvature = loss.check_graph, loss.curvature
-
-    def double(self) -> "Enlivened":
-        """Give the same in float64."""
-        return Enlivened(self._loss.double())
-
-    def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
-        """Compute the loss, and add the squares in units of the largest output."""
-        value = self._loss(outputs, targets, how)
-        for tensor in tensors_of(outputs):
-            if tensor.is_floating_point() and tensor.requires_grad and tensor.numel():
-                scale = tensor.detach().abs().max().clamp(min=1e-30) * 2 * len(targets)
-                value = value + tensor.square().sum() / scale
-        return value
 
 
 @arithmetic("float32")  # never in less than the operator's own, as TF32 would be
@@ -210,12 +182,12 @@ def _deviation(operator: Examined, sample: Sample, ruled: Tensor, plain: Tensor)
     if gap <= _TOLERANCE[operator.dtype]:
         return ""
     if operator.dtype == torch.float64:
-        return f"those of the rules for layers deviate by {gap:.1e}"
+        return f"those of the faster rules deviate by {gap:.1e}"
     twin, exact = operator.double(), sample.double()
     layers = [twin.try_out(*exact[:2], exact.directions[:1], plain=p)[1][0] for p in (True, False)]
     gap = _gap(twin, layers[1], layers[0])
     if gap > _TOLERANCE[torch.float64]:
-        return f"those of the rules for layers deviate by {gap:.1e}"
+        return f"those of the faster rules deviate by {gap:.1e}"
     errors = [(product.double() - layers[0]).norm().item() for product in (ruled, plain)]
     if errors[0] > 10 * errors[1] + _TOLERANCE[operator.dtype] * layers[0].norm().item():
         share = errors[0] / layers[0].norm().item()
