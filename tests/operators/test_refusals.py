@@ -55,6 +55,10 @@ def half_ignored(z, t):
     return F.cross_entropy(z, t.masked_fill(t == 1, -100))
 
 
+def partly_masked(z, t):
+    return ((z - t).square() * (t < 9)).mean()
+
+
 def random(z, t):
     return F.cross_entropy(z + torch.randn_like(z), t)
 
@@ -157,12 +161,38 @@ def test_a_penalty_on_weights_outside_is_refused():
     refused(ValueError, "parameters other than.*penalty", lambda: hessian(model, loss=penalty))
 
 
-def test_a_loss_that_is_linear_in_the_outputs_has_no_gauss_newton_matrix(caplog):
-    def make():
-        return nn.Sequential(*Smooth(), nn.LogSoftmax(-1))
+def in_log_probabilities():
+    return nn.Sequential(*Smooth(), nn.LogSoftmax(-1))
 
-    assert not hessian(network(make), kind=GGN, loss=F.nll_loss).any()
-    assert "logits" in caplog.text
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("make", [Smooth, in_log_probabilities])
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (F.nll_loss, "nll_loss"),
+        (nn.NLLLoss(), "NLLLoss"),
+        (lambda z, t: z.sum(1).mean(), "<lambda>"),
+        (lambda z, t: (z.gather(1, t[:, None]) - 2).mean(), "<lambda>"),
+    ],
+)
+def test_a_loss_that_is_linear_in_the_outputs_has_no_gauss_newton_matrix(
+    loss, name, make, precision
+):
+    words = f"matrix is zero.*loss {name} is linear.*logits.*cross_entropy"
+    model = network(make)
+    refused(ValueError, words, lambda: hessian(model, kind=GGN, loss=loss, precision=precision))
+    exact = dense_hessian(model, INPUTS, TARGETS, loss)
+    torch.testing.assert_close(hessian(model, loss=loss), exact)
+    assert hessian(model, kind=EmpiricalFisher, loss=loss).any()
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, partly_masked])
+def test_a_loss_without_curvature_at_the_first_examples_is_said_to_have_none(loss, caplog):
+    targets = F.one_hot(TARGETS, 3).double()
+    targets[:2] = 9
+    hessian(network(Smooth), (INPUTS, targets), kind=GGN, loss=loss)
+    assert f"{loss.__name__} is linear in the network's outputs there" in caplog.text
 
 
 # ----------------------------------------------------------------------------------- the network

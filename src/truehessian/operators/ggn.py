@@ -13,6 +13,7 @@ from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.autograd.layers import LayerRules
 from truehessian.operators.closed_forms import Weigher
 from truehessian.operators.diagnosis import ComputationError
+from truehessian.operators.losses import name_of
 from truehessian.operators.mean import Linearised, NetworkOperator
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,11 @@ class GGN(GaussNewton):
     thousands of outputs, the second derivative of PyTorch's `cross_entropy` and `mse_loss` is taken
     in closed form.
 
+    Raises
+    ------
+    ValueError
+        At the first product: the loss is linear in the outputs.
+
     References
     ----------
     Schraudolph (2002), Fast curvature matrix-vector products, Neural Computation 14, 1723-1738.
@@ -121,15 +127,22 @@ class GGN(GaussNewton):
         return partial(_differentiated, *self._slope(outputs, targets, curved=True))
 
     def check_loss(self, outputs: Any, targets: Tensor) -> None:
-        """Say where the matrix is zero because the loss is linear in the outputs."""
+        """Refuse a loss that is linear in the outputs; warn where these examples have no part."""
         # Of outputs that fit perfectly the curvature may vanish by rounding, of small ones not.
         small = outputs.detach() / outputs.detach().abs().max().clamp(min=1e-30)
         if self._is_curved(outputs, targets) or self._is_curved(small, targets):
             return
+        loss = name_of(self.loss.own)
+        if self.loss.is_linear(outputs, targets):
+            raise ValueError(
+                f"the Gauss-Newton matrix is zero, since the loss {loss} is linear in the "
+                "network's outputs; let a network that ends in log_softmax give its logits, and "
+                "take cross_entropy as the loss"
+            )
         logger.warning(
-            "the Gauss-Newton matrix of the first examples is zero, since the loss is linear in "
-            "the network's outputs there; a network that ends in log_softmax should give its "
-            "logits, with cross_entropy as the loss"
+            "the Gauss-Newton matrix of the first examples is zero, since the loss %s is linear in "
+            "the network's outputs there",
+            loss,
         )
 
     def _is_curved(self, outputs: Tensor, targets: Tensor) -> bool:

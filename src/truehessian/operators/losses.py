@@ -87,6 +87,22 @@ class FrozenLoss:
         )
         return curved
 
+    def is_linear(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether the loss's slope is the same at all outputs, near and far, and not zero.
+
+        A loss that is linear in parts only, as absolute differences are, has other slopes far away;
+        one that leaves these examples out has none.
+        """
+        try:
+            slope = self._slope(outputs, targets)[1]
+            afar = torch.linspace(-1, 1, slope.numel() + 1)[1:].view_as(slope).to(slope)
+            others = [sign * afar * 10.0**power for power in range(-2, 9) for sign in (1, -1)]
+            return bool(slope.any()) and all(
+                torch.equal(self._slope(other, targets)[1], slope) for other in others
+            )
+        except diagnosis.ComputationError:  # a loss that does not take all numbers
+            return False
+
     def weigher(self, outputs: Tensor, targets: Tensor) -> closed_forms.Weigher | None:
         """Give the product with the loss's Hessian by the outputs in closed form.
 
