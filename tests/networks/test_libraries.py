@@ -93,6 +93,17 @@ def test_its_arguments_are_those_of_the_library():
     assert facts.num_parameters == 85_658_890
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("googlenet", 32), ("inception_v3", 75), ("shufflenet_v2_x0_5", 32)]
+)
+@pytest.mark.filterwarnings("ignore:The default weight init")
+def test_it_has_one_set_of_logits_in_training_as_well(name, size):
+    shape = (3, size, size)
+    with torch.device("meta"):
+        model = registry.build(f"torchvision:{name}", num_classes=10, input_shape=shape)
+        assert model.train()(torch.zeros(2, *shape)).shape == (2, 10)
+
+
 def test_it_has_a_hessian():
     model = registry.build(**settings(SMALL), seed=0)
     examples = torch.randn(4, 3, 32, 32), torch.arange(4)

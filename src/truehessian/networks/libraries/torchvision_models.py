@@ -7,6 +7,8 @@ from torch import nn
 
 from truehessian.networks.libraries import making
 
+# With further logits for training only, of which no loss here knows and no Hessian depends.
+_AUXILIARY = frozenset({"googlenet", "inception_v3"})
 _WEIGHTS = ("weights", "weights_backbone", "pretrained", "progress")
 
 
@@ -21,7 +23,8 @@ class Torchvision:
         def make(num_classes: int, input_shape: Sequence[int], **arguments: Any) -> nn.Module:
             full = f"torchvision:{name}"
             own = making.without_weights(full, arguments, _WEIGHTS)
-            values = {**own, "num_classes": num_classes, "weights": None}
+            plain = {"aux_logits": False} if name in _AUXILIARY else {}
+            values = {**plain, **own, "num_classes": num_classes, "weights": None}
             return making.made(full, models.get_model_builder(name), values)
 
         return make
