@@ -36,7 +36,7 @@ def check_known(library: str, name: str, known: Collection[str]) -> None:
     if name not in known:
         raise ValueError(
             f"model {library}:{name}: {library} has no network of this name for the classification "
-            f"of images{nearest(name.lower(), list(known))}"
+            f"of images{nearest(name, list(known)) or nearest(name.lower(), list(known))}"
         )
 
 
