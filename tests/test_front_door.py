@@ -8,7 +8,7 @@ import pytest
 import truehessian as th
 
 NAMES = {
-    "Hessian", "GGN", "EmpiricalFisher", "GradientCovariance", "CompiledHessian", "Noise",
+    "Hessian", "GGN", "Fisher", "EmpiricalFisher", "GradientCovariance", "CompiledHessian", "Noise",
     "LinearCombination", "Operator", "Stream", "Spectrum", "Eigenpairs", "TraceEstimate",
     "DirectionalVariance", "Density", "spectrum", "eigenpairs", "trace", "variance", "density",
     "data", "networks", "operators", "spectra", "theory", "measurements", "report", "pipeline",

@@ -30,6 +30,7 @@ from .operators.fisher import (
 from .operators.ggn import GGN as GGN
 from .operators.hessian import Hessian as Hessian
 from .operators.noise import Noise as Noise
+from .operators.sampled import Fisher as Fisher
 from .spectra.smoothing import (
     Density as Density,
     density as density,

@@ -15,6 +15,7 @@ OPERATORS = Registry(
         "hessian": "truehessian.operators.hessian:Hessian",
         "compiled_hessian": "truehessian.operators.compiled:CompiledHessian",
         "ggn": "truehessian.operators.ggn:GGN",
+        "fisher": "truehessian.operators.sampled:Fisher",
         "empirical_fisher": "truehessian.operators.fisher:EmpiricalFisher",
         "gradient_covariance": "truehessian.operators.fisher:GradientCovariance",
     },

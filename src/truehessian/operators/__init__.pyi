@@ -26,5 +26,8 @@ from .mean import (
 from .noise import (
     Noise as Noise,
 )
+from .sampled import (
+    Fisher as Fisher,
+)
 
 OPERATORS: truehessian.registry.Registry

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.base import Operator
 from truehessian.operators.closed_forms import Weigher
-from truehessian.operators.ggn import GaussNewton
+from truehessian.operators.ggn import GaussNewton, slope_of
 from truehessian.operators.mean import Linearised, NetworkOperator
 from truehessian.operators.precision import arithmetic
 
@@ -40,18 +40,14 @@ class EmpiricalFisher(GaussNewton):
 
     def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
         made = super()._linearise(inputs, targets, how)
-        if made.outputs.ndim == 0 or len(made.outputs) != len(inputs):
-            raise ValueError(
-                f"the network gives outputs of shape {tuple(made.outputs.shape)} for {len(inputs)} "
-                "examples; the first axis must count examples, or there is no gradient of each"
-            )
+        check_rows(made.outputs, len(inputs))
         return made
 
     def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
         del how
         # The loss is a mean: B dl/dz is the gradient of each example's own loss by its outputs.
         count = len(outputs)
-        own = self._slope(outputs, targets, curved=False)[1].detach() * count
+        own = slope_of(self.loss, outputs, targets, curved=False)[1] * count
         axes = [1] * (outputs.ndim - 1)
 
         def weigh(pushed: Tensor) -> Tensor:
@@ -59,6 +55,21 @@ class EmpiricalFisher(GaussNewton):
             return own * slopes.view(-1, *axes)
 
         return weigh
+
+
+def check_rows(outputs: Tensor, count: int) -> None:
+    """Refuse outputs that are not one for each of `count` examples.
+
+    Raises
+    ------
+    ValueError
+        The first axis of `outputs` is not `count` long.
+    """
+    if outputs.ndim == 0 or len(outputs) != count:
+        raise ValueError(
+            f"the network gives outputs of shape {tuple(outputs.shape)} for {count} examples; the "
+            "first axis must count examples, or there is no gradient of each"
+        )
 
 
 class GradientCovariance(Operator):

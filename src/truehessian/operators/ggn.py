@@ -19,9 +19,10 @@ from truehessian.operators.mean import Linearised, NetworkOperator
 logger = logging.getLogger(__name__)
 
 
-# Outputs of an example from which on the closed form of a loss is taken. Below, differentiating it
-# twice takes little beside the network, and its bits stay those of earlier results.
-_LARGE = 4096
+# Outputs of an example from which on the closed form of a loss is taken: it halves the memory of a
+# product at 50,000 of them (docs/performance.md). Below there is little to save, differentiating
+# twice is as fast, and the bits stay those of earlier results.
+_LARGE = 2**14
 
 
 class Graph(NamedTuple):
@@ -41,17 +42,6 @@ class GaussNewton(NetworkOperator):
     @abstractmethod
     def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
         """Give J v, shape (B, ..) -> its product with the weight of the mean over the examples."""
-
-    def _slope(self, outputs: Tensor, targets: Tensor, *, curved: bool) -> tuple[Tensor, Tensor]:
-        """Give the outputs as a leaf, and dl/dz there, as a function of it where `curved`."""
-        leaf = outputs.detach().requires_grad_(True)
-        loss = self.loss(leaf, targets)
-        self.loss.check_graph(loss, leaf)
-        # A loss that is linear in the outputs has a gradient that does not depend on them.
-        (slope,) = torch.autograd.grad(
-            loss, leaf, create_graph=curved, allow_unused=True, materialize_grads=True
-        )
-        return leaf, slope
 
     def _rules(self) -> LayerRules:
         return LayerRules(self.dtype, self.device, weights=False)
@@ -100,12 +90,24 @@ class GaussNewton(NetworkOperator):
         )
 
 
+def slope_of(loss: Any, outputs: Tensor, targets: Tensor, *, curved: bool) -> tuple[Tensor, Tensor]:
+    """Give the outputs as a leaf, and dl/dz there, which is a function of it where `curved`."""
+    leaf = outputs.detach().requires_grad_(True)
+    value = loss(leaf, targets)
+    loss.check_graph(value, leaf)
+    # A loss that is linear in the outputs has a gradient that does not depend on them.
+    (slope,) = torch.autograd.grad(
+        value, leaf, create_graph=curved, allow_unused=True, materialize_grads=True
+    )
+    return leaf, slope
+
+
 class GGN(GaussNewton):
     """G = (1/N) sum_i J_iᵀ (d²l_i / dz²) J_i with the Jacobian J_i of the outputs z.
 
     For cross-entropy it is the Fisher information matrix of the model. Where an example has
-    thousands of outputs, the second derivative of PyTorch's `cross_entropy` and `mse_loss` is taken
-    in closed form.
+    16,384 outputs or more, the second derivative of PyTorch's `cross_entropy` and `mse_loss` is
+    taken in closed form.
 
     Raises
     ------
@@ -124,7 +126,7 @@ class GGN(GaussNewton):
             closed: Weigher | None = self.loss.weigher(outputs, targets)
             if closed is not None:
                 return closed
-        return partial(_differentiated, *self._slope(outputs, targets, curved=True))
+        return partial(_differentiated, *slope_of(self.loss, outputs, targets, curved=True))
 
     def check_loss(self, outputs: Any, targets: Tensor) -> None:
         """Refuse a loss that is linear in the outputs; warn where these examples have no part."""
