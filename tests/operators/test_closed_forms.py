@@ -150,6 +150,13 @@ def test_the_matrix_in_closed_form_is_that_of_plain_differentiation(name, monkey
     assert not caplog.records
 
 
+@pytest.mark.parametrize("name", KNOWN)
+def test_on_a_device_the_closed_form_is_the_same(name, monkeypatch, cuda):
+    expected = products(name)
+    monkeypatch.setattr(ggn, "_LARGE", 1)
+    torch.testing.assert_close(products(name, device=cuda).cpu(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_the_bits_of_small_outputs_are_those_of_plain_differentiation(monkeypatch):
     """What has fewer outputs than the stated number never meets a closed form."""
     expected = products("smooth")

@@ -169,7 +169,7 @@ def test_options_of_the_loss_have_no_part_in_it():
 def test_it_says_how_its_targets_were_drawn():
     operator = fisher(network(Smooth), examples(4), num_samples=3, seed=5)
     assert operator.describe()["operator"] == "fisher"
-    assert (operator.describe()["num_samples"], operator.describe()["seed"]) == (3, 5)
+    assert (operator.describe()["num_samples"], operator.describe()["sampling_seed"]) == (3, 5)
     assert repr(operator) == "Fisher(Smooth, P=83, N=4, loss=cross_entropy, float64, cpu)"
 
 

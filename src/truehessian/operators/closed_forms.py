@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Weigher: TypeAlias = Callable[[Tensor], Tensor]
-# Outputs in a slice, of which a product holds three tensors beside its result. On two cores smaller
-# slices took longer, since threads meet at the end of each.
-_SLICE = 2**20
+# Outputs in a slice, of which a product holds three tensors beside its result. Smaller slices take
+# longer where threads have to meet at the end of each, as on two cores that others use too.
+_SLICE = 2**22
 
 
 class Softmax(NamedTuple):
@@ -112,10 +112,8 @@ def known(loss: Any) -> Softmax | Squares | None:
     if isinstance(loss, functools.partial) and not loss.args:
         function, options = loss.func, dict(loss.keywords)
     elif type(loss) is nn.CrossEntropyLoss:
-        function, options = (
-            F.cross_entropy,
-            {name: getattr(loss, name) for name in (*Softmax._fields, "reduction")},
-        )
+        function = F.cross_entropy
+        options = {name: getattr(loss, name) for name in (*Softmax._fields, "reduction")}
     elif type(loss) is nn.MSELoss:
         function, options = F.mse_loss, {"reduction": loss.reduction}
     if options.pop("reduction", "mean") != "mean":

@@ -22,8 +22,7 @@ from truehessian.operators.precision import arithmetic
 _PURPOSE = "fisher"  # of the streams of random numbers
 _CHUNK = 128  # examples whose targets are drawn at once where no product says how many
 _AT_ONCE = 2**20  # probabilities that are summed up at once
-
-_KEPT = 2**22  # numbers of gradients by the outputs that are kept between products
+_KEPT = 2**18  # numbers that a chunk's gradients by the outputs may have, to be kept with its graph
 
 
 class Fisher(EmpiricalFisher):
@@ -84,7 +83,7 @@ class Fisher(EmpiricalFisher):
 
     def describe(self) -> dict[str, Any]:
         """As every operator, with what decides the draws."""
-        return {**super().describe(), "num_samples": self.num_samples, "seed": self.seed}
+        return {**super().describe(), "num_samples": self.num_samples, "sampling_seed": self.seed}
 
     def _drawn(self, data: Data) -> "DrawnTargets":
         if isinstance(data, DrawnTargets):
