@@ -8,7 +8,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import checks, memory, precision, products, report, scaling, spectra, training
+from benchmarks import (
+    checks,
+    memory,
+    outputs,
+    precision,
+    products,
+    report,
+    scaling,
+    spectra,
+    training,
+)
 from benchmarks.report import Section
 from benchmarks.settings import CPU, CUDA, QUICK, Settings, prepare
 from truehessian.data.sources import SOURCES
@@ -23,6 +33,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "variance": scaling.directional_variance,
     "recurrence": scaling.recurrence,
     "memory": memory.peak,
+    "outputs": outputs.many,
     "growth": scaling.growth,
     "precision": precision.ritz_values,
     "training": training.steps,

@@ -83,13 +83,13 @@ def _measure(work: dict) -> float:
         problem = artificial(settings, work["network"], count, chunk=count)
         product, vector = tool.product(problem, keep=False), problem.vector()
         gc.collect()
-        before = _reset(settings.device)
+        before = reset(settings.device)
         product(vector)
-        after = _peak(settings.device)
+        after = highest(settings.device)
     return (after - before) / 1e6
 
 
-def _reset(device: torch.device) -> int:
+def reset(device: torch.device) -> int:
     """Start a new peak; give the bytes that are in use now."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -98,7 +98,8 @@ def _reset(device: torch.device) -> int:
     return _status("VmRSS")
 
 
-def _peak(device: torch.device) -> int:
+def highest(device: torch.device) -> int:
+    """Give the most bytes that were in use since."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device)

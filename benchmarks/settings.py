@@ -37,6 +37,8 @@ class Scale(NamedTuple):
         Steps and examples of the run whose recurrence is set against its products.
     memory_chunk
         Examples of the product whose memory is measured.
+    vocabulary, tokens
+        Outputs of the language model, and how many tokens it is given.
     growing, growth_examples, growth_widths, growth_params, growth_steps
         The network whose product is timed as it grows, and the points.
     training_batch, training_steps
@@ -60,6 +62,8 @@ class Scale(NamedTuple):
     recurrence_steps: int
     run_examples: int
     memory_chunk: int
+    vocabulary: int
+    tokens: int
     growing: Arguments
     growth_examples: tuple[int, ...]
     growth_widths: tuple[int, ...]
@@ -87,6 +91,8 @@ CPU = Scale(
     recurrence_steps=100,
     run_examples=5000,
     memory_chunk=128,
+    vocabulary=50_000,
+    tokens=256,
     growing={"name": "preresnet", "depth": 8},
     growth_examples=(32, 64, 128, 256),
     growth_widths=(16, 32, 64, 128),
@@ -128,6 +134,8 @@ QUICK = CPU._replace(
     recurrence_steps=4,
     run_examples=24,
     memory_chunk=6,
+    vocabulary=2**14,
+    tokens=4,
     growing={"name": "preresnet", "depth": 8, "width": 2},
     growth_examples=(4, 8),
     growth_widths=(2, 4),

@@ -49,8 +49,8 @@ class Problem(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights, images and vectors."""
-        return self.inputs.dtype
+        """Of weights and vectors, and of inputs that are images."""
+        return next(self.model.parameters()).dtype
 
     def first(self, count: int) -> "Problem":
         """Take some examples only, in a single chunk."""
