@@ -150,7 +150,7 @@ def test_the_matrix_in_closed_form_is_that_of_plain_differentiation(name, monkey
     assert not caplog.records
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", ["smooth", "squares", "pixels"])
 def test_on_a_device_the_closed_form_is_the_same(name, monkeypatch, cuda):
     expected = products(name)
     monkeypatch.setattr(ggn, "_LARGE", 1)
