@@ -119,7 +119,12 @@ def test_the_matrix_and_the_loss_can_be_chosen(model):
     [
         ((np.ones(3),), {}, TypeError, "expected an operator.* got ndarray"),
         ((Smooth(),), {}, TypeError, "a network needs data"),
-        ((Smooth(), DATA), {"operator": "fisher"}, ValueError, "operator must be one of .*hessian"),
+        (
+            (Smooth(), DATA),
+            {"operator": "fischer"},
+            ValueError,
+            "operator must be one of .*hessian",
+        ),
         ((Smooth(), DATA), {"stesp": 3}, TypeError, "stesp"),
         ((Smooth(), DATA), {"steps": 0}, ValueError, "steps must be a whole number from 1 on"),
         ((Smooth(), DATA), {"probes": 0}, ValueError, "probes must be a whole number from 1 on"),
