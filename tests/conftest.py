@@ -17,6 +17,20 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 for _name in [name for name in os.environ if name.startswith("TRUEHESSIAN_")]:
     del os.environ[_name]
 
+# Files that take longest begin first: none is to be left over for one process at the end.
+LONGEST = (
+    "test_workflow.py", "test_caching.py", "test_cuda_scripts.py", "test_slurm.py",
+    "test_readme.py", "test_faults.py", "test_kernels.py", "test_scripts.py",
+    "test_contributing.py", "test_sequences.py", "test_benchmarks.py", "test_own_code.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, and leave all others in their order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 # Variables that other packages set when they are imported, whichever test comes first.
 _OF_OTHERS = ("KMP_", "PYTEST_", "TORCH", "_TORCH", "TRITON")
 
