@@ -7,7 +7,7 @@ from truehessian.report.plots import style
 from truehessian.report.plots.style import BLACK, GREY
 from truehessian.spectra.smoothing import Density
 
-_LOWEST = 1e-7  # of the highest density, below which the kernel's tail says nothing
+_LOWEST = 1e-9  # of the highest density, below which the kernel's tail says nothing
 
 
 @style.styled
