@@ -1,6 +1,5 @@
 """A copy of a network with fixed weights, as a function of some of its parameters."""
 
-import fnmatch
 import glob
 import logging
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.networks.parameters import are_chosen, can_vary, named
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import DONE_WITHOUT, ByDefinition
@@ -219,21 +219,16 @@ def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tenso
         raise TypeError(
             f"parameters must be patterns of names, such as ['head.*'], got {list(patterns)!r}"
         )
-    names: dict[int, list[str]] = {}
-    tensors: dict[int, nn.Parameter] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-        tensors[id(parameter)] = parameter
+    known = named(model)
     chosen = {
-        own[0]: tensors[key]
-        for key, own in names.items()
-        if (tensors[key].is_floating_point() or tensors[key].is_complex())
-        and (patterns is None or any(fnmatch.fnmatchcase(n, p) for p in patterns for n in own))
+        names[0]: tensor
+        for names, tensor in known
+        if can_vary(tensor) and are_chosen(names, patterns)
     }
     if not chosen:
         raise ValueError(
             f"no parameter matches {list(patterns or [])}; the model has "
-            f"{', '.join(name for own in names.values() for name in own) or 'no parameters'}"
+            f"{', '.join(name for names, _ in known for name in names) or 'no parameters'}"
         )
     for name, leaf in chosen.items():
         if leaf.is_complex():

@@ -1,7 +1,6 @@
 """The network that a run's configuration names, without its weights."""
 
 import contextlib
-import fnmatch
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ class NetworkFacts(NamedTuple):
     has_batch_norm
         Whether any layer normalises over the batch.
     sizes
-        All names of each parameter, and how many numbers it has.
+        All names of each parameter that can vary, and how many numbers it has.
     """
 
     num_parameters: int
@@ -38,11 +37,9 @@ class NetworkFacts(NamedTuple):
         """
         if patterns is None:
             return self.num_parameters
-        found = sum(
-            size
-            for names, size in self.sizes
-            if any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-        )
+        from truehessian.networks.parameters import are_chosen
+
+        found = sum(size for names, size in self.sizes if are_chosen(names, patterns))
         if not found:
             known = ", ".join(name for names, _ in self.sizes for name in names)
             raise ValueError(f"no parameter matches {list(patterns)}; the network has {known}")
@@ -69,6 +66,7 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
     import torch
 
     from truehessian.networks import registry
+    from truehessian.networks.parameters import can_vary, named
 
     settings = {**network, "seed": 0}
     # What a factory prints has no place in the output of `snakemake --dag` or `--summary`.
@@ -79,15 +77,10 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
                 model = _tried(settings)
         except Exception:
             model = _tried(settings)
-    names: dict[int, list[str]] = {}
-    sizes: dict[int, int] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-        sizes[id(parameter)] = parameter.numel()
     return NetworkFacts(
         registry.count_parameters(model),
         registry.has_batch_norm(model),
-        tuple((tuple(own), sizes[key]) for key, own in names.items()),
+        tuple((names, each.numel()) for names, each in named(model) if can_vary(each)),
     )
 
 
