@@ -9,6 +9,8 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from truehessian import text
+
 
 class Registry(Mapping[str, str]):
     """Import paths by name.
@@ -61,16 +63,48 @@ class Registry(Mapping[str, str]):
         Raises
         ------
         ValueError
-            There is none of this name.
-        ImportError, AttributeError
-            Where it should be there is none.
+            There is none of this name, or where it should be; see `imported`.
         """
-        module, _, attribute = self.path(name).partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return imported(self.path(name), self.what)
 
     def entries(self) -> dict[str, Any]:
         """Import all entries, in their order."""
         return {name: self.load(name) for name in self}
+
+
+def imported(path: str, what: str) -> Any:
+    """Import what an import path names.
+
+    Parameters
+    ----------
+    path
+        "package.module:name".
+    what
+        What it is to be, for errors: "operator".
+
+    Raises
+    ------
+    ValueError
+        The module cannot be imported, or has no such name.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{what} {path}: cannot import {module_name} ({error}); install it or put its folder "
+            "on PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:  # a script that reads its arguments exits
+        raise ValueError(
+            f"{what} {path}: importing {module_name} fails ({text.exception(error)}); the module "
+            "has to define what is named and do nothing else"
+        ) from error
+    if not hasattr(module, name):
+        raise ValueError(
+            f"{what} {path}: module {module_name} has no {name!r}{nearest(name, dir(module))}"
+        )
+    return getattr(module, name)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

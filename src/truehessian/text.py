@@ -81,5 +81,11 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} B"
 
 
+def exception(error: BaseException) -> str:
+    """Put an exception on one line, shortened."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:200]}" if words else type(error).__name__
+
+
 def _signed(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")

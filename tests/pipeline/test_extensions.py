@@ -182,6 +182,17 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
         ("operators", {"a b": {"operator": "ggn"}}, "a name in runs.mine.operators must"),
         ("operators", {"ggn2": {"operator": "ggn", "steps": 0}}, "ggn2.steps must be at least 1"),
         ("checkpoints", {"place": "moon", "where": "{epoch}"}, "place of checkpoints must be one"),
+        ("checkpoints", {"place": "absent:X", "where": "{epoch}"}, "cannot import absent"),
+        (
+            "dataset",
+            {"name": "absent:X"},
+            "runs.mine.dataset: dataset absent:X: cannot import",
+        ),
+        (
+            "dataset",
+            {"name": "json:X"},
+            "dataset json:X: module json has no 'X'",
+        ),
         ("checkpoints", {"place": "files", "where": "x"}, "checkpoints.where must contain {epoch}"),
         ("checkpoints", {"place": "files"}, "checkpoints"),
     ],

@@ -1,8 +1,6 @@
 """Factories of networks: found by import path, and called with what they take."""
 
 import contextlib
-import difflib
-import importlib
 import inspect
 import random
 import re
@@ -13,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from truehessian import streams
+from truehessian import streams, text
 from truehessian.networks.wrappers import unwrapped
+from truehessian.registry import imported, nearest
 
 # Given to every factory that takes them; the rest comes from the configuration.
 _GIVEN = ("num_classes", "input_shape")
@@ -29,25 +28,7 @@ def find(name: str) -> Callable[..., Any]:
     ValueError
         The module cannot be imported, or has no such factory.
     """
-    module_name, _, attribute = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"model {name}: cannot import {module_name} ({error}); install it or put its "
-            "folder on PYTHONPATH"
-        ) from error
-    except (Exception, SystemExit) as error:  # a script that reads its arguments exits
-        raise ValueError(
-            f"model {name}: importing {module_name} fails ({describe(error)}); the module has to "
-            "define the network and do nothing else"
-        ) from error
-    if not hasattr(module, attribute):
-        raise ValueError(
-            f"model {name}: module {module_name} has no {attribute!r}"
-            f"{nearest(attribute, dir(module))}"
-        )
-    factory = getattr(module, attribute)
+    factory = imported(name, "model")
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ValueError(
             f"model {name} is a {type(factory).__name__} and not a function that makes a network"
@@ -112,7 +93,7 @@ def materialise(name: str, model: nn.Module, input_shape: Sequence[int]) -> None
     except Exception as error:
         raise ValueError(
             f"model {name} has lazy layers, whose shapes cannot be found by a forward pass of an "
-            f"image of shape {tuple(input_shape)} ({describe(error)})"
+            f"image of shape {tuple(input_shape)} ({text.exception(error)})"
         ) from error
     for module, training in modes.items():
         module.training = training
@@ -136,18 +117,6 @@ def seeded(seed: int | None) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
-
-
-def describe(error: BaseException) -> str:
-    """Put an exception on one line, shortened."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Suggest the known name that is spelt most alike, as the end of a sentence."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _arguments(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from truehessian import text
 from truehessian.networks import NETWORKS, factories
 from truehessian.networks.libraries import LIBRARIES
 
@@ -85,7 +86,7 @@ def check_output(
             outputs = model.eval()(torch.zeros(1, *shape))
     except Exception as error:
         raise ValueError(
-            f"model {name} does not take images of shape {shape} ({factories.describe(error)}); "
+            f"model {name} does not take images of shape {shape} ({text.exception(error)}); "
             f"{remedy}"
         ) from error
     found = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

@@ -15,8 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from truehessian import tensorfile
-from truehessian.networks.factories import describe
+from truehessian import tensorfile, text
 from truehessian.networks.places.files import PICKLES, STATE_DICTS, refusal
 
 # What PyTorch says of a class that it does not make, and of formats that it does not read safely.
@@ -85,7 +84,7 @@ def _unpickled(path: Path) -> object:
         within = error.__context__ if isinstance(error, pickle.UnpicklingError) else None
         raise ValueError(
             f"{path} is damaged, or no state dict that torch.save wrote "
-            f"({describe(within or error)}); save the weights again: "
+            f"({text.exception(within or error)}); save the weights again: "
             f"torch.save(model.state_dict(), '{path.name}')"
         ) from error
 

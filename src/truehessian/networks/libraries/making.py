@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from truehessian.networks.factories import describe, nearest
+from truehessian import text
 from truehessian.networks.libraries.library import absence
+from truehessian.registry import nearest
 
 
 def imported(library: str, name: str) -> ModuleType:
@@ -26,8 +27,8 @@ def imported(library: str, name: str) -> ModuleType:
         return importlib.import_module(library)
     except Exception as error:  # such as of versions that do not go together
         raise ValueError(
-            f"model {library}:{name}: importing {library} fails ({describe(error)}); install a "
-            "version of it that goes with PyTorch and whatever else is installed"
+            f"model {library}:{name}: importing {library} fails ({text.exception(error)}); "
+            "install a version of it that goes with PyTorch and whatever else is installed"
         ) from error
 
 
@@ -71,6 +72,6 @@ def made(name: str, make: Callable[..., nn.Module], arguments: Mapping[str, Any]
     except TypeError as error:
         raise ValueError(
             f"model {name} cannot be made with the arguments {', '.join(arguments)} "
-            f"({describe(error)}); the keys of the model section are handed on, so give those that "
-            "it takes"
+            f"({text.exception(error)}); the keys of the model section are handed on, so give "
+            "those that it takes"
         ) from error

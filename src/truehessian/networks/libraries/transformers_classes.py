@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from truehessian.networks.factories import nearest
 from truehessian.networks.libraries import making
+from truehessian.registry import nearest
 
 _KIND = "ForImageClassification"  # how the names of such classes end
 

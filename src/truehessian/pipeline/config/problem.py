@@ -137,8 +137,12 @@ class Checkpoints(Section):
         if "{epoch}" not in self.where:
             yield f"checkpoints.where must contain {{epoch}}, got {self.where!r}"
         yield from unknown(PLACES, "checkpoints.place", self.place)
-        place: Place = PLACES.load(self.place)
-        yield from place.problems(self.where)
+        try:
+            place: Place = PLACES.load(self.place)
+        except ValueError as error:
+            yield f"checkpoints.place: {error}"
+        else:
+            yield from place.problems(self.where)
 
 
 class Training(Section):
