@@ -1,5 +1,7 @@
 """Data in files of the user's own: arrays, and images in folders."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from safetensors.numpy import save_file
 from torchvision.io import write_jpeg, write_png
 
 from truehessian.data import catalogue
+from truehessian.data.sources.folders import FOLDERS
+from truehessian.pipeline.config.problem import Dataset
 
 
 def arrays(count=20, *, kind=np.float32, shape=(3,)):
@@ -133,3 +137,15 @@ def test_folders_without_classes_are_refused(tmp_path, folder):
 def test_other_arguments_than_a_source_takes_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         catalogue.sizes("tensors", arguments=arguments)
+
+
+def test_a_source_is_asked_once_for_what_a_configuration_or_a_fetch_needs(folder, monkeypatch):
+    asked = []
+    info = FOLDERS.info
+    monkeypatch.setattr(FOLDERS, "info", lambda **arguments: asked.append(1) or info(**arguments))
+    monkeypatch.setattr(FOLDERS.info, "__signature__", inspect.signature(info), raising=False)
+    section = Dataset(name="image_folder", arguments={"path": str(folder)})
+    assert (section.num_train, section.num_test, section.info.num_classes) == (9, 9, 3)
+    assert len(asked) == 1
+    catalogue.fetch("image_folder", arguments={"path": str(folder)})
+    assert len(asked) == 2

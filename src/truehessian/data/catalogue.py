@@ -139,16 +139,20 @@ def sizes(
     test_examples: int | None = None,
     test_fraction: float = 0.2,
     arguments: Mapping[str, Any] | None = None,
+    about: DatasetInfo | None = None,
     **_: Any,
 ) -> Sizes:
     """Count the examples that `fetch` would give with these arguments, without any data.
+
+    `about` is what `info` gives, for those who have it at hand: a source may have to look at many
+    files for it.
 
     Raises
     ------
     ValueError
         As `fetch`.
     """
-    whole = _whole(info(name, arguments), test_fraction)
+    whole = _whole(about or info(name, arguments), test_fraction)
     wanted = ("train_examples", train_examples), ("test_examples", test_examples)
     return Sizes(
         *(
@@ -205,14 +209,15 @@ def fetch(
     from truehessian.data.dataset import Dataset
     from truehessian.data.examples import Examples
 
+    about = info(name, arguments)
     wanted = sizes(
         name,
         train_examples=train_examples,
         test_examples=test_examples,
         test_fraction=test_fraction,
-        arguments=arguments,
+        about=about,
     )
-    about = normalised(info(name, arguments), mean, std)
+    about = normalised(about, mean, std)
     settings = {"name": name, "root": root, "download": download, "arguments": arguments or {}}
     read: tuple[Labelled, Labelled | None] = SOURCES.load(name).read(settings)
     first, *others = (Examples(*part, about.mean, about.std) for part in read if part is not None)

@@ -1,13 +1,14 @@
 """What is analysed: data, a network, and how it was trained."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from truehessian.data import catalogue
-from truehessian.data.catalogue import DatasetInfo
+from truehessian.data.catalogue import DatasetInfo, Sizes
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
 from truehessian.networks.libraries import LIBRARIES
@@ -70,31 +71,36 @@ class Dataset(Section):
         default={}, description="Of the source, where it takes any, such as a path."
     )
 
-    @property
+    @cached_property  # a source may have to look at many files
     def info(self) -> DatasetInfo:
         """What is known of the data set before it is loaded."""
         return catalogue.info(self.name, self.arguments)
 
     @property
-    def num_train(self) -> int:
-        """Number of training examples, found without the data.
+    def sizes(self) -> Sizes:
+        """Numbers of examples, found without the data.
 
         Raises
         ------
         ValueError
             More are asked for than there are, of either split.
         """
-        return catalogue.sizes(**self.model_dump()).train
+        return catalogue.sizes(**self.model_dump(), about=self.info)
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples; raises as `sizes`."""
+        return self.sizes.train
 
     @property
     def num_test(self) -> int:
-        """Number of test examples, found without the data; raises as `num_train`."""
-        return catalogue.sizes(**self.model_dump()).test
+        """Number of test examples; raises as `sizes`."""
+        return self.sizes.test
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find examples that there are not, and a normalisation that does not suit the channels."""
         try:
-            catalogue.sizes(**self.model_dump())
+            _ = self.sizes
             catalogue.normalised(self.info, self.mean, self.std)
         except (ValueError, OSError) as error:
             yield f"dataset: {error}"
