@@ -62,15 +62,23 @@ def _in_fresh_process(tool: Tool, arguments: Arguments, settings: Settings) -> f
         "network": arguments,
         "image": settings.scale.image,
         "chunk": settings.scale.memory_chunk,
+    }
+    found = in_fresh_process("benchmarks.memory", work, settings)
+    return found if isinstance(found, str) else found[-1]
+
+
+def in_fresh_process(module: str, work: dict, settings: Settings) -> list[float] | str:
+    """Let a module measure `work` in a process of its own; give its numbers, or what went wrong."""
+    work |= {
         "device": str(settings.device),
         "precision": settings.precision,
         "threads": torch.get_num_threads(),
     }
-    command = [sys.executable, "-m", "benchmarks.memory", json.dumps(work)]
+    command = [sys.executable, "-m", module, json.dumps(work)]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"error: {' '.join(done.stderr.split()[-20:])}"
-    return float(done.stdout.split()[-1])
+    return [float(number) for number in done.stdout.split()]
 
 
 def _measure(work: dict) -> float:

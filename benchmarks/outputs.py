@@ -3,10 +3,7 @@
 import argparse
 import gc
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import report
-from benchmarks.memory import highest, reset
+from benchmarks.memory import highest, in_fresh_process, reset
 from benchmarks.report import Section, Table
 from benchmarks.settings import QUICK, Settings, prepare
 from benchmarks.timing import interleave
 from benchmarks.workloads import Problem, gradient
 from truehessian.operators import GGN, EmpiricalFisher, Fisher, Hessian, NetworkOperator
 
-_ROOT = Path(__file__).parents[1]
 _WIDTH = 64
 
 
@@ -53,7 +49,7 @@ def many(settings: Settings) -> Section:
     rows = []
     for name in _PRODUCTS:
         ratios = [own / one for own, one in zip(timings[name].seconds, unit, strict=True)]
-        rows.append([name, report.spread(ratios), *_in_fresh_process(name, settings)])
+        rows.append([name, report.spread(ratios), *_megabytes(name, settings)])
     columns = ["", "gradients", "MB of the first product", "MB of a later one"]
     scale = settings.scale
     size = scale.tokens * scale.vocabulary * problem.dtype.itemsize / 1e6
@@ -90,21 +86,15 @@ def _operator(name: str, problem: Problem) -> NetworkOperator:
     return _PRODUCTS[name](problem.model, (problem.inputs, problem.targets), **how, memory=0)
 
 
-def _in_fresh_process(name: str, settings: Settings) -> list[str]:
+def _megabytes(name: str, settings: Settings) -> list[str]:
     """Give megabytes of the first and of a later product, or what went wrong."""
     work = {
         "product": name,
         "vocabulary": settings.scale.vocabulary,
         "tokens": settings.scale.tokens,
-        "device": str(settings.device),
-        "precision": settings.precision,
-        "threads": torch.get_num_threads(),
     }
-    command = [sys.executable, "-m", "benchmarks.outputs", json.dumps(work)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return [f"error: {' '.join(done.stderr.split()[-20:])}", ""]
-    return [f"{float(value):,.0f}" for value in done.stdout.split()]
+    found = in_fresh_process("benchmarks.outputs", work, settings)
+    return [found, ""] if isinstance(found, str) else [f"{value:,.0f}" for value in found]
 
 
 def _measure(work: dict) -> list[float]:
