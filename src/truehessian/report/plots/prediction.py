@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from truehessian import text
 from truehessian.report.plots import style
+from truehessian.report.plots.panels import by_end_and_size
 from truehessian.report.plots.style import (
     BLACK,
     BLUE,
@@ -102,32 +102,15 @@ def theory_vs_empirical(frame: pd.DataFrame, title: str | None = None) -> Figure
     title
         Heading of the figure.
     """
-    ends = style.ends_of(frame)
-    sizes = sorted(frame["batch_size"].unique())
-    width = max(style.DOUBLE_COLUMN / len(sizes), 1.9) if len(sizes) > 1 else style.SINGLE_COLUMN
-    figure, panels = style.new_figure(
-        len(ends), len(sizes), panel=(width, 2.2), sharex=True, sharey="row"
-    )
-    epochs = sorted(frame["epoch"].unique())
-    for row, end in zip(panels, ends, strict=True):
-        of_end = select.at_end(frame, end)
-        columns = ["full", "batch_mean", *(set(PREDICTIONS) & set(frame.columns))]
-        style.set_scale(row[0], of_end[columns].to_numpy(float))
-        row[0].set_ylabel(f"{end} eigenvalue")
-        for axes, size in zip(row, sizes, strict=True):
-            places = style.epoch_axis(axes, epochs)
-            of_size = of_end[of_end["batch_size"] == size]
-            _measurements_and_predictions(axes, of_size, of_size["epoch"].map(places))
-            axes.label_outer()
-    for axes, size in zip(panels[0], sizes, strict=True):
-        axes.set_title(f"B = {text.count(size)}")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     labels = [entry.label for entry in PREDICTIONS.entries().values()]
-    order = ("measured, mean ± s.e.", "measured, ± s.d.", "full data", *labels)
-    figure.align_ylabels(panels[:, 0])
-    style.legend_below(figure, panels[0, 0], order=order)
-    return figure
+    return by_end_and_size(
+        frame,
+        _measurements_and_predictions,
+        "{end} eigenvalue",
+        title,
+        scaled=["full", "batch_mean", *(set(PREDICTIONS) & set(frame.columns))],
+        order=("measured, mean ± s.e.", "measured, ± s.d.", "full data", *labels),
+    )
 
 
 def _measurements_and_predictions(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:

@@ -1,6 +1,5 @@
 """Figures of single batches: their distribution, their eigenvectors, and the noise itself."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from truehessian import text
 from truehessian.report.plots import style
+from truehessian.report.plots.panels import by_end_and_size
 from truehessian.report.plots.style import BLACK, END_COLOURS, GREEN, GREY, LIGHT_GREY
-from truehessian.report.tables import select
 from truehessian.theory import laws, rmt
 from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.predictions.base import QUANTILES
@@ -37,7 +35,7 @@ def distributions(frame: pd.DataFrame, title: str | None = None) -> Figure:
     """
     extremes = frame[frame["rank"] == 1]
     values = [f"{kind}_{quantile}" for kind, *_ in _kinds_of_boxes() for quantile in QUANTILES]
-    return _grid(extremes, _boxes, "eigenvalue", title, [*values, "full"])
+    return by_end_and_size(extremes, _boxes, "{end}, eigenvalue", title, scaled=[*values, "full"])
 
 
 @style.styled
@@ -51,40 +49,7 @@ def overlaps(frame: pd.DataFrame, title: str | None = None) -> Figure:
     title
         Heading of the figure.
     """
-    return _grid(frame[frame["rank"] == 1], _turned, "squared overlap", title, [])
-
-
-def _grid(
-    frame: pd.DataFrame,
-    draw: Callable[[Axes, pd.DataFrame, pd.Series], None],
-    quantity: str,
-    title: str | None,
-    scaled: list[str],
-) -> Figure:
-    """Draw a row per end and a column per batch size, with the epochs along each panel."""
-    ends, sizes = style.ends_of(frame), sorted(frame["batch_size"].unique())
-    width = max(style.DOUBLE_COLUMN / len(sizes), 1.9) if len(sizes) > 1 else style.SINGLE_COLUMN
-    figure, panels = style.new_figure(
-        len(ends), len(sizes), panel=(width, 2.2), sharex=True, sharey="row"
-    )
-    epochs = sorted(frame["epoch"].unique())
-    for row, end in zip(panels, ends, strict=True):
-        of_end = select.at_end(frame, end)
-        if scaled:
-            style.set_scale(row[0], of_end[scaled].to_numpy(float))
-        row[0].set_ylabel(f"{end}, {quantity}")
-        for axes, size in zip(row, sizes, strict=True):
-            places = style.epoch_axis(axes, epochs)
-            of_size = of_end[of_end["batch_size"] == size]
-            draw(axes, of_size, of_size["epoch"].map(places))
-            axes.label_outer()
-    for axes, size in zip(panels[0], sizes, strict=True):
-        axes.set_title(f"B = {text.count(size)}")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-    figure.align_ylabels(panels[:, 0])
-    style.legend_below(figure, panels[0, 0])
-    return figure
+    return by_end_and_size(frame[frame["rank"] == 1], _turned, "{end}, squared overlap", title)
 
 
 def _kinds_of_boxes() -> list[tuple[str, str, str, float]]:
