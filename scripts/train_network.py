@@ -11,7 +11,7 @@ from torch import nn
 from truehessian import devices, tensorfile
 from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints, registry, training
-from truehessian.networks.losses import LOSSES
+from truehessian.networks.losses import base as losses
 from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import TrainingSettings
 
@@ -54,7 +54,7 @@ def main(
         training.Recipe(
             **settings.model_dump(include=_RECIPE),
             compiled=settings.compile,
-            loss=LOSSES.load(settings.loss),
+            loss=losses.made(settings.loss),
         ),
         checkpoint_epochs=epochs,
         on_checkpoint=keep,

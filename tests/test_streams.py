@@ -93,7 +93,7 @@ def test_cuts_orders_and_copies_of_one_seed_differ():
     examples = Examples(images, torch.arange(20), (0.0,), (1.0,))
     orders = [
         *(streams.generator(0, "partition", 20, n).permutation(20) for n in range(2)),
-        *(source.shuffled(examples, 0, name).labels.numpy() for name in ("training", "test")),
+        *(source.shuffled(examples, 0, name).targets.numpy() for name in ("training", "test")),
         streams.generator(0, "batch", 20, 0).permutation(20),
     ]
     assert len({tuple(order) for order in orders}) == len(orders)

@@ -46,9 +46,9 @@ def test_batches_are_those_made_one_by_one_whatever_the_block_and_the_device(
     for (inputs, labels), indices in zip(found, order, strict=True):
         chosen = examples.subset(indices)
         images = augment(chosen.inputs, *draw_crops(len(indices), generator, 1, True), padding=1)
-        expected = dataset.Examples(images, chosen.labels, examples.mean, examples.std)
+        expected = dataset.Examples(images, chosen.targets, examples.mean, examples.std)
         torch.testing.assert_close(inputs.cpu(), expected.batch(slice(None))[0])
-        assert labels.cpu().equal(chosen.labels)
+        assert labels.cpu().equal(chosen.targets)
 
 
 def test_without_augmentation_every_image_comes_once_as_it_is(examples):
@@ -57,12 +57,12 @@ def test_without_augmentation_every_image_comes_once_as_it_is(examples):
     )
     order = torch.cat(shuffled_batches(97, 32, seeded()))
     assert inputs.equal(examples.batch(order)[0])
-    assert labels.equal(examples.labels[order])
+    assert labels.equal(examples.targets[order])
 
 
 def test_every_batch_has_the_memory_format_that_is_asked_for(examples):
     images = examples.inputs.expand(-1, 3, -1, -1)
-    coloured = dataset.Examples(images, examples.labels, (0.5,) * 3, (0.2,) * 3)
+    coloured = dataset.Examples(images, examples.targets, (0.5,) * 3, (0.2,) * 3)
     for inputs, _ in batches(coloured, 32, seeded(), None, torch.channels_last):
         assert inputs.is_contiguous(memory_format=torch.channels_last)
         assert not inputs.is_contiguous()

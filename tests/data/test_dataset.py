@@ -79,7 +79,7 @@ def test_a_batch_is_the_image_over_255_minus_mean_over_std(digits):
     images = digits.train.inputs[[5, 2]].double()
     mean, std = digits.train.mean[0], digits.train.std[0]
     assert_close(inputs, (images / 255 - mean) / std, rtol=1e-14, atol=1e-14)
-    assert targets.equal(digits.train.labels[[5, 2]])
+    assert targets.equal(digits.train.targets[[5, 2]])
     assert targets.dtype == torch.int64
 
 
@@ -152,7 +152,7 @@ def test_a_saved_data_set_comes_back_the_same_and_saves_to_the_same_bytes(digits
     for split in ("train", "test"):
         ours, theirs = getattr(dataset, split), getattr(loaded, split)
         assert ours.inputs.equal(theirs.inputs)
-        assert ours.labels.equal(theirs.labels)
+        assert ours.targets.equal(theirs.targets)
         assert (ours.mean, ours.std) == (theirs.mean, theirs.std)
     assert loaded[3:] == dataset[3:]
     assert loaded.name == "digits"
@@ -224,7 +224,7 @@ def test_mnist_files_at_hand_are_read_without_the_network(tmp_path, name, folder
     dataset = catalogue.fetch(name, root=tmp_path, download=False)
     assert dataset.train.inputs.shape == (6, *catalogue.info(name).input_shape)
     assert dataset.test.inputs[:, 0].numpy().tolist() == images.tolist()
-    assert dataset.test.labels.tolist() == [0, 1, 2, 3]
+    assert dataset.test.targets.tolist() == [0, 1, 2, 3]
 
 
 @needs_cifar100
@@ -233,7 +233,7 @@ def test_cifar_100_has_the_catalogued_shape_mean_and_standard_deviation():
     info = catalogue.info("cifar100")
     assert dataset.train.inputs.shape == (info.num_train, *info.input_shape)
     assert dataset.test.inputs.shape == (info.num_test, *info.input_shape)
-    assert dataset.train.labels.bincount().tolist() == [500] * 100
+    assert dataset.train.targets.bincount().tolist() == [500] * 100
     pixels = dataset.train.inputs.numpy() / np.float32(255)
     assert pixels.mean((0, 2, 3)) == pytest.approx(info.mean, abs=2e-4)
     assert pixels.std((0, 2, 3)) == pytest.approx(info.std, abs=2e-4)

@@ -98,7 +98,7 @@ def test_images_are_read_by_class_and_name_in_one_size(folder):
     assert data.train.inputs.shape == (9, 3, 4, 4)
     assert data.train.inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
     assert data.test.inputs[:, 0, 0, 0].tolist() == [100, 101, 102, 110, 111, 112, 120, 121, 122]
-    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert data.train.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_one_folder_is_split_and_other_formats_are_read(folder):

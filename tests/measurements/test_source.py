@@ -196,16 +196,16 @@ def images():
 
 def test_shuffling_permutes_images_and_labels_together(images):
     shuffled = measurement.shuffled(images, seed=0)
-    assert shuffled.labels.sort().values.equal(images.labels)
-    assert not shuffled.labels.equal(images.labels)
-    assert shuffled.inputs.flatten().long().equal(shuffled.labels)
-    assert measurement.shuffled(images, seed=0).labels.equal(shuffled.labels)
+    assert shuffled.targets.sort().values.equal(images.targets)
+    assert not shuffled.targets.equal(images.targets)
+    assert shuffled.inputs.flatten().long().equal(shuffled.targets)
+    assert measurement.shuffled(images, seed=0).targets.equal(shuffled.targets)
 
 
 def test_disjoint_parts_share_nothing_and_leave_nothing_out(images):
     parts = measurement.disjoint_parts(images, 3)
     assert [len(part) for part in parts] == [3, 2, 2]
-    assert torch.cat([part.labels for part in parts]).equal(images.labels)
+    assert torch.cat([part.targets for part in parts]).equal(images.targets)
 
 
 def test_the_file_of_vectors_holds_eigenvectors_from_the_outermost_inwards(operator, tmp_path):

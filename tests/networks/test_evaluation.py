@@ -50,7 +50,7 @@ def test_loss_and_accuracy_are_those_of_all_examples(digits, trained, chunk_size
         assert row[f"{split}_loss"] == pytest.approx(expected, rel=1e-4)
         correct = (logits.argmax(1) == targets).sum().item()
         assert row[f"{split}_accuracy"] * len(targets) == pytest.approx(correct)
-    counts = np.bincount(digits.train.labels.numpy())
+    counts = np.bincount(digits.train.targets.numpy())
     assert row["chance_accuracy"] * 200 == pytest.approx(counts.max())
 
 

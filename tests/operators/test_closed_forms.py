@@ -9,6 +9,7 @@ from cases import CASES, Smooth, examples, network
 from dense import dense_ggn
 from torch import nn
 
+from truehessian.networks.losses.recognition import recognised
 from truehessian.operators import GGN, closed_forms, ggn
 from truehessian.operators.losses import FrozenLoss
 
@@ -97,7 +98,6 @@ class Doubled(nn.CrossEntropyLoss):
     [
         Doubled(),
         lambda z, t: F.cross_entropy(z, t),
-        F.nll_loss,
         nn.CrossEntropyLoss(reduction="sum"),
         partial(F.mse_loss, reduction="sum"),
         partial(F.mse_loss, weight=torch.ones(3)),
@@ -105,7 +105,8 @@ class Doubled(nn.CrossEntropyLoss):
     ],
 )
 def test_other_losses_are_left_to_differentiation(loss):
-    assert closed_forms.known(loss) is None
+    assert recognised(loss) is None
+    assert frozen(loss).weigher(drawn((3, 5)), torch.tensor([0, 1, 2])) is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_what_does_not_go_together_is_left_to_the_loss(loss, outputs, targets):
 
 # ------------------------------------------------------------------------------- in the operator
 
-KNOWN = [name for name, case in CASES.items() if closed_forms.known(case.loss) is not None]
+KNOWN = [name for name, case in CASES.items() if recognised(case.loss) is not None]
 
 
 def products(name, **settings):
@@ -168,13 +169,13 @@ def test_the_bits_of_small_outputs_are_those_of_plain_differentiation(monkeypatc
 def test_a_closed_form_that_is_wrong_is_found_and_left_out(monkeypatch, caplog, precision):
     exact = products("smooth", precision=precision)
     monkeypatch.setattr(ggn, "_LARGE", 1)
-    right = closed_forms.Softmax.weigher
+    right = closed_forms.weigher_of
 
-    def wrong(self, outputs, targets):
-        weigh = right(self, outputs, targets)
+    def wrong(loss, outputs, targets):
+        weigh = right(loss, outputs, targets)
         return lambda pushed: 1.01 * weigh(pushed)
 
-    monkeypatch.setattr(closed_forms.Softmax, "weigher", wrong)
+    monkeypatch.setattr(closed_forms, "weigher_of", wrong)
     assert torch.equal(products("smooth", precision=precision), exact)
     assert "plain differentiation, since those of the faster rules deviate" in caplog.text
 

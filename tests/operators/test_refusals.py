@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cases import Convolutional, Smooth, examples, network
-from dense import dense_hessian
+from dense import dense_ggn, dense_hessian
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -63,7 +63,15 @@ def random(z, t):
     return F.cross_entropy(z + torch.randn_like(z), t)
 
 
-weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 1.0]))
+def weighted(z, t):
+    """Weighs classes and does not tell."""
+    return F.cross_entropy(z, t, weight=torch.tensor([1.0, 5.0, 1.0], dtype=z.dtype))
+
+
+def ignoring(z, t):
+    return F.cross_entropy(z, t)
+
+
 unreduced = nn.CrossEntropyLoss(reduction="none")
 
 
@@ -93,7 +101,8 @@ def test_a_single_ignored_target_is_found_wherever_it_is(place):
     targets = TARGETS.clone()
     targets[place] = -100
     model = network(Smooth)
-    refused(ValueError, "ignores", lambda: hessian(model, (INPUTS, targets), chunk_size=4))
+    data = (INPUTS, targets)
+    refused(ValueError, "ignores", lambda: hessian(model, data, loss=ignoring, chunk_size=4))
 
 
 def test_means_of_every_kind_are_taken():
@@ -139,7 +148,8 @@ def test_parameters_of_a_loss_are_constants():
 @pytest.mark.parametrize(
     ("loss", "error", "words"),
     [
-        ("cross_entropy", TypeError, "loss must be a function"),
+        (3, TypeError, "loss must be a name or a function"),
+        ("cross_entropie", ValueError, "did you mean 'cross_entropy'"),
         (lambda z, t: F.cross_entropy(z, t).item(), ValueError, "gives float"),
         (lambda z, t: (F.cross_entropy(z, t), 1), ValueError, "gives tuple"),
         (lambda z, t: F.cross_entropy(z, t).detach(), ValueError, "by a graph"),
@@ -165,23 +175,35 @@ def in_log_probabilities():
     return nn.Sequential(*Smooth(), nn.LogSoftmax(-1))
 
 
+@pytest.mark.parametrize("loss", [F.nll_loss, nn.NLLLoss()])
+def test_log_probabilities_have_the_gauss_newton_matrix_of_their_logits(loss):
+    model = network(in_log_probabilities)
+    exact = dense_ggn(model[:-1], INPUTS, TARGETS, F.cross_entropy)
+    torch.testing.assert_close(hessian(model, kind=GGN, loss=loss), exact)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("loss", [F.nll_loss, nn.NLLLoss()])
+def test_the_gauss_newton_matrix_of_what_is_no_log_probability_is_refused(loss, precision):
+    words = "zero at its outputs.*no log-probabilities.*log_softmax.*cross_entropy"
+    model = network(Smooth)
+    refused(ValueError, words, lambda: hessian(model, kind=GGN, loss=loss, precision=precision))
+    exact = dense_hessian(model, INPUTS, TARGETS, loss)
+    torch.testing.assert_close(hessian(model, loss=loss), exact)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("make", [Smooth, in_log_probabilities])
 @pytest.mark.parametrize(
-    ("loss", "name"),
-    [
-        (F.nll_loss, "nll_loss"),
-        (nn.NLLLoss(), "NLLLoss"),
-        (lambda z, t: z.sum(1).mean(), "<lambda>"),
-        (lambda z, t: (z.gather(1, t[:, None]) - 2).mean(), "<lambda>"),
-    ],
+    "loss",
+    [lambda z, t: z.sum(1).mean(), lambda z, t: (z.gather(1, t[:, None]) - 2).mean()],
 )
-def test_a_loss_that_is_linear_in_the_outputs_has_no_gauss_newton_matrix(
-    loss, name, make, precision
+def test_a_loss_that_is_linear_in_the_outputs_has_a_gauss_newton_matrix_of_zeros(
+    loss, make, precision, caplog
 ):
-    words = f"matrix is zero.*loss {name} is linear.*logits.*cross_entropy"
     model = network(make)
-    refused(ValueError, words, lambda: hessian(model, kind=GGN, loss=loss, precision=precision))
+    assert not hessian(model, kind=GGN, loss=loss, precision=precision).any()
+    assert "loss <lambda> is linear" in caplog.text
     exact = dense_hessian(model, INPUTS, TARGETS, loss)
     torch.testing.assert_close(hessian(model, loss=loss), exact)
     assert hessian(model, kind=EmpiricalFisher, loss=loss).any()
@@ -538,8 +560,11 @@ def test_a_tied_weight_is_found_by_any_of_its_names():
 @pytest.mark.parametrize(
     ("data", "error", "words"),
     [
-        ([{"inputs": INPUTS, "labels": TARGETS}], TypeError, "keys 'inputs', 'labels'"),
-        ({"inputs": INPUTS, "labels": TARGETS}, TypeError, "keys 'inputs', 'labels'"),
+        ([{"inputs": INPUTS, "classes": TARGETS}], TypeError, "keys 'inputs', 'classes'"),
+        ({"inputs": INPUTS, "classes": TARGETS}, TypeError, "keys 'inputs', 'classes'"),
+        ({"inputs": INPUTS.tolist(), "labels": TARGETS}, TypeError, "inputs.inputs.0.*as_tensor"),
+        ({"labels": TARGETS}, TypeError, "must hold inputs and targets"),
+        (({"x": INPUTS, "mask": INPUTS[:3]}, TARGETS), ValueError, "inputs.mask.*7 and 3 and 7"),
         ([(INPUTS, TARGETS, TARGETS)], TypeError, "a tuple of 3"),
         ((INPUTS.numpy(), TARGETS.numpy()), TypeError, "as_tensor"),
         (torch.utils.data.TensorDataset(INPUTS, TARGETS), TypeError, "DataLoader"),

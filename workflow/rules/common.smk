@@ -81,9 +81,8 @@ def library_paths(run):
 
 
 def uses(run):
-    """Import paths of what stages take from catalogues: the network, and a loss but PyTorch's."""
-    paths = [network_path(run), *library_paths(run), loss_path(run)]
-    return [path for path in paths if not path.startswith("torch.")]
+    """Import paths of what stages take from catalogues: the network and the loss."""
+    return [network_path(run), *library_paths(run), loss_path(run)]
 
 
 def places_of(run):

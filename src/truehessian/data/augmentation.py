@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from truehessian import streams
+from truehessian.data import trees
 from truehessian.data.examples import Examples, Indices, as_index, chunk_slices
+from truehessian.data.trees import Tree
 
 
 def augment(images: Tensor, offsets: Tensor, flips: Tensor, padding: int) -> Tensor:
@@ -90,10 +92,10 @@ class Augmented:
             raise ValueError(f"the augmentation factor must be at least 1, got {factor}")
         if not 0 <= padding <= 127:
             raise ValueError(f"padding must be between 0 and 127 pixels, got {padding}")
-        if examples.inputs.ndim != 4:
+        if not examples.are_images:
             raise ValueError(
                 "only images, of shape (N, C, H, W), can be cropped and mirrored, got inputs of "
-                f"shape {tuple(examples.inputs.shape)}; set augmentation: null"
+                f"shape {trees.shapes(examples.inputs)}; set augmentation: null"
             )
         self.examples = examples
         self.factor = factor
@@ -137,12 +139,17 @@ class Augmented:
         images = augment(originals.inputs, self._offsets[index], self._flips[index], self.padding)
         return replace(originals, inputs=images)
 
-    def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Normalised inputs (B, C, H, W) of `dtype`, and their labels, int64 of shape (B,)."""
+    @property
+    def targets(self) -> Tree:
+        """Targets of all images, those of the originals again and again."""
+        return trees.mapped(
+            self.examples.targets, lambda t: t.repeat(self.factor, *[1] * (t.ndim - 1))
+        )
+
+    def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tree, Tree]:
+        """Give normalised inputs (B, C, H, W) of `dtype`, and the targets of the originals."""
         return self.subset(indices).batch(slice(None), dtype)
 
-    def chunks(
-        self, size: int, dtype: torch.dtype = torch.float32
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, size: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tree, Tree]]:
         """All images as contiguous batches of `size`, in fixed order; the last may be short."""
         return (self.batch(chunk, dtype) for chunk in chunk_slices(len(self), size))

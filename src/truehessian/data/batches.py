@@ -11,8 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from truehessian.data import trees
 from truehessian.data.augmentation import augment, draw_crops
 from truehessian.data.examples import Examples
+from truehessian.data.trees import Tree
 
 _BLOCK = 8192  # images that are made at once, 100 MB of CIFAR
 
@@ -30,13 +32,13 @@ def batches(
     generator: torch.Generator,
     augmentation: Augmentation | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tree, Tree]]:
     """Give all examples once, in random order.
 
     Parameters
     ----------
     examples
-        N images, on any device.
+        N examples, on any device.
     batch_size
         Examples per batch. The last one is short; one of a single example joins the one before.
     generator
@@ -48,9 +50,8 @@ def batches(
 
     Yields
     ------
-    tuple of Tensor
-        Normalised float32 inputs (B, C, H, W) and int64 labels (B,), views of larger tensors on the
-        device of the examples.
+    inputs, targets
+        As of `Examples.batch`, in float32: views of larger tensors on the device of the examples.
     """
     shuffled = shuffled_batches(len(examples), batch_size, generator)
     sizes = [len(batch) for batch in shuffled]
@@ -66,10 +67,10 @@ def batches(
             offsets, flips = (draws[begin:end] for draws in crops)
             images = augment(chosen.inputs, offsets, flips, augmentation.padding)
             chosen = replace(chosen, inputs=images)
-        inputs, labels = chosen.batch(slice(None))
-        if inputs.ndim == 4:
+        inputs, targets = chosen.batch(slice(None))
+        if chosen.are_images:
             inputs = inputs.contiguous(memory_format=memory_format)
-        yield from zip(inputs.split(block), labels.split(block), strict=True)
+        yield from zip(trees.split(inputs, block), trees.split(targets, block), strict=True)
 
 
 def shuffled_batches(

@@ -7,6 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
+
 Indices = slice | Sequence[int] | NDArray | Tensor
 
 
@@ -17,20 +20,42 @@ class Examples:
     Attributes
     ----------
     inputs
-        Images: uint8, shape (N, C, H, W). Without a normalisation any shape (N, ...) and dtype.
-    labels
-        int64, shape (N,), on the same device.
+        For the network: a tensor, or a tuple, list or mapping of tensors, of any dtypes and shapes
+        (N, ...). Images that are normalised are one tensor, uint8, shape (N, C, H, W).
+    targets
+        For the loss: the same, such as the numbers of classes, int64, shape (N,).
     mean, std
         Normalisation of images per channel, in units where 255 is 1; empty for none.
+
+    Raises
+    ------
+    ValueError
+        Something is no tensor, or has not one row for each example.
     """
 
-    inputs: Tensor
-    labels: Tensor
+    inputs: Tree
+    targets: Tree
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Look that all first axes count the same examples."""
+        lengths = {}
+        for name, leaf in trees.named({"inputs": self.inputs, "targets": self.targets}):
+            if not isinstance(leaf, Tensor) or not leaf.ndim:
+                kind = "a number" if isinstance(leaf, Tensor) else type(leaf).__name__
+                raise ValueError(
+                    f"{name} must be a tensor whose first axis counts examples, got {kind}"
+                )
+            lengths[name] = len(leaf)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                "inputs and targets must have one row for each example, but "
+                + " and ".join(f"{name} has {length}" for name, length in lengths.items())
+            )
+
     def __len__(self) -> int:
-        return len(self.labels)
+        return trees.count(self.targets)
 
     @property
     def num_examples(self) -> int:
@@ -38,33 +63,39 @@ class Examples:
         return len(self)
 
     @property
+    def are_images(self) -> bool:
+        """Whether the inputs are images, a tensor of shape (N, C, H, W)."""
+        return isinstance(self.inputs, Tensor) and self.inputs.ndim == 4
+
+    @property
     def device(self) -> torch.device:
         """Where the examples are, and where batches will be."""
-        return self.inputs.device
+        return trees.tensors_of(self.targets)[0].device
 
     def to(self, device: str | torch.device) -> "Examples":
         """Copy to a device (nothing is copied if they are there)."""
-        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+        inputs, targets = (trees.moved(tree, device) for tree in (self.inputs, self.targets))
+        return replace(self, inputs=inputs, targets=targets)
 
     def subset(self, indices: Indices) -> "Examples":
         """Take some examples, in the order of `indices`."""
         index = as_index(indices, self.device)
-        return replace(self, inputs=self.inputs[index], labels=self.labels[index])
+        inputs, targets = trees.rows(self.inputs, index), trees.rows(self.targets, index)
+        return replace(self, inputs=inputs, targets=targets)
 
-    def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Give inputs (B, ...), and their labels, int64 of shape (B,).
+    def batch(self, indices: Indices, dtype: torch.dtype = torch.float32) -> tuple[Tree, Tree]:
+        """Give inputs (B, ...), and their targets.
 
         Images are normalised; what are numbers becomes `dtype`, and whole numbers stay as they are.
         """
         index = as_index(indices, self.device)
-        inputs, labels = self.inputs[index], self.labels[index]
+        inputs, targets = trees.rows(self.inputs, index), trees.rows(self.targets, index)
+        targets = trees.cast(targets, dtype)
         if self.mean:
-            return normalise(inputs, self.mean, self.std, dtype), labels
-        return inputs.to(dtype) if inputs.is_floating_point() else inputs, labels
+            return normalise(inputs, self.mean, self.std, dtype), targets
+        return trees.cast(inputs, dtype), targets
 
-    def chunks(
-        self, size: int, dtype: torch.dtype = torch.float32
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, size: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tree, Tree]]:
         """All examples as contiguous batches of `size`, in fixed order; the last may be short."""
         return (self.batch(chunk, dtype) for chunk in chunk_slices(len(self), size))
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from truehessian import streams
 from truehessian.operators import NetworkOperator
-from truehessian.operators.batches import TensorData
 
 
 def unit_rows(directions: Tensor, size: int) -> Tensor:
@@ -54,9 +53,6 @@ def of_random_examples(operator: NetworkOperator, group_size: int, seed: int) ->
     order = torch.from_numpy(
         streams.generator(seed, "order: variance").permutation(operator.num_examples)
     )
-    if isinstance(data, TensorData):
-        inputs, targets = data.inputs, data.targets
-        data = TensorData(inputs[order.to(inputs.device)], targets[order.to(targets.device)])
-    elif hasattr(data, "subset"):
+    if hasattr(data, "subset"):
         data = data.subset(order)
     return operator.with_data(data, min(group_size, max(operator.num_examples // 2, 1)))

@@ -19,7 +19,7 @@ from truehessian.data.dataset import Dataset
 from truehessian.data.folds import disjoint_folds, disjoint_parts, draw_folds, shuffled
 from truehessian.measurements.settings import Products
 from truehessian.networks import checkpoints
-from truehessian.networks.losses import LOSSES
+from truehessian.networks.losses import base as losses
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.operators.mean import MAKING
 from truehessian.spectra import bases, lanczos, overlaps, spectrum, stacks
@@ -88,7 +88,7 @@ class Source(NamedTuple):
             "precision": settings.precision,
             "batchnorm": settings.batchnorm,
             "memory": _bytes(settings.memory_gb),
-            "loss": LOSSES.load(settings.loss),
+            "loss": losses.made(settings.loss),
             "parameters": settings.parameters,
         }
         model = checkpoints.load(checkpoint, model=network, device=device)

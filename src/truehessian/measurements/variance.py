@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian import display
-from truehessian.data.examples import chunk_slices
 from truehessian.measurements.leak_sketch import LeakSketch
 from truehessian.measurements.moments import GroupSums, Moments
 from truehessian.measurements.slabs import Room
 from truehessian.operators import NetworkOperator
+from truehessian.operators.batches import chunk_sizes
 from truehessian.spectra.lanczos import probe_vector
 from truehessian.theory.predictions.noise import SubspaceNoise, split_noise, widened
 
@@ -147,11 +147,7 @@ def along_directions(
 
 def group_sizes(operator: NetworkOperator) -> list[int]:
     """Count the examples of each of an operator's chunks: batches of one's own, or `chunk_size`."""
-    own = getattr(getattr(operator, "data", None), "sizes", None)
-    if own is not None:
-        return list(own)
-    slices = chunk_slices(operator.num_examples, operator.chunk_size)
-    return [chunk.stop - chunk.start for chunk in slices]
+    return chunk_sizes(operator.data, operator.chunk_size)
 
 
 def of_subspace(

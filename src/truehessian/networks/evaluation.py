@@ -123,7 +123,7 @@ def of_checkpoint(
 
 def chance_accuracy(examples: Examples) -> float:
     """Give the accuracy of always guessing the most frequent class."""
-    return examples.labels.unique(return_counts=True)[1].max().item() / len(examples)
+    return examples.targets.unique(return_counts=True)[1].max().item() / len(examples)
 
 
 def is_at_chance(accuracy: float, chance: float, num_examples: int) -> bool:

@@ -198,9 +198,8 @@ def _one_epoch(
 ) -> dict[str, Any]:
     """Pass over the training set, for epoch 0 without a step, and give the row of the epoch."""
     rate = learning_rate_at(epoch - 1, recipe.epochs, recipe.learning_rate) if epoch else 0.0
-    images = dataset.train.inputs.ndim == 4
     augmentation = shuffling.Augmentation(dataset.padding, dataset.flip)
-    crops = augmentation if recipe.augment and images else None
+    crops = augmentation if recipe.augment and dataset.train.are_images else None
     start = time.perf_counter()
     with (
         devices.deterministic_algorithms(tf32=recipe.precision == "tf32"),

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truehessian.operators.batches import cast
+from truehessian.data import trees
+from truehessian.data.trees import Tree, cast, joined, mapped, rows, tensors_of
 from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.losses import FrozenLoss, name_of
-from truehessian.operators.trees import mapped, tensors_of
 
 _TOLERANCE = 1e-6  # relative; the losses are computed in float64
 
@@ -19,9 +19,10 @@ _TOLERANCE = 1e-6  # relative; the losses are computed in float64
 class LossAudit:
     """Compares the loss of each chunk of a first pass with the losses of its parts.
 
-    With l(A) the loss of the examples A, a mean has |A + B| l(A + B) = |A| l(A) + |B| l(B). A sum,
-    weights of classes, targets that are ignored, and losses that compare examples have not, and
-    the matrix would depend on the chunks, or on the memory at hand.
+    With l(A) the loss of the examples A and w(A) their weight, which is their number where the loss
+    gives no other, a mean has w(A + B) l(A + B) = w(A) l(A) + w(B) l(B). A sum, weights that the
+    loss does not tell, and losses that compare examples have not, and the matrix would depend on
+    the chunks, or on the memory at hand.
 
     Parameters
     ----------
@@ -31,12 +32,12 @@ class LossAudit:
         Its network, for outputs that cannot be divided among examples.
     """
 
-    def __init__(self, loss: FrozenLoss, network: Callable[[Tensor], Any]) -> None:
+    def __init__(self, loss: FrozenLoss, network: Callable[[Tree], Any]) -> None:
         self._loss = loss.double()
         self._network = network
-        self._before: tuple[Any, Tensor] | None = None
+        self._before: tuple[Any, Tree] | None = None
 
-    def add(self, inputs: Tensor, outputs: Any, targets: Tensor) -> None:
+    def add(self, inputs: Tree, outputs: Any, targets: Tree) -> None:
         """Take in one chunk; its parts are tried together with an example of the one before.
 
         Raises
@@ -44,25 +45,27 @@ class LossAudit:
         ValueError
             The loss is no mean over examples, or depends on parameters other than the network's.
         """
-        count = len(targets)
-        targets = cast(targets.detach(), torch.float64)
+        count = trees.count(targets)
+        targets = cast(targets, torch.float64)
         if all(t.ndim and len(t) == count for t in tensors_of(outputs)):
             outputs = mapped(outputs, _detached)
-            last = (_rows(outputs, slice(count - 1, count)), targets[-1:])
+            last = tuple(rows(tree, slice(count - 1, count)) for tree in (outputs, targets))
             if self._before is None:
                 self._check_leaves(outputs, targets)
             elif _shapes(self._before[0]) == _shapes(outputs):
-                outputs, targets = _joined(self._before[0], outputs), _cat(self._before[1], targets)
+                outputs = joined([self._before[0], outputs])
+                targets = joined([self._before[1], targets])
             self._before = last
-            self._check(targets, lambda part: _rows(outputs, part))
+            self._check(targets, lambda part: rows(outputs, part))
         elif self._before is None and count > 1:  # such as a number for all examples together
             self._before = (outputs, targets)
             self._check_leaves(mapped(outputs, _detached), targets)
             self._check(
-                targets[:2], lambda part: mapped(self._network(inputs[:2][part]), _detached)
+                rows(targets, slice(0, 2)),
+                lambda part: mapped(self._outputs(inputs, part), _detached),
             )
 
-    def _check_leaves(self, outputs: Any, targets: Tensor) -> None:
+    def _check_leaves(self, outputs: Any, targets: Tree) -> None:
         with torch.enable_grad():
             value = self._value(outputs, targets)
         if value is not None and value.requires_grad:
@@ -73,21 +76,24 @@ class LossAudit:
                 "meant as a constant computed under torch.no_grad()"
             )
 
-    def _check(self, targets: Tensor, outputs: Callable[[Any], Any]) -> None:
-        count = len(targets)
+    def _check(self, targets: Tree, outputs: Callable[[Any], Any]) -> None:
+        count = trees.count(targets)
         if count < 2:
             return
-        order = torch.arange(count, device=targets.device)
+        order = torch.arange(count)
         third, odd = order < (count + 2) // 3, order % 2 == 1
         for chosen in [third, odd] if count > 2 else [odd]:
             parts = [order[chosen], order[~chosen]]
             with torch.no_grad():
-                values = [self._value(outputs(p), targets[p]) for p in [order, *parts]]
+                weights = [self._weight(rows(targets, p)) for p in parts]
+                if not all(weights):
+                    continue
+                values = [self._value(outputs(p), rows(targets, p)) for p in [order, *parts]]
                 again = self._value(outputs(order), targets)
             if any(value is None for value in values):
                 continue
             whole, *own = (value.item() for value in values if value is not None)
-            mean = sum(len(p) * v for p, v in zip(parts, own, strict=True)) / count
+            mean = sum(w * v for w, v in zip(weights, own, strict=True)) / sum(weights)
             scale = max(map(abs, [whole, *own]))
             if math.isnan(whole) or abs(whole - mean) <= _TOLERANCE * scale:
                 continue
@@ -100,7 +106,14 @@ class LossAudit:
             is_sum = abs(whole - sum(own)) <= _TOLERANCE * scale
             raise ValueError(self._sentence(count, whole, mean, is_sum))
 
-    def _value(self, outputs: Any, targets: Tensor) -> Tensor | None:
+    def _outputs(self, inputs: Tree, part: Tensor) -> Any:
+        return self._loss.taken(self._network(rows(inputs, part)))
+
+    def _weight(self, targets: Tree) -> float:
+        weights = self._loss.weights(targets)
+        return float(trees.count(targets)) if weights is None else weights.sum().item()
+
+    def _value(self, outputs: Any, targets: Tree) -> Tensor | None:
         """Give the loss, or None where it cannot be had of so many examples."""
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -113,8 +126,9 @@ class LossAudit:
             "it is a sum; take the mean, reduction='mean'"
             if is_sum
             else "it weighs examples or classes, ignores some targets, or compares examples with "
-            "each other, so that every chunk would have a denominator of its own; give a loss that "
-            "divides a sum over examples by their number, whatever the chunk"
+            "each other, so that every chunk would have a denominator of its own; divide a sum "
+            "over examples by their number, whatever the chunk, or give the loss a method "
+            "weights(targets) that tells the weight of each example"
         )
         return (
             f"the loss {name_of(self._loss.own)} is no mean over examples (of {count} examples it "
@@ -127,18 +141,5 @@ def _detached(tensor: Tensor) -> Tensor:
     return cast(tensor.detach(), torch.float64)
 
 
-def _rows(tree: Any, index: Any) -> Any:
-    return mapped(tree, lambda tensor: tensor[index])
-
-
 def _shapes(tree: Any) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape[1:]) for tensor in tensors_of(tree)]
-
-
-def _joined(first: Any, second: Any) -> Any:
-    others = iter(tensors_of(second))
-    return mapped(first, lambda tensor: _cat(tensor, next(others)))
-
-
-def _cat(first: Tensor, second: Tensor) -> Tensor:
-    return torch.cat([first, second])

@@ -1,10 +1,17 @@
 """The data of an operator: a fixed, ordered set of examples, met in chunks of fixed membership."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from truehessian.data import trees
+from truehessian.data.examples import chunk_slices
+from truehessian.data.trees import Tree, cast
+
+Pair: TypeAlias = tuple[Tree, Tree]  # inputs and targets
+_TARGETS = ("labels", "targets")  # under which a batch that is a mapping has them
 
 
 @runtime_checkable
@@ -15,45 +22,49 @@ class Data(Protocol):
     def num_examples(self) -> int:
         """How many examples there are."""
 
-    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[Pair]:
         """Iterate over (inputs, targets) in the same order and with the same bits every time."""
 
 
 class TensorData:
-    """Inputs and targets as two tensors whose first axis counts examples."""
+    """Inputs and targets as two trees of tensors whose first axes count examples."""
 
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, inputs: Tree, targets: Tree) -> None:
         self.inputs, self.targets = _pair((inputs, targets))
 
     @property
     def num_examples(self) -> int:
         """How many examples there are."""
-        return len(self.inputs)
+        return trees.count(self.targets)
 
-    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-        """Cut both tensors into chunks of `size`, the last one short; floats become `dtype`."""
-        for begin in range(0, len(self.inputs), size):
-            inputs, targets = self.inputs[begin : begin + size], self.targets[begin : begin + size]
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[Pair]:
+        """Cut both into chunks of `size`, the last one short; floats become `dtype`."""
+        parts = zip(trees.split(self.inputs, size), trees.split(self.targets, size), strict=True)
+        for inputs, targets in parts:
             yield cast(inputs, dtype), cast(targets, dtype)
+
+    def subset(self, order: Tensor) -> "TensorData":
+        """Take some examples, in the order of their positions."""
+        return TensorData(trees.rows(self.inputs, order), trees.rows(self.targets, order))
 
 
 class BatchData:
     """A list of batches (inputs, targets), taken as they are: `chunk_size` does not apply."""
 
-    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
-        self.batches = [batch for batch in map(_pair, batches) if len(batch[0])]
+    def __init__(self, batches: list[Pair]) -> None:
+        self.batches = [batch for batch in map(_pair, batches) if trees.count(batch[1])]
 
     @property
     def sizes(self) -> list[int]:
         """Number of examples of each batch."""
-        return [len(inputs) for inputs, _ in self.batches]
+        return [trees.count(targets) for _, targets in self.batches]
 
     @property
     def num_examples(self) -> int:
         """How many examples there are in all batches."""
         return sum(self.sizes)
 
-    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[Pair]:
         """Iterate over the batches; `size` is theirs, not the caller's."""
         del size
         for inputs, targets in self.batches:
@@ -79,7 +90,7 @@ class Stream:
         A later pass gives other batches than the first.
     """
 
-    def __init__(self, loader: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, loader: Iterable[Pair]) -> None:
         if isinstance(loader, Iterator):
             raise TypeError("loader must be iterable again and again, got an iterator")
         self.loader = loader
@@ -98,7 +109,7 @@ class Stream:
         """How many examples there are in all batches."""
         return sum(self.sizes)
 
-    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    def chunks(self, size: int, dtype: torch.dtype) -> Iterator[Pair]:
         """Iterate over the batches; `size` is theirs, not the caller's."""
         del size
         number = -1
@@ -130,8 +141,20 @@ class Stream:
         )
 
 
+def chunk_sizes(data: Data, chunk_size: int) -> list[int]:
+    """Count the examples of each chunk: of batches as they are, or `chunk_size`, the last short."""
+    own = getattr(data, "sizes", None)
+    if own is not None:
+        return list(own)
+    slices = chunk_slices(data.num_examples, chunk_size)
+    return [chunk.stop - chunk.start for chunk in slices]
+
+
 def as_data(data: object) -> Data:
-    """Accept examples, a pair of tensors, or an iterable of batches.
+    """Accept examples, a pair (inputs, targets), a mapping of both, or an iterable of batches.
+
+    Inputs and targets are trees of tensors. A mapping that holds `labels` or `targets` has them
+    beside its inputs.
 
     An iterable is gone through once and kept: a loader that shuffles or augments anew at every
     pass would not be a matrix. `Stream` goes through it again and again instead.
@@ -146,54 +169,74 @@ def as_data(data: object) -> Data:
     result: Data
     if isinstance(data, Data):
         result = data
-    elif isinstance(data, tuple | list) and len(data) == 2 and not _are_batches(data):
-        result = TensorData(*data)
+    elif _is_batch(data) and not _are_batches(data):
+        result = TensorData(*_pair(data))
     elif hasattr(data, "__iter__") and not isinstance(data, Tensor | Mapping | str):
         result = BatchData(list(data))
     else:
         raise TypeError(
-            "data must be examples, a pair of tensors (inputs, targets) or an iterable of such "
-            f"pairs, such as a torch DataLoader of a data set; got {_described(data)}"
+            "data must be examples, a pair of tensors (inputs, targets), a mapping that holds "
+            "'labels' beside the inputs, or an iterable of such batches, such as a torch "
+            f"DataLoader of a data set; got {_described(data)}"
         )
     if result.num_examples == 0:
         raise ValueError("data must hold at least one example, got none")
     return result
 
 
-def _are_batches(data: Sequence[Any]) -> bool:
-    return all(isinstance(item, tuple | list | Mapping) for item in data)
+def _is_batch(data: Any) -> bool:
+    """Whether this may be inputs and targets."""
+    if isinstance(data, Mapping):
+        return any(key in data for key in _TARGETS)
+    return isinstance(data, tuple | list) and len(data) == 2
 
 
-def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+def _are_batches(data: Any) -> bool:
+    """Whether two things are batches rather than inputs and targets."""
+    return isinstance(data, tuple | list) and all(map(_is_batch, data))
+
+
+def _pair(batch: Any) -> Pair:
     """Accept one batch of labelled examples.
 
     Raises
     ------
     TypeError
-        It is not a pair of tensors.
+        It does not hold inputs and targets, or these are no tensors.
     ValueError
         Inputs and targets do not go together.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
+    if not _is_batch(batch):
         raise TypeError(
             "a batch must be a pair of tensors (inputs, targets) whose first axis counts examples, "
-            f"got {_described(batch)}; pick the two beforehand"
+            "of which the inputs may be a tuple or a mapping, or a mapping that holds 'labels' "
+            f"beside the inputs; got {_described(batch)}; pick the two beforehand"
         )
-    for name, tensor in zip(("inputs", "targets"), batch, strict=True):
-        if not isinstance(tensor, Tensor):
+    if isinstance(batch, Mapping):
+        key = next(key for key in _TARGETS if key in batch)
+        batch = ({name: value for name, value in batch.items() if name != key}, batch[key])
+    lengths = {}
+    for name, leaf in trees.named(dict(zip(("inputs", "targets"), batch, strict=True))):
+        if not isinstance(leaf, Tensor):
             raise TypeError(
                 f"{name} must be a tensor whose first axis counts examples, got "
-                f"{_described(tensor)}; torch.as_tensor makes one of an array or a list"
+                f"{_described(leaf)}; torch.as_tensor makes one of an array or a list"
             )
-        if tensor.ndim == 0:
+        if leaf.ndim == 0:
             raise ValueError(
                 f"{name} must have a first axis that counts examples, got a single number; single "
                 "examples, as data sets give them, become batches in a torch DataLoader"
             )
+        lengths[name] = len(leaf)
+    if len(set(lengths.values())) > 1:
+        names, counts = (
+            " and ".join(map(str, part)) for part in zip(*lengths.items(), strict=True)
+        )
+        raise ValueError(f"{names} differ in length: {counts}")
     inputs, targets = batch
-    if len(inputs) != len(targets):
-        raise ValueError(f"inputs and targets differ in length: {len(inputs)} and {len(targets)}")
-    return _usable(inputs), _usable(targets)
+    if not trees.tensors_of(inputs) or not trees.tensors_of(targets):
+        raise TypeError(f"a batch must hold inputs and targets, got {_described(batch)}")
+    return trees.mapped(inputs, _usable), trees.mapped(targets, _usable)
 
 
 def _usable(tensor: Tensor) -> Tensor:
@@ -211,12 +254,11 @@ def _described(value: Any) -> str:
     return type(value).__name__
 
 
-def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Bring real numbers into a precision; whole ones stay what they are."""
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _sums(tensor: Tensor) -> Tensor:
+def _sums(tree: Tree) -> Tensor:
     """Sum each example's numbers, weighted by their position; shape (B,), float64, on the CPU."""
-    flat = tensor.detach().double().reshape(len(tensor), -1)
-    return (flat @ torch.linspace(1, 2, flat.shape[1], dtype=flat.dtype, device=flat.device)).cpu()
+    sums: list[Tensor] = []
+    for tensor in trees.tensors_of(tree):
+        flat = tensor.detach().double().reshape(len(tensor), -1)
+        position = torch.linspace(1, 2, flat.shape[1], dtype=flat.dtype, device=flat.device)
+        sums.append((flat @ position).cpu())
+    return torch.stack([own * (1 + number) for number, own in enumerate(sums)]).sum(0)

@@ -6,16 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree, all_finite, tensors_of
 from truehessian.operators import diagnosis
 from truehessian.operators.examined import Examined
 from truehessian.operators.losses import name_of
 from truehessian.operators.precision import arithmetic
-from truehessian.operators.trees import all_finite, tensors_of
 
 
-def layer_at_fault(
-    operator: Examined, inputs: Tensor, test: Callable[[diagnosis.Call], bool]
-) -> str:
+def layer_at_fault(operator: Examined, inputs: Tree, test: Callable[[diagnosis.Call], bool]) -> str:
     """Name the innermost layer that a test finds at fault with these inputs; "" for none."""
     network = operator.network
     try:
@@ -25,10 +24,10 @@ def layer_at_fault(
         return ""
 
 
-def loss_at_fault(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
+def loss_at_fault(operator: Examined, inputs: Tree, targets: Tree) -> str:
     """Name the loss if it cannot be differentiated twice by the outputs."""
     with torch.no_grad():
-        outputs = operator.network(inputs)
+        outputs = operator.loss.taken(operator.network(inputs))
     if not isinstance(outputs, Tensor):
         return ""
     try:
@@ -39,18 +38,18 @@ def loss_at_fault(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
 
 
 @arithmetic("float32")
-def why_not_finite(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
+def why_not_finite(operator: Examined, inputs: Tree, targets: Tree) -> str:
     """Tell why the product of a chunk is not finite, as the end of a sentence."""
     network = operator.network
     for what, tensors in {
-        "inputs": {"": inputs},
+        "inputs": dict(trees.named(inputs)),
         "parameters": network.parameters,
         "buffers": network.buffers(),
     }.items():
         for name, tensor in tensors.items():
             if not all_finite([tensor]):
                 return f": the {what} {name and repr(name) + ' '}do, before any computation"
-    outputs = network(inputs)
+    outputs = operator.loss.taken(network(inputs))
     if not all_finite(tensors_of(outputs)):
         return ", and so do the network's outputs: the weights may have diverged"
     loss = operator.loss(outputs, targets)

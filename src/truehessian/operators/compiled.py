@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.networks.layouts import channels_last_is_safe
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.hessian import Hessian
@@ -57,11 +59,11 @@ class CompiledHessian(Hessian):
         del bytes_per_example
         return False
 
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
         if not self._settled:
             return super()._linearise(inputs, targets, how)
-        self._compiled_size = self._compiled_size or len(inputs)
-        if len(inputs) != self._compiled_size:
+        self._compiled_size = self._compiled_size or trees.count(targets)
+        if trees.count(targets) != self._compiled_size:
             return super()._linearise(inputs, targets, how)
         return Linearised((inputs, targets), None)
 
@@ -99,10 +101,11 @@ class CompiledHessian(Hessian):
         parameters: dict[str, Tensor],
         tangents: dict[str, Tensor],
         buffers: dict[str, Tensor],
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Tree,
+        targets: Tree,
     ) -> dict[str, Tensor]:
         def loss(values: dict[str, Tensor]) -> Tensor:
-            return self.loss(self.network.evaluate(values, buffers, inputs), targets)
+            outputs = self.loss.taken(self.network.evaluate(values, buffers, inputs))
+            return self.loss(outputs, targets)
 
         return torch.func.jvp(torch.func.grad(loss), (parameters,), (tangents,))[1]

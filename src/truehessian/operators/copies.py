@@ -1,6 +1,7 @@
 """Copies of networks and losses that nothing changes any more."""
 
 import copy
+import itertools
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
+from truehessian import devices
 from truehessian.networks.wrappers import unwrapped
 
 
@@ -39,6 +41,14 @@ def prepared(
                     "mean over examples; use batchnorm: train, where chunks are part of the matrix"
                 )
     return _cast(model, device, dtype)
+
+
+def device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """Choose a device, with its number, so that equal devices compare equal."""
+    if device is not None:
+        return devices.numbered(device)
+    model = unwrapped(model)
+    return next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0)).device
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from truehessian.operators.trees import all_finite, tensors_of
+from truehessian.data.trees import all_finite, tensors_of
 
 
 class ComputationError(RuntimeError):

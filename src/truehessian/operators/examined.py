@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from truehessian.data.trees import Tree
 from truehessian.operators.frozen import FrozenNetwork
 
 
@@ -21,7 +22,7 @@ class Examined(Protocol):
     loss: Any
 
     def try_out(
-        self, inputs: Tensor, targets: Tensor, directions: Sequence[Tensor], *, plain: bool
+        self, inputs: Tree, targets: Tree, directions: Sequence[Tensor], *, plain: bool
     ) -> tuple[Any, list[Tensor]]:
         """Multiply a few examples' matrix with directions, plainly or by the rules of layers."""
 
@@ -31,5 +32,5 @@ class Examined(Protocol):
     def double(self) -> Self:
         """Compute in float64."""
 
-    def check_loss(self, outputs: Any, targets: Tensor) -> None:
+    def check_loss(self, outputs: Any, targets: Tree) -> None:
         """Look at the loss of the first examples, for what is worth a word."""

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.base import Operator
 from truehessian.operators.closed_forms import Weigher
@@ -16,6 +18,8 @@ from truehessian.operators.precision import arithmetic
 
 class EmpiricalFisher(GaussNewton):
     """F = (1/N) sum_i g_i g_iᵀ with the gradient g_i = J_iᵀ dl_i / dz of each example, uncentred.
+
+    Examples that count with weights w_i do so here: sum_i w_i g_i g_iᵀ / sum_i w_i.
 
     Raises
     ------
@@ -38,21 +42,24 @@ class EmpiricalFisher(GaussNewton):
             )
         super().__init__(model, data, **settings)
 
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
         made = super()._linearise(inputs, targets, how)
-        check_rows(made.outputs, len(inputs))
+        check_rows(made.outputs, trees.count(targets))
         return made
 
-    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
+    def _weigher(self, outputs: Tensor, targets: Tree, how: ByDefinition) -> Weigher:
         del how
-        # The loss is a mean: B dl/dz is the gradient of each example's own loss by its outputs.
-        count = len(outputs)
-        own = slope_of(self.loss, outputs, targets, curved=False)[1] * count
-        axes = [1] * (outputs.ndim - 1)
+        # The loss is a mean: W/w_i dl/dz is the gradient of each example's own loss by its outputs.
+        slope = slope_of(self.loss, outputs, targets, curved=False)[1]
+        weights = self.loss.weights(targets)
+        if weights is None:
+            weights = torch.ones(len(outputs), dtype=torch.float64, device=outputs.device)
+        scale = (weights.sum() / weights).where(weights > 0, 1).to(outputs.dtype)  # W / w_i
+        own = slope * scale.view(-1, *[1] * (outputs.ndim - 1))
 
         def weigh(pushed: Tensor) -> Tensor:
-            slopes = (own * pushed).flatten(1).sum(1) / count  # g_i . v / B, shape (B,)
-            return own * slopes.view(-1, *axes)
+            slopes = (own * pushed).flatten(1).sum(1) / scale  # w_i / W g_i . v, shape (B,)
+            return own * slopes.view(-1, *[1] * (outputs.ndim - 1))
 
         return weigh
 
@@ -118,16 +125,20 @@ def mean_gradient(operator: NetworkOperator) -> Tensor:
     """
     network = operator.network
     total = torch.zeros(operator.num_params, dtype=torch.float64, device=operator.device)
-    for inputs, targets in operator.data.chunks(operator.chunk_size, operator.dtype):
-        inputs, targets = inputs.to(operator.device), targets.to(operator.device)
+    weights = operator.weights
+    chunks = operator.data.chunks(operator.chunk_size, operator.dtype)
+    for weight, (inputs, targets) in zip(weights.chunks, chunks, strict=True):
+        if not weight:
+            continue
+        inputs, targets = (trees.moved(tree, operator.device) for tree in (inputs, targets))
         with arithmetic(operator.precision):
             gradient = torch.autograd.grad(
-                operator.loss(network(inputs), targets),
+                operator.loss(operator.loss.taken(network(inputs)), targets),
                 network.leaves,
                 allow_unused=True,
                 materialize_grads=True,
             )
         flat = torch.empty(operator.num_params, dtype=operator.dtype, device=operator.device)
         network.flatten(gradient, flat)
-        total.add_(flat, alpha=len(inputs) / operator.num_examples)
+        total.add_(flat, alpha=weight / weights.total)
     return total

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.networks.parameters import are_chosen, can_vary, named
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
@@ -101,8 +103,10 @@ class FrozenNetwork:
         """The copied network."""
         return self._model
 
-    def __call__(self, inputs: Tensor, how: ByDefinition | None = None) -> Any:
+    def __call__(self, inputs: Tree, how: ByDefinition | None = None) -> Any:
         """Map inputs to outputs; with rules for layers the graph serves products only.
+
+        A mapping is given by its keys, and a tuple or list by position; see `trees.passed`.
 
         Raises
         ------
@@ -110,17 +114,17 @@ class FrozenNetwork:
             The network fails on these inputs.
         """
         if self.channels_last:
-            inputs = channels_last(inputs)
+            inputs = trees.mapped(inputs, channels_last)
         how = how or self.by_definition()
         try:
             with how:
-                outputs = self._model(inputs)
+                outputs = trees.passed(self._model, inputs)
         except Exception as error:
             if isinstance(error, RulesDoNotHold) or is_out_of_memory(error):
                 raise
             raise diagnosis.ComputationError(
-                f"the network fails on inputs of shape {tuple(inputs.shape)} and type "
-                f"{inputs.dtype}{diagnosis.place_of(error, self._model)}: {diagnosis.words(error)}"
+                f"the network fails on {trees.described(inputs)}"
+                f"{diagnosis.place_of(error, self._model)}: {diagnosis.words(error)}"
             ) from error
         finally:
             self._put_buffers_back()
@@ -186,12 +190,14 @@ class FrozenNetwork:
                 buffer.module._buffers[buffer.name] = buffer.tensor
 
     def evaluate(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor
-    ) -> Tensor:
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tree
+    ) -> Any:
         """Map inputs to outputs as a function of everything, for `torch.func`."""
-        outputs = torch.func.functional_call(self._model, (parameters, buffers), (inputs,))
-        assert isinstance(outputs, Tensor)
-        return outputs
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return torch.func.functional_call(self._model, (parameters, buffers), args, kwargs)
+
+        return trees.passed(call, inputs)
 
     def buffers(self) -> dict[str, Tensor]:
         """Copy the network's buffers, by name."""

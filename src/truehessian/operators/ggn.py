@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
+from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.autograd.layers import LayerRules
 from truehessian.operators.closed_forms import Weigher
@@ -40,14 +43,14 @@ class GaussNewton(NetworkOperator):
     semidefinite = True  # of the losses in use, which are convex in the outputs
 
     @abstractmethod
-    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
+    def _weigher(self, outputs: Tensor, targets: Tree, how: ByDefinition) -> Weigher:
         """Give J v, shape (B, ..) -> its product with the weight of the mean over the examples."""
 
     def _rules(self) -> LayerRules:
         return LayerRules(self.dtype, self.device, weights=False)
 
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
-        outputs = self.network(inputs, how)
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
+        outputs = self.loss.taken(self.network(inputs, how))
         if not isinstance(outputs, Tensor):
             raise ValueError(
                 f"the {self.name} needs a network whose output is one tensor, and this one gives a "
@@ -90,7 +93,7 @@ class GaussNewton(NetworkOperator):
         )
 
 
-def slope_of(loss: Any, outputs: Tensor, targets: Tensor, *, curved: bool) -> tuple[Tensor, Tensor]:
+def slope_of(loss: Any, outputs: Tensor, targets: Tree, *, curved: bool) -> tuple[Tensor, Tensor]:
     """Give the outputs as a leaf, and dl/dz there, which is a function of it where `curved`."""
     leaf = outputs.detach().requires_grad_(True)
     value = loss(leaf, targets)
@@ -106,13 +109,9 @@ class GGN(GaussNewton):
     """G = (1/N) sum_i J_iᵀ (d²l_i / dz²) J_i with the Jacobian J_i of the outputs z.
 
     For cross-entropy it is the Fisher information matrix of the model. Where an example has
-    16,384 outputs or more, the second derivative of PyTorch's `cross_entropy` and `mse_loss` is
-    taken in closed form.
-
-    Raises
-    ------
-    ValueError
-        At the first product: the loss is linear in the outputs.
+    16,384 outputs or more, the second derivative of the losses that are known (`networks.losses`,
+    and PyTorch's of the same names) is taken in closed form. That of `nll_loss` by
+    log-probabilities is zero, and the matrix is the one at their logits.
 
     References
     ----------
@@ -121,33 +120,49 @@ class GGN(GaussNewton):
 
     name = "ggn"
 
-    def _weigher(self, outputs: Tensor, targets: Tensor, how: ByDefinition) -> Weigher:
-        if isinstance(how, LayerRules) and outputs.numel() >= _LARGE * len(targets):
-            closed: Weigher | None = self.loss.weigher(outputs, targets)
+    def _weigher(self, outputs: Tensor, targets: Tree, how: ByDefinition) -> Weigher:
+        closed: Weigher | None = self.loss.weigher_at_the_logits(outputs, targets)
+        if closed is not None:
+            return closed
+        if isinstance(how, LayerRules) and outputs.numel() >= _LARGE * trees.count(targets):
+            closed = self.loss.weigher(outputs, targets)
             if closed is not None:
                 return closed
         return partial(_differentiated, *slope_of(self.loss, outputs, targets, curved=True))
 
-    def check_loss(self, outputs: Any, targets: Tensor) -> None:
-        """Refuse a loss that is linear in the outputs; warn where these examples have no part."""
+    def check_loss(self, outputs: Any, targets: Tree) -> None:
+        """Say where the matrix is zero, or the one at the logits.
+
+        Raises
+        ------
+        ValueError
+            The loss takes log-probabilities, and the network gives something else.
+        """
+        if isinstance(self.loss.known, NegativeLogLikelihood):
+            if self.loss.weigher_at_the_logits(outputs, targets) is None:
+                raise ValueError(
+                    f"the Gauss-Newton matrix of {name_of(self.loss.own)} is zero at its outputs, "
+                    "in which it is linear, and is taken at the logits of a log_softmax; the "
+                    "network's outputs are no log-probabilities: let it end in log_softmax, or "
+                    "give logits to cross_entropy"
+                )
+            logger.info(
+                "the Gauss-Newton matrix is taken at the logits: %s is linear in log-probabilities",
+                name_of(self.loss.own),
+            )
+            return
         # Of outputs that fit perfectly the curvature may vanish by rounding, of small ones not.
         small = outputs.detach() / outputs.detach().abs().max().clamp(min=1e-30)
         if self._is_curved(outputs, targets) or self._is_curved(small, targets):
             return
-        loss = name_of(self.loss.own)
-        if self.loss.is_linear(outputs, targets):
-            raise ValueError(
-                f"the Gauss-Newton matrix is zero, since the loss {loss} is linear in the "
-                "network's outputs; let a network that ends in log_softmax give its logits, and "
-                "take cross_entropy as the loss"
-            )
         logger.warning(
             "the Gauss-Newton matrix of the first examples is zero, since the loss %s is linear in "
-            "the network's outputs there",
-            loss,
+            "the network's outputs there; what is meant may be the matrix at the logits of a "
+            "network that ends in log_softmax: let it give them, and take cross_entropy",
+            name_of(self.loss.own),
         )
 
-    def _is_curved(self, outputs: Tensor, targets: Tensor) -> bool:
+    def _is_curved(self, outputs: Tensor, targets: Tree) -> bool:
         """Whether the loss has a second derivative by the outputs, as far as it can be had."""
         try:
             return bool(self.loss.curvature(outputs, targets).any())

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.operators.base import Operator
 from truehessian.operators.batches import Data
 from truehessian.operators.diagnosis import ComputationError, words
@@ -25,7 +27,7 @@ _AT_ONCE = 128
 
 
 class _Piece(NamedTuple):
-    """The graph of some examples, and their share of the chunk."""
+    """The graph of some examples, and their share of the chunk's weight."""
 
     examples: int
     share: float
@@ -33,7 +35,7 @@ class _Piece(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """The graphs of a chunk, of more than one piece where memory is short."""
+    """The graphs of a chunk, of more than one piece where memory is short; none without weight."""
 
     size: int
     pieces: list[_Piece]
@@ -96,11 +98,11 @@ class GraphOperator(Operator):
         return twin
 
     @abstractmethod
-    def _settle(self, inputs: Tensor, targets: Tensor) -> None:
+    def _settle(self, inputs: Tree, targets: Tree) -> None:
         """Look at the first examples, and choose how products are made."""
 
     @abstractmethod
-    def _graph(self, inputs: Tensor, targets: Tensor) -> Any:
+    def _graph(self, inputs: Tree, targets: Tree) -> Any:
         """Make the graph of some examples."""
 
     @abstractmethod
@@ -109,6 +111,15 @@ class GraphOperator(Operator):
 
         The graph is used up unless `keep`.
         """
+
+    def _counts(self, number: int) -> bool:
+        """Whether any example of a chunk has a weight."""
+        del number
+        return True
+
+    def _share(self, part: Tree, chunk: Tree) -> float:
+        """Give the share of some targets in the weight of a chunk."""
+        return trees.count(part) / trees.count(chunk)
 
     def _finish_pass(self) -> None:
         """Do what is to be done once all chunks have been seen."""
@@ -131,33 +142,39 @@ class GraphOperator(Operator):
         for number, (inputs, targets) in enumerate(self.data.chunks(self.chunk_size, self.dtype)):
             if number < done:
                 continue
-            inputs, targets = inputs.to(self.device), targets.to(self.device)
-            if not self._settled:
+            inputs, targets = (trees.moved(tree, self.device) for tree in (inputs, targets))
+            counts = self._counts(number)
+            if counts and not self._settled:
                 self._settle(inputs, targets)
-            yield len(inputs), self._multiply(inputs, targets, block)
+            yield trees.count(targets), self._multiply(inputs, targets, block, counts)
         self._complete = self._keep is True and done == 0
         self._finish_pass()
 
-    def _multiply(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
+    def _multiply(self, inputs: Tree, targets: Tree, block: Tensor, counts: bool) -> Tensor:
         """Multiply one chunk's matrix with vectors, in as many pieces as memory asks for."""
         while True:
-            products = self._attempt(partial(self._pass_through, inputs, targets, block))
+            products = self._attempt(partial(self._pass_through, inputs, targets, block, counts))
             if products is not None:
                 return products
-            self._make_room(len(inputs))
+            self._make_room(trees.count(targets))
 
-    def _pass_through(self, inputs: Tensor, targets: Tensor, block: Tensor) -> Tensor:
+    def _pass_through(self, inputs: Tree, targets: Tree, block: Tensor, counts: bool) -> Tensor:
         made: list[_Piece] = []
-        total = self._apply_all(self._pieces(inputs, targets, made), block)
-        if self._keep:
-            self._kept.append(_Chunk(len(inputs), made))
+        pieces = self._pieces(inputs, targets, made) if counts else iter(())
+        total = self._apply_all(pieces, block)
+        if self._keep or (self._keep is None and not counts):
+            self._kept.append(_Chunk(trees.count(targets), made))
         return total
 
-    def _pieces(self, inputs: Tensor, targets: Tensor, made: list[_Piece]) -> Iterator[_Piece]:
+    def _pieces(self, inputs: Tree, targets: Tree, made: list[_Piece]) -> Iterator[_Piece]:
         """Make the graphs of a chunk one by one; those that are kept are listed in `made`."""
-        parts = zip(inputs.split(self._at_once), targets.split(self._at_once), strict=True)
+        parts = zip(*(trees.split(t, self._at_once) for t in (inputs, targets)), strict=True)
+        size = trees.count(targets)
         for part, wanted in parts:
-            piece = _Piece(len(part), len(part) / len(inputs), self._linearised(part, wanted))
+            share = 1.0 if trees.count(wanted) == size else self._share(wanted, targets)
+            if not share:
+                continue
+            piece = _Piece(trees.count(wanted), share, self._linearised(part, wanted))
             if self._keep:
                 made.append(piece)
             yield piece
@@ -185,8 +202,7 @@ class GraphOperator(Operator):
             if share < 1:
                 products = products.double() * share
             total = products if total is None else total.add_(products)
-        assert total is not None
-        return total
+        return torch.zeros_like(block) if total is None else total
 
     def _fits_at_once(
         self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor
@@ -242,7 +258,7 @@ class GraphOperator(Operator):
             f"once; free some, or take another device{smaller if at_once > 1 else ''}"
         )
 
-    def _linearised(self, inputs: Tensor, targets: Tensor) -> Any:
+    def _linearised(self, inputs: Tree, targets: Tree) -> Any:
         """Make a graph; from the first one decide whether those of all examples may be kept."""
         if self._keep is not None:
             return self._graph(inputs, targets)
@@ -252,7 +268,7 @@ class GraphOperator(Operator):
         except ComputationError:  # `torch.func` within the network takes no hooks that count
             self._keep = False
             return self._graph(inputs, targets)
-        self._keep = self._fits(saved.bytes / len(inputs))
+        self._keep = self._fits(saved.bytes / trees.count(targets))
         return graph
 
     def _fits(self, bytes_per_example: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from truehessian.data.trees import Tree
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.mean import Linearised, NetworkOperator
 from truehessian.operators.memory import is_out_of_memory
@@ -36,9 +37,9 @@ class Hessian(NetworkOperator):
         # convolutions one by one all the same, and copy.
         self._vectorised = self.device.type == "cpu"
 
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
         """Build the graph of the gradient; by rules only the graph is right, not all values."""
-        outputs = self.network(inputs, how)
+        outputs = self.loss.taken(self.network(inputs, how))
         loss = self.loss(outputs, targets, how)
         leaves = self.network.leaves
         if not loss.requires_grad:  # none of these examples reaches the parameters

@@ -1,19 +1,25 @@
 """A loss in the precision and on the device of an operator, which gives one number."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree, tensors_of
+from truehessian.networks.losses.base import Loss, made
+from truehessian.networks.losses.cross_entropy import CrossEntropy
+from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
+from truehessian.networks.losses.recognition import recognised
 from truehessian.operators import closed_forms, copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
-from truehessian.operators.trees import tensors_of
 
-Loss = Callable[[Any, Tensor], Tensor]
+__all__ = ["FrozenLoss", "Loss", "name_of"]
 
 
 class FrozenLoss:
@@ -22,34 +28,40 @@ class FrozenLoss:
     Parameters
     ----------
     loss
-        (outputs, targets) -> scalar, a mean over the examples given. A module is copied, and its
-        own parameters are constants.
+        (outputs, targets) -> scalar, a mean over the examples given, or the name of one in
+        `networks.losses.LOSSES`. A module is copied, and its own parameters are constants. Where
+        it has a method `weights`, examples count by it; see `networks.losses.base.WeightedLoss`.
     device, dtype
         Of the operator.
 
     Attributes
     ----------
     known
-        The loss as one whose derivatives are written down, or None; see `closed_forms`.
+        The loss as one of ours, of which more is known, or None.
 
     Raises
     ------
     TypeError
         `loss` cannot be called.
+    ValueError
+        There is no loss of this name.
     """
 
-    def __init__(self, loss: Loss, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, loss: Loss | str, device: torch.device, dtype: torch.dtype) -> None:
+        loss = made(loss) if isinstance(loss, str) else loss
         if not callable(loss):
             raise TypeError(
-                "loss must be a function of outputs and targets, such as "
+                "loss must be a name or a function of outputs and targets, such as "
                 f"torch.nn.functional.cross_entropy, got {type(loss).__name__}"
             )
         self.own = loss
         self.device, self.dtype = device, dtype
         if isinstance(loss, nn.Module):
             loss = copies.prepared(loss, "train", device, dtype)
-        self._loss = loss
-        self.known = closed_forms.known(loss)
+        self.known = recognised(loss)
+        # Ours takes what PyTorch's does, and logits with the classes last.
+        self._loss = self.known if isinstance(self.known, CrossEntropy) else loss
+        self._weights: Any = getattr(self.known or loss, "weights", None)
 
     def double(self) -> "FrozenLoss":
         """Give the same loss in float64."""
@@ -70,7 +82,7 @@ class FrozenLoss:
             "detach, .item(), argmax or NumPy may be in its way"
         )
 
-    def curvature(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def curvature(self, outputs: Tensor, targets: Tree) -> Tensor:
         """Multiply the loss's Hessian by the outputs with a direction that has no zeros.
 
         Returns
@@ -87,23 +99,43 @@ class FrozenLoss:
         )
         return curved
 
-    def is_linear(self, outputs: Tensor, targets: Tensor) -> bool:
-        """Whether the loss's slope is the same at all outputs, near and far, and not zero.
+    @property
+    def has_weights(self) -> bool:
+        """Whether examples may count with other weights than 1."""
+        return callable(self._weights)
 
-        A loss that is linear in parts only, as absolute differences are, has other slopes far away;
-        one that leaves these examples out has none.
+    def weights(self, targets: Tree) -> Tensor | None:
+        """Give the weight of each example, shape (B,), float64; None where all count alike.
+
+        Raises
+        ------
+        ValueError
+            The loss gives something else.
         """
-        try:
-            slope = self._slope(outputs, targets)[1]
-            afar = torch.linspace(-1, 1, slope.numel() + 1)[1:].view_as(slope).to(slope)
-            others = [sign * afar * 10.0**power for power in range(-2, 9) for sign in (1, -1)]
-            return bool(slope.any()) and all(
-                torch.equal(self._slope(other, targets)[1], slope) for other in others
+        weights = self._weights(targets) if self.has_weights else None
+        if weights is None:
+            return None
+        count = trees.count(targets)
+        if not isinstance(weights, Tensor) or weights.shape != (count,):
+            found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+            raise ValueError(
+                f"the loss {name_of(self.own)} must give the weights of {count} examples as a "
+                f"tensor of shape ({count},), got {found}"
             )
-        except diagnosis.ComputationError:  # a loss that does not take all numbers
-            return False
+        weights = weights.detach().double()
+        if not bool(((weights >= 0) & weights.isfinite()).all()):
+            raise ValueError(
+                f"the loss {name_of(self.own)} must give each example a weight from 0 on, got "
+                f"{weights.min().item():g}"
+            )
+        return weights
 
-    def weigher(self, outputs: Tensor, targets: Tensor) -> closed_forms.Weigher | None:
+    def taken(self, outputs: Any) -> Any:
+        """Take the logits from what a network gives, for a loss that is known to want them."""
+        wants = self.known is not None or getattr(self.own, "takes_logits", False)
+        return logits_of(outputs) if wants else outputs
+
+    def weigher(self, outputs: Tensor, targets: Tree) -> closed_forms.Weigher | None:
         """Give the product with the loss's Hessian by the outputs in closed form.
 
         Returns
@@ -111,9 +143,21 @@ class FrozenLoss:
         Callable or None
             A tensor of the outputs' shape -> its product; None where no closed form is known.
         """
-        return None if self.known is None else self.known.weigher(outputs, targets)
+        return closed_forms.weigher_of(self.known, outputs, targets)
 
-    def _slope(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def weigher_at_the_logits(self, outputs: Tensor, targets: Tree) -> closed_forms.Weigher | None:
+        """Give the weight of log-probabilities that stands for their logits'.
+
+        Returns
+        -------
+        Callable or None
+            As `weigher`; None where these are no log-probabilities, or the loss is another one.
+        """
+        if not isinstance(self.known, NegativeLogLikelihood):
+            return None
+        return closed_forms.at_the_logits(self.known, outputs, targets)
+
+    def _slope(self, outputs: Tensor, targets: Tree) -> tuple[Tensor, Tensor]:
         """Give the outputs as a leaf, and the loss's slope by it with a graph."""
         leaf = outputs.detach().clone().requires_grad_(True)
         value = self(leaf, targets)
@@ -121,7 +165,7 @@ class FrozenLoss:
         (slope,) = torch.autograd.grad(value, leaf, create_graph=True)
         return leaf, slope
 
-    def __call__(self, outputs: Any, targets: Tensor, how: ByDefinition | None = None) -> Tensor:
+    def __call__(self, outputs: Any, targets: Tree, how: ByDefinition | None = None) -> Tensor:
         """Compute the loss.
 
         Raises
@@ -137,11 +181,11 @@ class FrozenLoss:
         except Exception as error:
             if isinstance(error, RulesDoNotHold) or is_out_of_memory(error):
                 raise
-            shapes = ", ".join(str(tuple(t.shape)) for t in tensors_of(outputs))
+            kinds = ", ".join(str(target.dtype) for target in tensors_of(targets))
             raise diagnosis.ComputationError(
-                f"the loss {name_of(self.own)} fails on outputs of shape {shapes or 'unknown'} "
-                f"({type(outputs).__name__}) and targets of shape {tuple(targets.shape)} and type "
-                f"{targets.dtype}: {diagnosis.words(error)}"
+                f"the loss {name_of(self.own)} fails on outputs of shape {trees.shapes(outputs)} "
+                f"({type(outputs).__name__}) and targets of shape {trees.shapes(targets)} and type "
+                f"{kinds}: {diagnosis.words(error)}"
             ) from error
         if not isinstance(value, Tensor) or not value.is_floating_point():
             raise ValueError(
@@ -179,8 +223,17 @@ class _InPrecision(TorchFunctionMode):
         return value.to(self.dtype) if value.dtype.itemsize < self.dtype.itemsize else value
 
 
-def name_of(loss: Loss) -> str:
-    """Call a loss by its name."""
+def logits_of(outputs: Any) -> Any:
+    """Take the logits from a mapping that has some, as networks of transformers give it."""
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return outputs["logits"]
+    return outputs
+
+
+def name_of(loss: Any) -> str:
+    """Call a loss by its name, and a partial function by that of the whole."""
+    if isinstance(loss, functools.partial):
+        return name_of(loss.func)
     return getattr(loss, "__name__", type(loss).__name__)
 
 

@@ -4,14 +4,15 @@ import copy
 import itertools
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from truehessian import devices
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.operators import causes, copies, twin
 from truehessian.operators.additivity import LossAudit
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
@@ -19,10 +20,10 @@ from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.autograd.layers import LayerRules
 from truehessian.operators.batches import as_data
 from truehessian.operators.frozen import FrozenNetwork
-from truehessian.operators.graphs import GraphOperator
 from truehessian.operators.losses import FrozenLoss, Loss, name_of
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import dtype_of
+from truehessian.operators.weighted import WeightedMean
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,10 @@ class Linearised(NamedTuple):
     outputs: Any
 
 
-class NetworkOperator(GraphOperator):
-    """(1/N) sum_i A_i over a fixed set of examples, in chunks weighted by their size.
+class NetworkOperator(WeightedMean):
+    """sum_i w_i A_i / sum_i w_i over a fixed set of examples, in chunks weighted by their w_i.
+
+    The weights w_i are 1, or what the loss gives: see `networks.losses.base.WeightedLoss`.
 
     Parameters
     ----------
@@ -54,10 +57,13 @@ class NetworkOperator(GraphOperator):
         Any module; copied, so that nothing here changes it and its later training changes nothing
         here. Dropout is off. Frozen parameters count as parameters unless left out by name.
     data
-        Examples, a pair of tensors (inputs, targets), or an iterable of such pairs, which is kept;
-        `Stream` goes through a loader anew at every product.
+        Examples, a pair (inputs, targets) or a mapping with the key `labels` beside those of the
+        inputs, or an iterable of such batches, which is kept; `Stream` goes through a loader anew
+        at every product. Inputs and targets are tensors, or tuples, lists or mappings of tensors:
+        the network is called as `model(inputs)`, `model(*inputs)` or `model(**inputs)`.
     loss
-        (outputs, targets) -> scalar, a mean over the examples given; cross-entropy by default.
+        (outputs, targets) -> scalar, a mean over the examples given, or the name of one in
+        `networks.losses.LOSSES`; cross-entropy by default.
     chunk_size
         Examples per forward pass. With batch statistics the chunks are part of the matrix;
         otherwise a chunk for which the memory does not suffice is passed through in pieces.
@@ -93,7 +99,7 @@ class NetworkOperator(GraphOperator):
         model: nn.Module,
         data: object,
         *,
-        loss: Loss = F.cross_entropy,
+        loss: Loss | str = F.cross_entropy,
         chunk_size: int = 128,
         precision: str = "float32",
         batchnorm: BatchNormMode = "eval",
@@ -106,25 +112,25 @@ class NetworkOperator(GraphOperator):
         if memory is not None and (not isinstance(memory, int | float) or memory < 0):
             raise ValueError(f"memory must be a number of bytes from 0 on, or None, got {memory!r}")
         dtype = dtype_of(precision)
-        device = _device_of(copies.unwrapped(model), device)
+        device = copies.device_of(model, device)
         network = FrozenNetwork(
             model, batchnorm=batchnorm, parameters=parameters, device=device, dtype=dtype
         )
         super().__init__(
             network,
             as_data(data),
+            FrozenLoss(loss, device, dtype),
             chunk_size=chunk_size,
             precision=precision,
             memory=memory,
             whole=batchnorm == "train",
         )
-        self.loss = FrozenLoss(loss, device, dtype)
         self.batchnorm = batchnorm
         self._no_rules = ""  # why there are no rules for layers
         self._audit: LossAudit | None = LossAudit(self.loss, self.network)
 
     @abstractmethod
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
         """Do what a product needs that does not depend on the vector: the graph of a chunk."""
 
     def _rules(self) -> LayerRules:
@@ -132,7 +138,7 @@ class NetworkOperator(GraphOperator):
         return LayerRules(self.dtype, self.device)
 
     def try_out(
-        self, inputs: Tensor, targets: Tensor, directions: Sequence[Tensor], *, plain: bool
+        self, inputs: Tree, targets: Tree, directions: Sequence[Tensor], *, plain: bool
     ) -> tuple[Any, list[Tensor]]:
         """Multiply the matrix of a few examples, with the rules for layers or plainly.
 
@@ -159,7 +165,7 @@ class NetworkOperator(GraphOperator):
             self.network.flatten(parts, product)
         return outputs, products
 
-    def check_loss(self, outputs: Any, targets: Tensor) -> None:
+    def check_loss(self, outputs: Any, targets: Tree) -> None:
         """Look at the loss of the first examples, for what is worth a word."""
 
     def with_loss(self, loss: Any) -> Self:
@@ -175,57 +181,6 @@ class NetworkOperator(GraphOperator):
         twin.dtype, twin.precision = torch.float64, "float64"
         twin._kept, twin._complete = [], False
         return twin
-
-    def matmat(self, block: Tensor) -> Tensor:
-        """Multiply with k vectors as rows (k, P); float64."""
-        total: Tensor | None = None
-        for size, products in self.chunk_products(block):
-            share = size / self.num_examples
-            if total is None:
-                total = products.double().mul_(share)
-            else:
-                total.add_(products, alpha=share)  # promoted to float64 before it is scaled
-        assert total is not None
-        return total
-
-    def chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Multiply the mean matrix of each chunk by itself with k vectors.
-
-        Parameters
-        ----------
-        block
-            Vectors as rows, shape (k, P). They share the primal pass.
-
-        Yields
-        ------
-        size, products
-            Number of examples in the chunk, and products of shape (k, P) in the operator's dtype.
-
-        Raises
-        ------
-        FloatingPointError
-            A product holds NaN or infinity; said after all chunks.
-        torch.OutOfMemoryError
-            The memory does not suffice for a single example, or for a chunk with batch statistics.
-        """
-        if block.ndim != 2 or block.shape[1] != self.num_params:
-            raise ValueError(
-                f"expected vectors as rows, shape (k, {self.num_params}), got {tuple(block.shape)}"
-            )
-        block = block.to(self.device, self.dtype)
-        sizes, finite = [], []
-        for size, products in self._chunk_products(block):
-            sizes.append(size)
-            finite.append(torch.isfinite(products.sum()))  # one pass; no wait for a GPU
-            yield size, products
-            del products  # or it would lie beside those of the next chunk
-        if not bool(torch.stack(finite).all()):
-            number = torch.stack(finite).tolist().index(False)
-            first = sum(sizes[:number])
-            raise FloatingPointError(
-                f"the {self.name} product of chunk {number + 1} (examples {first} to "
-                f"{first + sizes[number] - 1}) holds NaN or infinity{self._why(number)}"
-            )
 
     def traits(self) -> list[str]:
         """Name network, sizes and loss, and where and how precisely products are made."""
@@ -252,22 +207,23 @@ class NetworkOperator(GraphOperator):
             "precision": self.precision,
             "chunk_size": self.chunk_size,
             **dict(zip(MAKING, made, strict=True)),
+            **({} if self.weights.are_equal else {"total_weight": self.weights.total}),
         }
 
     def _finish_pass(self) -> None:
         self._audit = None
 
-    def _settle(self, inputs: Tensor, targets: Tensor) -> None:
+    def _settle(self, inputs: Tree, targets: Tree) -> None:
         """Look at the first examples, and choose how products are made."""
         try:
             self._no_rules = twin.examine(self, inputs, targets)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._short_of_memory(len(inputs[:2])) from error
+            raise self._short_of_memory(min(trees.count(targets), 2)) from error
         self._settled = True
 
-    def _graph(self, inputs: Tensor, targets: Tensor) -> Any:
+    def _graph(self, inputs: Tree, targets: Tree) -> Any:
         """Make a graph by rules for layers, or plainly from where they do not hold."""
         made: Linearised | None = None
         if not self._no_rules:
@@ -287,14 +243,7 @@ class NetworkOperator(GraphOperator):
         chunks = self.data.chunks(self.chunk_size, self.dtype)
         inputs, targets = next(itertools.islice(chunks, number, None))
         try:
-            return causes.why_not_finite(self, inputs.to(self.device), targets.to(self.device))
+            inputs, targets = (trees.moved(tree, self.device) for tree in (inputs, targets))
+            return causes.why_not_finite(self, inputs, targets)
         except Exception:  # the sentence without a cause is better than none
             return ""
-
-
-def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    """Choose a device, with its number, so that equal devices compare equal."""
-    if device is None:
-        first = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0))
-        return first.device
-    return devices.numbered(device)

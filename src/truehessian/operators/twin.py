@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree, all_finite, cast, tensors_of
 from truehessian.operators import causes, diagnosis
-from truehessian.operators.batches import cast
 from truehessian.operators.enlivened import Enlivened
 from truehessian.operators.examined import Examined
 from truehessian.operators.memory import is_out_of_memory
 from truehessian.operators.precision import arithmetic
-from truehessian.operators.trees import all_finite, tensors_of
+from truehessian.operators.weights import that_count
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +33,32 @@ _SEED = 20_231  # of the vectors of the comparison, which have no part in any re
 class Sample(NamedTuple):
     """The first examples, and two directions in parameter space."""
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tree
+    targets: Tree
     directions: list[Tensor]  # two of shape (P,), standard normal
 
     @classmethod
-    def of(cls, operator: Examined, inputs: Tensor, targets: Tensor) -> "Sample":
-        """Take two examples, or the one that there is."""
+    def of(cls, operator: Examined, inputs: Tree, targets: Tree) -> "Sample":
+        """Take two examples that count, or the one that there is."""
         generator = torch.Generator().manual_seed(_SEED)
         directions = [
             torch.randn(operator.num_params, generator=generator, dtype=operator.dtype)
             for _ in range(2)
         ]
-        return cls(inputs[:2], targets[:2], [d.to(operator.device) for d in directions])
+        first = that_count(operator.loss, targets, 2)
+        examples = trees.rows(inputs, first), trees.rows(targets, first)
+        return cls(*examples, [d.to(operator.device) for d in directions])
 
     def double(self) -> "Sample":
         """Give the same in float64."""
         inputs, targets, *directions = (
-            cast(tensor, torch.float64) for tensor in (self.inputs, self.targets, *self.directions)
+            cast(tree, torch.float64) for tree in (self.inputs, self.targets, *self.directions)
         )
         return Sample(inputs, targets, directions)
 
 
 @arithmetic("float32")  # never in less than the operator's own, as TF32 would be
-def examine(operator: Examined, inputs: Tensor, targets: Tensor) -> str:
+def examine(operator: Examined, inputs: Tree, targets: Tree) -> str:
     """Look at the first examples before the first product, and choose how products are made.
 
     Parameters
@@ -113,11 +116,11 @@ def _plainly(operator: Examined, sample: Sample) -> tuple[Any, list[Tensor]]:
 def _check_that_examples_are_apart(operator: Examined, sample: Sample, outputs: Any) -> None:
     """Refuse networks whose outputs for an example depend on the others of its chunk."""
     together = tensors_of(outputs)
-    if len(sample.inputs) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
+    if trees.count(sample.targets) < 2 or any(t.ndim == 0 or len(t) != 2 for t in together):
         return
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            alone = tensors_of(operator.network(sample.inputs[:1]))
+            alone = tensors_of(operator.network(trees.rows(sample.inputs, slice(0, 1))))
     except diagnosis.ComputationError as error:
         raise ValueError(
             "the network takes two examples and not one alone, as if it normalised by the "
@@ -154,7 +157,8 @@ def _check_dependence(operator: Examined, outputs: Any) -> None:
 def _compare(operator: Examined, sample: Sample, outputs: Any, plain: Sequence[Tensor]) -> str:
     """Set the rules beside plain differentiation; give what speaks against them."""
     network = operator.network
-    last = sample.inputs.ndim == 4 and network.put_channels_last()
+    images = any(tensor.ndim == 4 for tensor in tensors_of(sample.inputs))
+    last = images and network.put_channels_last()
     reason = ""
     for layout in [True, False] if last else [False]:
         if last and not layout:
