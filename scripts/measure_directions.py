@@ -34,7 +34,8 @@ def main(
     room = source.basis_memory
 
     train = measurement.shuffled(source.dataset.train, seed, "training")
-    hessian = source.operator(Hessian, train, chunk_size=group_size)
+    # Of the loss alone: what a weight decay adds is no noise.
+    hessian = source.operator(Hessian, train, chunk_size=group_size, weight_decay=0.0)
     random = variance.random_directions(hessian.num_params, settings.random_directions, seed)
     sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), costs.leaks_of_each_end(settings))
     estimate = variance.along_directions(
@@ -42,7 +43,8 @@ def main(
     )
     labels = [f"random-{number + 1}" for number in range(len(random))] + names
     variance.table(labels, estimate, hessian.num_params).to_csv(variance_out, index=False)
-    noise = variance.of_subspace(hessian, ritz, values, estimate, sketch, memory=room)
+    own = values - settings.weight_decay
+    noise = variance.of_subspace(hessian, ritz, own, estimate, sketch, memory=room)
     subspace.save(subspace_out, noise)
 
     frame = held_out_frame(source, names, ritz, values, settings=settings, state=state)

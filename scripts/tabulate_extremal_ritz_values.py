@@ -12,13 +12,14 @@ def main(
     extremal_out: list[str],
     shrinkage_out: list[str],
 ) -> None:
-    extremal = extremes.extremal_ritz_values(map(spectrum.load, spectra))
+    measured = [spectrum.load(path) for path in spectra]
+    extremal = extremes.extremal_ritz_values(measured)
     csv, tex, md = extremal_out
     extremes.write(extremal, csv, tex, md, caption="Extremal Ritz values")
     parts = extremes.extremal_ritz_values(map(spectrum.load, subsamples))
     csv, tex, md = shrinkage_out
     extremes.write(
-        truth.shrinkage(extremal, parts),
+        truth.shrinkage(extremal, parts, max(each.metadata["weight_decay"] for each in measured)),
         csv,
         tex,
         md,

@@ -28,13 +28,18 @@ def main(
     variances = tables.read_epochs(variance) if variance else None
     facts = spectrum.load(full[0]).metadata
     results = confrontation.Results(
-        extremes, predicted, variances, facts["num_parameters"], facts["num_examples"]
+        extremes,
+        predicted,
+        variances,
+        facts["num_parameters"],
+        facts["num_examples"],
+        facts["weight_decay"],
     )
     frame = confrontation.beside_published(results, dataset, model, numbers.load(published))
     csv, tex, md = papers_out
     tables.write(frame, csv, tex, md, caption="Published numbers and those of this run")
     if augmentation_out:
-        frame = summary.augmentation(extremes, variances)
+        frame = summary.augmentation(extremes, variances, facts["weight_decay"])
         csv, tex, md = augmentation_out
         tables.write(frame, csv, tex, md, caption="Extremal Ritz values of augmented data")
     if predicted is not None and variances is not None:

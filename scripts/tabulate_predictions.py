@@ -45,7 +45,12 @@ def main(
     )
     noise = noise_tables.noise(spectra, variances)
     scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
-    estimates = truth.true_hessian(pd.read_csv(extremal), variances, extremes.read_epochs(held_out))
+    estimates = truth.true_hessian(
+        pd.read_csv(extremal),
+        variances,
+        extremes.read_epochs(held_out),
+        spectra[0].metadata["weight_decay"],
+    )
     theory = sampling.theory_vs_empirical(outliers)
     frames = (outliers, theory, noise, scaling, estimates)
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)

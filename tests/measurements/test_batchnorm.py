@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     metadata = {"model": NETWORK, "epoch": 0, "seed": 0}
     checkpoints.save(base / "0.safetensors", model, metadata=metadata)
     settings = {**PRODUCTS, "precision": "float64", "steps": 30, "probes": 1, "seed": 0}
-    settings |= {"loss": "cross_entropy", "parameters": None}
+    settings |= {"loss": "cross_entropy", "parameters": None, "weight_decay": 0.0}
     call(
         "measure_batchnorm_spectra",
         str(base / "0.safetensors"),

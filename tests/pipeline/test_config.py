@@ -241,6 +241,12 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         ({"dataset.std": [math.inf]}, ["runs.tiny.dataset: std must be finite and positive"]),
         ({"dataset.mean": "0.5"}, ["runs.tiny.dataset.mean must be a list or null, got '0.5'"]),
         ({"parameters": "fc.*"}, ["runs.tiny.parameters must be a list or null, got 'fc.*'"]),
+        (
+            {"training": None, "checkpoints": "{epoch}.pt", "weight_decay": "include"},
+            ["runs.tiny.weight_decay is include, but beside checkpoints", "give the number itself"],
+        ),
+        ({"weight_decay": "yes"}, ["runs.tiny.weight_decay must be", "exclude", "got 'yes'"]),
+        ({"weight_decay": -0.1}, ["runs.tiny.weight_decay must be", "got -0.1"]),
     ],
 )
 def test_values_that_are_impossible_together_are_refused(settings, changes, pieces):
@@ -249,6 +255,18 @@ def test_values_that_are_impossible_together_are_refused(settings, changes, piec
     text = message(settings)
     for piece in pieces:
         assert piece in text
+
+
+@pytest.mark.parametrize(("chosen", "number"), [("exclude", 0), ("include", 0.002), (0.1, 0.1)])
+def test_matrices_get_the_weight_decay_that_the_run_chooses(settings, chosen, number):
+    change(settings, "training", {"epochs": 2, "weight_decay": 0.002})
+    change(settings, "weight_decay", chosen)
+    change(settings, "operators", {"own": {"operator": "ggn"}})
+    run = checks.check(settings).runs["tiny"]
+    for section in ("spectrum", "batch", "augmentation", "variance"):
+        assert run.settings(section)["weight_decay"] == number
+    assert run.operator_settings("own")["weight_decay"] == number
+    assert run.settings("training")["weight_decay"] == 0.002
 
 
 def test_a_run_needs_training_or_checkpoints(settings):

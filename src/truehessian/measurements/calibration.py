@@ -6,7 +6,7 @@ it comes from. Each estimator of `theory.estimates` sees the subsample alone.
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -94,7 +94,10 @@ def trials(
 
 
 class TrainingSplit:
-    """The training examples of a data set as a `Population`."""
+    """The training examples of a data set as a `Population`, by the Hessian of the loss alone.
+
+    A weight decay would move the truth and every estimate of it alike.
+    """
 
     def __init__(self, source: measurement.Source) -> None:
         self.source = source
@@ -102,8 +105,9 @@ class TrainingSplit:
 
     def operator(self, positions: NDArray, chunk_size: int | None = None) -> NetworkOperator:
         """Mean Hessian of some examples."""
-        chunks = {} if chunk_size is None else {"chunk_size": chunk_size}
-        return self.source.operator(Hessian, self.source.dataset.train.subset(positions), **chunks)
+        how: dict[str, Any] = {} if chunk_size is None else {"chunk_size": chunk_size}
+        examples = self.source.dataset.train.subset(positions)
+        return self.source.operator(Hessian, examples, weight_decay=0.0, **how)
 
 
 class _Extremes(NamedTuple):

@@ -37,5 +37,9 @@ class Products(Protocol):
         """Patterns of names to which matrices are restricted, None for all."""
 
     @property
+    def weight_decay(self) -> float:
+        """What matrices of second derivatives have of the identity, 0 for the loss alone."""
+
+    @property
     def loss(self) -> str:
         """One of `networks.losses.LOSSES`, or an import path."""

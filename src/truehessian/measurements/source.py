@@ -90,13 +90,17 @@ class Source(NamedTuple):
             "memory": _bytes(settings.memory_gb),
             "loss": losses.made(settings.loss),
             "parameters": settings.parameters,
+            "weight_decay": settings.weight_decay,
         }
         model = checkpoints.load(checkpoint, model=network, device=device)
         return cls(model, datasets.load(dataset, device), products, _bytes(settings.basis_gb))
 
     def operator(self, kind: type[Kind], data: object, **overrides: Any) -> Kind:
-        """Make an operator of the network on some data."""
-        return kind(self.model, data, **{**self.products, **overrides})
+        """Make an operator of the network on some data, with the penalty where it takes one."""
+        how = {**self.products, **overrides}
+        if not getattr(kind, "takes_weight_decay", False):  # as of a class of the user's own
+            del how["weight_decay"]
+        return kind(self.model, data, **how)
 
     def measure(self, operator: Operator, **how: Any) -> tuple[Spectrum, list[Tridiagonalisation]]:
         """Tridiagonalise an operator with bases where they may lie; see `measure`."""

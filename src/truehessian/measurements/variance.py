@@ -17,7 +17,7 @@ from truehessian import display
 from truehessian.measurements.leak_sketch import LeakSketch
 from truehessian.measurements.moments import GroupSums, Moments
 from truehessian.measurements.slabs import Room
-from truehessian.operators import NetworkOperator
+from truehessian.operators import NetworkOperator, penalty
 from truehessian.operators.batches import chunk_sizes
 from truehessian.spectra.lanczos import probe_vector
 from truehessian.theory.predictions.noise import SubspaceNoise, split_noise, widened
@@ -166,7 +166,7 @@ def of_subspace(
     Parameters
     ----------
     operator
-        As in `along_directions`.
+        As in `along_directions`, of the loss alone.
     vectors, values
         The k Ritz vectors as rows, shape (k, P), and their values.
     estimate, sketch
@@ -177,8 +177,10 @@ def of_subspace(
     Raises
     ------
     ValueError
-        No two groups have the same size, so that none can be set against another.
+        No two groups have the same size, so that none can be set against another; or the operator
+        has a weight decay, which is no noise.
     """
+    penalty.check_absent(operator)
     if len(estimate.projected) < 2:
         raise ValueError(
             f"the noise within Ritz vectors needs at least two groups of one size, got "

@@ -22,9 +22,12 @@ class Operator(ABC):
         Of the vectors that it multiplies with.
     semidefinite
         Whether no eigenvalue is negative, so that the smallest ones say nothing.
+    takes_weight_decay
+        Whether there is a penalty on the weights beside the loss, for which it takes a number.
     """
 
     semidefinite = False
+    takes_weight_decay = False
 
     def __init__(self, num_params: int, dtype: torch.dtype, device: torch.device) -> None:
         self.num_params = num_params

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree
+from truehessian.operators import penalty
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.base import Operator
 from truehessian.operators.closed_forms import Weigher
@@ -24,7 +25,8 @@ class EmpiricalFisher(GaussNewton):
     Raises
     ------
     ValueError
-        Batch statistics are on: then there is no gradient of a single example.
+        Batch statistics are on: then there is no gradient of a single example. Or there is a weight
+        decay, which only matrices of second derivatives have.
 
     References
     ----------
@@ -33,6 +35,7 @@ class EmpiricalFisher(GaussNewton):
     """
 
     name = "empirical_fisher"
+    takes_weight_decay = False
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
         if settings.get("batchnorm", "eval") != "eval":
@@ -40,6 +43,7 @@ class EmpiricalFisher(GaussNewton):
                 "with batch statistics there is no gradient of a single example; use "
                 "batchnorm: eval"
             )
+        penalty.refused(self.name, settings.get("weight_decay", 0))
         super().__init__(model, data, **settings)
 
     def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree
-from truehessian.operators import causes, copies, twin
+from truehessian.operators import causes, copies, penalty, twin
 from truehessian.operators.additivity import LossAudit
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import ByDefinition
@@ -78,21 +78,24 @@ class NetworkOperator(WeightedMean):
         Where to compute; where the model is by default.
     memory
         Bytes that graphs kept between products may take; a share of what is free by default.
+    weight_decay
+        d of a penalty d |w|² / 2 beside the loss: the matrix has d I more, on its parameters.
 
     Raises
     ------
     TypeError
         Model, loss, data or patterns are of another kind than above.
     ValueError
-        An unknown precision or mode, a chunk size below 1, patterns that match no parameter, or a
-        network that has no matrix; see `FrozenNetwork`. At the first product: a network, loss or
-        data that do not repeat, that fail, or whose loss is no mean, so that there is no fixed
-        matrix.
+        An unknown precision or mode, a chunk size below 1, patterns that match no parameter, a
+        weight decay below 0, or a network that has no matrix; see `FrozenNetwork`. At the first
+        product: a network, loss or data that do not repeat, that fail, or whose loss is no mean, so
+        that there is no fixed matrix.
     NotImplementedError
         At the first product: a layer has no second derivative.
     """
 
     name = "operator"
+    takes_weight_decay = True
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class NetworkOperator(WeightedMean):
         parameters: Sequence[str] | None = None,
         device: torch.device | str | None = None,
         memory: int | None = None,
+        weight_decay: float = 0.0,
     ) -> None:
         if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, a whole number, got {chunk_size}")
@@ -126,6 +130,7 @@ class NetworkOperator(WeightedMean):
             whole=batchnorm == "train",
         )
         self.batchnorm = batchnorm
+        self.weight_decay = penalty.checked(weight_decay)
         self._no_rules = ""  # why there are no rules for layers
         self._audit: LossAudit | None = LossAudit(self.loss, self.network)
 
@@ -187,7 +192,8 @@ class NetworkOperator(WeightedMean):
         size, *where = super().traits()
         where[0] = self.precision
         network = [type(self.network.module).__name__, size, f"N={self.num_examples:,}"]
-        return [*network, f"loss={name_of(self.loss.own)}", *where]
+        decay = [f"weight_decay={self.weight_decay:g}"] if self.weight_decay else []
+        return [*network, f"loss={name_of(self.loss.own)}", *decay, *where]
 
     def describe(self) -> dict[str, Any]:
         """Say what the matrix is, and under the keys of `MAKING` how its products are made."""
@@ -206,6 +212,7 @@ class NetworkOperator(WeightedMean):
             "batchnorm": self.batchnorm,
             "precision": self.precision,
             "chunk_size": self.chunk_size,
+            "weight_decay": self.weight_decay,
             **dict(zip(MAKING, made, strict=True)),
             **({} if self.weights.are_equal else {"total_weight": self.weights.total}),
         }

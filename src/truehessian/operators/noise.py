@@ -10,7 +10,7 @@ class Noise(LinearCombination):
     """E = A_B - A at the same weights, for the Hessian A or another mean over examples.
 
     Both have fixed data, so that E is a matrix; a loader that draws new crops at every product
-    would give a different one each time.
+    would give a different one each time. A weight decay that both have cancels.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Noise(LinearCombination):
     Raises
     ------
     ValueError
-        The two are of different kinds, or of models of different sizes.
+        The two are of different kinds, of models of different sizes, or differ in weight decay.
     """
 
     def __init__(self, batch: NetworkOperator, full: NetworkOperator) -> None:
@@ -28,6 +28,11 @@ class Noise(LinearCombination):
             raise ValueError(
                 f"batch and full must be operators of one kind, got {type(batch).__name__} "
                 f"and {type(full).__name__}"
+            )
+        if batch.weight_decay != full.weight_decay:
+            raise ValueError(
+                f"batch and full must have one weight_decay, got {batch.weight_decay} and "
+                f"{full.weight_decay}; the noise would not be that of sampling alone"
             )
         super().__init__([(1.0, batch), (-1.0, full)])
         self.batch, self.full = batch, full
@@ -43,4 +48,5 @@ class Noise(LinearCombination):
             "operator": "noise",
             "noise_of": self.full.name,
             "batch_size": self.batch.num_examples,
+            "weight_decay": 0.0,
         }

@@ -24,9 +24,12 @@ class WeightedMean(GraphOperator):
         As of `GraphOperator`.
     loss
         Gives the weights; 1 by default.
+    weight_decay
+        What the matrix has of the identity, see `penalty`.
     """
 
     name = "operator"
+    weight_decay = 0.0
 
     def __init__(
         self, network: FrozenNetwork, data: Data, loss: FrozenLoss, **settings: Any
@@ -66,7 +69,7 @@ class WeightedMean(GraphOperator):
         return total
 
     def chunk_products(self, block: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Multiply the mean matrix of each chunk by itself with k vectors.
+        """Multiply the mean matrix of each chunk, with the penalty's, by itself with k vectors.
 
         Parameters
         ----------
@@ -77,7 +80,7 @@ class WeightedMean(GraphOperator):
         ------
         size, products
             Number of examples in the chunk, and products of shape (k, P) in the operator's dtype:
-            zeros where no example of the chunk counts. Its weight is in `weights`.
+            of the penalty alone where no example of the chunk counts. Its weight is in `weights`.
 
         Raises
         ------
@@ -95,6 +98,8 @@ class WeightedMean(GraphOperator):
         for size, products in self._chunk_products(block):
             sizes.append(size)
             finite.append(torch.isfinite(products.sum()))  # one pass; no wait for a GPU
+            if self.weight_decay:
+                products.add_(block, alpha=self.weight_decay)
             yield size, products
             del products  # or it would lie beside those of the next chunk
         if not bool(torch.stack(finite).all()):

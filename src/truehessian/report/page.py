@@ -81,7 +81,10 @@ def _run_view(engine: Environment, run: RunReport, anchor: str) -> dict[str, Any
         "name": run.name,
         "anchor": anchor,
         "facts": _facts(run),
-        "headlines": findings.headlines(run.tables, num_examples),
+        "headlines": [
+            *_of_weight_decay(run.summary.get("weight_decay", 0.0)),
+            *findings.headlines(run.tables, num_examples),
+        ],
         "sections": [
             section
             for section in sections
@@ -187,6 +190,7 @@ def _facts(run: RunReport) -> list[tuple[str, str]]:
         ("Training examples N", summary.get("num_examples")),
         ("Epochs analysed", ", ".join(map(str, summary.get("epochs", [])))),
         ("Batch normalisation", summary.get("batchnorm")),
+        ("Weight decay in matrices", summary.get("weight_decay") or None),
         ("Precision", summary.get("precision")),
         ("Lanczos steps", summary.get("steps")),
         ("Probes", summary.get("probes")),
@@ -204,3 +208,14 @@ def _facts(run: RunReport) -> list[tuple[str, str]]:
 
 def _name(settings: Any) -> Any:
     return settings.get("name") if isinstance(settings, dict) else settings
+
+
+def _of_weight_decay(decay: float) -> list[str]:
+    """Say what eigenvalues have beside those of the loss, before anything is said of them."""
+    if decay == 0:
+        return []
+    return [
+        "All Hessians here are those of the loss with its penalty on the weights: each eigenvalue "
+        f"is larger by the weight decay of {text.number(decay)} than that of the loss alone. "
+        "Predictions and laws of noise go for what lies beyond it; signs are those with it."
+    ]

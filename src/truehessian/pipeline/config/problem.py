@@ -160,7 +160,10 @@ class Training(Section):
         default=0.1, description="Constant for half of the epochs, then linear to a hundredth."
     )
     momentum: Momentum = Field(default=0.9, description="Of stochastic gradient descent.")
-    weight_decay: NotNegative = Field(default=0.0005, description="Never part of the Hessian.")
+    weight_decay: NotNegative = Field(
+        default=0.0005,
+        description="Part of matrices only where `weight_decay` of the run says include.",
+    )
     augment: bool = Field(
         default=True, description="Random crops, and flips where the data set suits them."
     )

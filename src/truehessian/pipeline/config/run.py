@@ -1,7 +1,7 @@
 """A run and a whole configuration, typed: values with their defaults, and what they imply."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,7 @@ from truehessian.networks.places import PLACES
 from truehessian.networks.places.files import FILES
 from truehessian.networks.places.place import Place
 from truehessian.operators import OPERATORS
-from truehessian.pipeline.config.fields import Epochs, Names, Section, Strict, unknown
+from truehessian.pipeline.config.fields import Epochs, Names, NotNegative, Section, Strict, unknown
 from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
 from truehessian.pipeline.config.problem import Checkpoints, Dataset, Model, Training
 from truehessian.pipeline.config.sentences import nearest
@@ -50,6 +50,11 @@ class Run(Strict):
         default=None,
         description="Patterns of names, as `conv1.*`, to which all matrices are restricted.",
     )
+    weight_decay: Literal["exclude", "include"] | NotNegative = Field(
+        default="exclude",
+        description="Whether Hessian and Gauss-Newton matrices are those of the loss with the "
+        "penalty on the weights: exclude, include (that of `training`), or its number.",
+    )
     epochs: Epochs = Field(description="Epochs to analyse.")
     spectrum: Spectrum = Field(default={}, validate_default=True)
     operators: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")], OperatorSpectrum] = Field(
@@ -85,6 +90,14 @@ class Run(Strict):
             "input_shape": list(info.input_shape),
         }
 
+    @property
+    def decay(self) -> float:
+        """What matrices have of the identity: the weight decay, or nothing."""
+        if self.weight_decay == "include":
+            assert self.training is not None, "refused before"
+            return self.training.weight_decay
+        return 0.0 if self.weight_decay == "exclude" else self.weight_decay
+
     def epochs_of(self, name: str) -> list[int]:
         """Epochs of a section that may have some of its own, ascending; none if it is null."""
         section = getattr(self, name)
@@ -110,13 +123,14 @@ class Run(Strict):
         if name in _WITH_LOSS:
             values["loss"] = self.loss
             if name != "training":
-                values["parameters"] = self.parameters
+                values |= {"parameters": self.parameters, "weight_decay": self.decay}
         return dict(sorted(values.items()))
 
     def operator_settings(self, name: str) -> dict[str, Any]:
         """Give the settings of a further matrix to its script, as `settings`."""
         values = {**self._products, **self.operators[name].model_dump(), "loss": self.loss}
         values |= {"name": name, "parameters": values["parameters"] or self.parameters}
+        values["weight_decay"] = self.decay
         return dict(sorted(values.items()))
 
     @property
@@ -189,6 +203,11 @@ class Run(Strict):
             )
         if isinstance(self.checkpoints, str):
             yield from FILES.problems(self.checkpoints)
+        if self.weight_decay == "include" and self.training is None:
+            yield (
+                "weight_decay is include, but beside checkpoints there is no "
+                "training.weight_decay to take; give the number itself"
+            )
         yield from unknown(LOSSES, "loss", self.loss)
         for section in self.sections.values():
             yield from section.problems(self)

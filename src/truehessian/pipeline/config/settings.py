@@ -1,6 +1,6 @@
 """What scripts get that multiply: a section of a run with the settings of products beside it."""
 
-from truehessian.pipeline.config.fields import Positive, Section
+from truehessian.pipeline.config.fields import NotNegative, Positive, Section
 from truehessian.pipeline.config.inference import SelfTest, Variance
 from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.config.spectra import (
@@ -19,7 +19,13 @@ class WithLoss(Section):
     loss: str
 
 
-class WithMatrix(WithLoss):
+class WithPenalty(WithLoss):
+    """With what matrices have of the penalty on the weights."""
+
+    weight_decay: NotNegative
+
+
+class WithMatrix(WithPenalty):
     """With the parameters that matrices are restricted to, None for all."""
 
     parameters: list[str] | None
@@ -33,7 +39,7 @@ class SpectrumSettings(Spectrum, WithMatrix):
     """The full-data spectra."""
 
 
-class OperatorSettings(OperatorSpectrum, Products, WithLoss):
+class OperatorSettings(OperatorSpectrum, Products, WithPenalty):
     """The full-data spectrum of a further matrix, by the name that the run gives it."""
 
     name: str

@@ -35,6 +35,8 @@ class Results(NamedTuple):
         As for `sampling.outliers`, or None.
     num_parameters, num_examples
         P and N.
+    weight_decay
+        What the matrices have of the identity, which the papers' have not: it is taken off.
     """
 
     extremal: pd.DataFrame
@@ -42,6 +44,7 @@ class Results(NamedTuple):
     variance: pd.DataFrame | None
     num_parameters: int
     num_examples: int
+    weight_decay: float = 0.0
 
 
 class _Setting(NamedTuple):
@@ -146,7 +149,7 @@ def _extremes(results: Results, at: _Setting, end: str, *, batch: bool) -> _Valu
     frame = select.at_end(select.hessians(results.extremal), end)
     size = at.batch_size if batch else None
     chosen = select.of_sample(select.at_epoch(frame, at.epoch), batch_size=size, factor=at.factor)
-    values = chosen["value"].to_numpy(float)
+    values = chosen["value"].to_numpy(float) - results.weight_decay
     if not len(values):
         return _Value()
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -167,7 +170,7 @@ def _predicted(results: Results, at: _Setting) -> _Value:
         return _Value()
     here = select.at_end(select.at_epoch(theory, at.epoch), "largest")
     values = here.loc[here["batch_size"] == at.batch_size, "goe"].to_numpy(float)
-    return _Value(values.mean() if len(values) else math.nan)
+    return _Value(values.mean() - results.weight_decay if len(values) else math.nan)
 
 
 def _isotropic(results: Results, at: _Setting) -> _Value:

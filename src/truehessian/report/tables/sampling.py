@@ -15,7 +15,7 @@ from truehessian.report.tables import select
 from truehessian.spectra import spectrum
 from truehessian.spectra.spectrum import ENDS, End, Spectrum
 from truehessian.theory.predictions import PREDICTIONS, choice, isotropic
-from truehessian.theory.predictions.base import QUANTILES, Draws, Known, Prediction
+from truehessian.theory.predictions.base import QUANTILES, Draws, Known, Predicted, Prediction
 from truehessian.theory.predictions.noise import SubspaceNoise
 
 _QUANTILE_COLUMNS = tuple(f"{kind}_{name}" for kind in ("batch", "subspace") for name in QUANTILES)
@@ -59,7 +59,8 @@ def outliers(
     Parameters
     ----------
     spectra
-        Of all the data and of batches; those of the training Hessian are used.
+        Of all the data and of batches; those of the training Hessian are used. What their weight
+        decay adds is no part of theory, and is added to what it predicts.
     variance
         Columns epoch, direction ("random-1", "top-1", "bottom-1", ...), variance (V of a unit
         vector), standard_error, num_parameters and more; P σ² is the mean over the random
@@ -107,7 +108,7 @@ def outliers(
             if not found:
                 continue
             known = _known(found, full[epoch], at_epoch, noise, how)
-            rows += map(dict.__or__, found, _predicted(known))
+            rows += map(dict.__or__, found, _predicted(known, _decay(full[epoch])))
     frame = pd.DataFrame(rows, columns=outlier_columns())
     return frame if overlaps is None else _with_overlaps(frame, overlaps)
 
@@ -165,10 +166,14 @@ def _known(
     noise: SubspaceNoise | None,
     how: Draws,
 ) -> Known:
-    """Collect what is known of one end of all the data, before its batches are measured."""
+    """Collect what is known of one end of all the data, before its batches are measured.
+
+    Theory takes the rest of the spectrum to lie at zero, and so what the weight decay adds is taken
+    off beforehand and added to what is predicted: it moves all eigenvalues alike.
+    """
     end = rows[0]["end"]
     return Known(
-        eigenvalues=np.array([row["full"] for row in rows]),
+        eigenvalues=np.array([row["full"] for row in rows]) - _decay(whole),
         end=end,
         batch_size=rows[0]["batch_size"],
         num_examples=int(whole.metadata["num_examples"]),
@@ -180,18 +185,24 @@ def _known(
     )
 
 
-def _predicted(known: Known) -> Iterator[dict[str, Any]]:
+def _decay(whole: Spectrum) -> float:
+    return float(whole.metadata.get("weight_decay", 0.0))
+
+
+def _predicted(known: Known, decay: float) -> Iterator[dict[str, Any]]:
     """Columns of every prediction, a row for each eigenvalue."""
     entries: dict[str, Prediction] = PREDICTIONS.entries()
     predicted = {name: entry.predict(known) for name, entry in entries.items()}
     columns: dict[str, Any] = {}
     for name, found in predicted.items():
-        columns |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-        columns |= {f"{name}_{what}": values for what, values in found.further.items()}
+        values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        values |= {f"{name}_{what}": found.further[what] for what in _quantiles_of(found)}
+        columns |= {f"{name}_{what}": numbers for what, numbers in found.further.items()}
+        columns |= {column: numbers + decay for column, numbers in values.items()}
     for name, entry in entries.items():
         if entry.overlap is not None:
             columns[f"overlap_{name}"] = entry.overlap(known)
-    columns["weyl"] = isotropic.weyl(
+    columns["weyl"] = decay + isotropic.weyl(
         known.eigenvalues, known.factor, known.num_parameters, known.isotropic.value, known.end
     )
     for place, name in enumerate(choice.chosen(known, predicted)):
@@ -202,6 +213,10 @@ def _predicted(known: Known) -> Iterator[dict[str, Any]]:
             "chosen_low": row[f"{name}_low"],
             "chosen_high": row[f"{name}_high"],
         }
+
+
+def _quantiles_of(found: Predicted) -> list[str]:
+    return [what for what in found.further if what in QUANTILES]
 
 
 def _with_overlaps(frame: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,9 @@ BATCHNORM_COLUMNS = (
 )  # fmt: skip
 
 
-def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -> pd.DataFrame:
+def augmentation(
+    extremal: pd.DataFrame, variance: pd.DataFrame | None = None, weight_decay: float = 0.0
+) -> pd.DataFrame:
     """Follow the extremes of the training Hessian from the data set to augmented ones.
 
     Parameters
@@ -41,6 +43,8 @@ def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -
         From `tables.extremal_ritz_values`: the full data and augmented data.
     variance
         As for `sampling.outliers`; without it there is no column `goe`, but NaN.
+    weight_decay
+        What the matrices have of the identity; ratios are of the values without it.
 
     Returns
     -------
@@ -63,25 +67,25 @@ def augmentation(extremal: pd.DataFrame, variance: pd.DataFrame | None = None) -
         noise = math.nan
         if variance is not None:
             noise = select.isotropic_variance(select.at_epoch(variance, epoch)).value
-        rows += _with_predictions(group.sort_values("factor"), noise)
+        rows += _with_predictions(group.sort_values("factor"), noise, weight_decay)
     return pd.DataFrame(rows, columns=list(AUGMENTATION_COLUMNS))
 
 
-def _with_predictions(group: pd.DataFrame, variance: float) -> list[dict[Any, Any]]:
+def _with_predictions(group: pd.DataFrame, variance: float, decay: float) -> list[dict[Any, Any]]:
     """Rows of one end at one epoch, the full data first."""
     records = group.to_dict("records")
-    first = records[0]
+    first = records[0]["value"] - decay
     true = math.nan
     if not math.isnan(variance):
-        true = float(invert(first["value"], variance, first["num_examples"]))
+        true = float(invert(first, variance, records[0]["num_examples"]))
     for record in records:
-        record["ratio"] = record["value"] / first["value"]
+        record["ratio"] = (record["value"] - decay) / first
         record["ratio_of_noise"] = 1 / math.sqrt(record["factor"])
         record["goe"] = math.nan
         if not math.isnan(true):
             factor = sampling_factor(record["num_examples"])
             side = "largest" if true > 0 else "smallest"
-            record["goe"] = float(isotropic.goe(true, factor, variance, side))
+            record["goe"] = float(isotropic.goe(true, factor, variance, side)) + decay
     return records
 
 
@@ -132,7 +136,8 @@ def batchnorm(running: Iterable[Spectrum], batch: Iterable[Spectrum]) -> pd.Data
     -------
     DataFrame
         One row per epoch, chunk size and end, with the columns of `BATCHNORM_COLUMNS`; `ratio` is
-        that of batch to running statistics.
+        that of batch to running statistics, of
+        values without what a weight decay adds.
 
     Raises
     ------
@@ -150,6 +155,8 @@ def batchnorm(running: Iterable[Spectrum], batch: Iterable[Spectrum]) -> pd.Data
                 for value in spectrum.extremal(item, end)
             ]
             row = dict(zip(BATCHNORM_COLUMNS[3:7], values, strict=True))
-            rows.append({**facts, "end": end, **row, "ratio": row["batch"] / row["running"]})
+            decay = measured.metadata.get("weight_decay", 0.0)
+            ratio = (row["batch"] - decay) / (row["running"] - decay)
+            rows.append({**facts, "end": end, **row, "ratio": ratio})
     frame = pd.DataFrame(rows, columns=list(BATCHNORM_COLUMNS))
     return frame.sort_values(["epoch", "chunk_size", "end"], ignore_index=True)

@@ -36,7 +36,9 @@ SELF_TEST_COLUMNS = (
 _ORIGINAL, _AUGMENTED = "original", "augmented"
 
 
-def shrinkage(extremal: pd.DataFrame, subsamples: pd.DataFrame | None = None) -> pd.DataFrame:
+def shrinkage(
+    extremal: pd.DataFrame, subsamples: pd.DataFrame | None = None, weight_decay: float = 0.0
+) -> pd.DataFrame:
     """Follow the extremal eigenvalues of the training Hessian as the sample grows.
 
     Parameters
@@ -45,6 +47,9 @@ def shrinkage(extremal: pd.DataFrame, subsamples: pd.DataFrame | None = None) ->
         From `tables.extremal_ritz_values`: batches, the full data and augmented data.
     subsamples
         The same of disjoint random parts of the training data.
+    weight_decay
+        What the matrices have of the identity. The laws are those of the values without it, since
+        noise vanishes beside the loss alone, and it is added to limits and fitted values.
 
     Returns
     -------
@@ -66,13 +71,16 @@ def shrinkage(extremal: pd.DataFrame, subsamples: pd.DataFrame | None = None) ->
             if part.empty:
                 continue
             keys = {"epoch": epoch, "end": end, "data": kind, "better": "undecided"}
-            parts.append(_with_laws(part, keys))
+            parts.append(_with_laws(part, keys, weight_decay))
     if not parts:
         return pd.DataFrame(columns=list(SHRINKAGE_COLUMNS))
     return pd.concat(parts, ignore_index=True)
 
 
-def _with_laws(group: pd.DataFrame, keys: Mapping[str, Any]) -> pd.DataFrame:
+_OF_EIGENVALUES = ("inherent_limit", "inherent_low", "inherent_high")
+
+
+def _with_laws(group: pd.DataFrame, keys: Mapping[str, Any], decay: float) -> pd.DataFrame:
     """Tabulate the values of one end at one epoch on one kind of data, with their laws."""
     points = group.groupby("num_examples")["value"].agg(["mean", "size", "std"]).reset_index()
     frame = pd.DataFrame(
@@ -90,9 +98,11 @@ def _with_laws(group: pd.DataFrame, keys: Mapping[str, Any]) -> pd.DataFrame:
         # measured errors are too rough themselves to be weights.
         sizes = frame["num_examples"].to_numpy()
         errors = 1 / np.sqrt(sizes * points["size"].to_numpy())
-        fit = fit_shrinkage(sizes, frame["value"].to_numpy(), errors)
+        fit = fit_shrinkage(sizes, frame["value"].to_numpy() - decay, errors)
         laws = {key: value for key, value in fit._asdict().items() if key in frame.columns}
+        laws |= {key: laws[key] + decay for key in _OF_EIGENVALUES}
         fitted = {"inherent_fit": fit.inherent(sizes), "vanishing_fit": fit.vanishing(sizes)}
+        fitted = {key: values + decay for key, values in fitted.items()}
         frame = frame.assign(**laws, **fitted)
     text = ("epoch", "end", "num_examples", "better", "data", "subsets")
     numbers = [column for column in SHRINKAGE_COLUMNS if column not in text]
@@ -100,7 +110,10 @@ def _with_laws(group: pd.DataFrame, keys: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def true_hessian(
-    extremal: pd.DataFrame, variance: pd.DataFrame, held_out: pd.DataFrame
+    extremal: pd.DataFrame,
+    variance: pd.DataFrame,
+    held_out: pd.DataFrame,
+    weight_decay: float = 0.0,
 ) -> pd.DataFrame:
     """Set the estimates of the true Hessian's extremal eigenvalues side by side.
 
@@ -115,6 +128,9 @@ def true_hessian(
         Columns epoch, end, rank (from 1), empirical, held_out, held_out_standard_error,
         bracket_low, bracket_high (NaN beyond rank 1), and for the cross-validated estimate
         num_examples, bracket_folds and bracket_deviation.
+    weight_decay
+        What all these matrices have of the identity. Inversions are of the values without it.
+        Quotients, brackets and signs are those of the true Hessian with it.
 
     Returns
     -------
@@ -138,7 +154,7 @@ def true_hessian(
     rows = [
         {
             **row,
-            **_inversions(row, select.at_epoch(variance, row["epoch"])),
+            **_inversions(row, select.at_epoch(variance, row["epoch"]), weight_decay),
             **_verdicts(row),
             **_on_the_test_split(row, tests.get((row["epoch"], row["end"]), math.nan)),
         }
@@ -149,13 +165,16 @@ def true_hessian(
     return frame.sort_values(["epoch", "end", "rank"], ignore_index=True)
 
 
-def _inversions(row: Mapping[Hashable, Any], variance: pd.DataFrame) -> dict[str, Any]:
+def _inversions(
+    row: Mapping[Hashable, Any], variance: pd.DataFrame, decay: float
+) -> dict[str, Any]:
     num_examples = 1 if variance.empty else int(variance["num_examples"].iloc[0])
     along = select.variance_along(variance, row["end"], row["rank"]).value
     isotropic = select.isotropic_variance(variance).value
-    directional = float(invert(row["empirical"], along, num_examples))
+    own = row["empirical"] - decay
+    directional = float(invert(own, along, num_examples)) + decay
     return {
-        "inverted_goe": float(invert(row["empirical"], isotropic, num_examples)),
+        "inverted_goe": float(invert(own, isotropic, num_examples)) + decay,
         "inverted_directional": directional,
         "inversion": verdicts.identifiability(directional, along),
     }

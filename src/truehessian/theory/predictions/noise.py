@@ -16,6 +16,8 @@ _ARRAYS = ("ritz_values", "hessian", "projected", "leak")
 class SubspaceNoise(NamedTuple):
     """The Hessians of groups of examples, seen from an orthonormal basis U of K vectors.
 
+    They are those of the loss alone, without a weight decay.
+
     The first k vectors are extremal Ritz vectors, those of the largest values first and then those
     of the smallest, from the outermost inwards; the others are where the noise turns these to.
 
