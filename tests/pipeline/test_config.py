@@ -320,6 +320,21 @@ def test_names_and_keys_within_mappings_of_names_are_spoken_of(settings, path, v
     assert message(settings).startswith(sentence)
 
 
+@pytest.mark.parametrize("form", ["plain", "of a place"])
+def test_a_single_file_of_weights_is_one_epoch(settings, form):
+    del settings["runs"]["tiny"]["training"]
+    single = "weights.pt" if form == "plain" else {"place": "files", "where": "weights.pt"}
+    key = "checkpoints" if form == "plain" else "checkpoints.where"
+    change(settings, "checkpoints", single)
+    assert message(settings) == (
+        f"runs.tiny.{key} must contain {{epoch}}, because epochs names 2 of them, got "
+        "'weights.pt'; give one epoch for a single file of weights"
+    )
+    change(settings, "epochs", [7])
+    place, where = checks.check(settings).runs["tiny"].place
+    assert place.file(where, 7) == "weights.pt"
+
+
 @pytest.mark.parametrize("suffix", ["pkl", "pickle", "PKL"])
 def test_pickles_are_refused_before_the_start(settings, suffix):
     del settings["runs"]["tiny"]["training"]

@@ -193,7 +193,6 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
             {"name": "json:X"},
             "dataset json:X: module json has no 'X'",
         ),
-        ("checkpoints", {"place": "files", "where": "x"}, "checkpoints.where must contain {epoch}"),
         ("checkpoints", {"place": "files"}, "checkpoints"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Weights in files on this machine, the epoch in their names."""
+"""Weights in files on this machine, the epoch in their names where there are several."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,10 @@ def refusal(what: str, stem: str) -> str:
 
 
 class Files:
-    """Files with a state dict each, by a pattern such as ``weights/{epoch}.safetensors``."""
+    """Files with a state dict each, by a pattern such as ``weights/{epoch}.safetensors``.
+
+    A path without ``{epoch}`` is the one file of weights of whatever epoch.
+    """
 
     def problems(self, where: str) -> Iterator[str]:
         """Find braces that are not filled in, and pickles."""
@@ -35,8 +38,6 @@ class Files:
         except (KeyError, IndexError, ValueError):
             yield f"checkpoints may hold {{epoch}} and no other braces, got {where!r}"
             return
-        if "{epoch}" not in where:
-            yield f"checkpoints must contain {{epoch}}, got {where!r}"
         if example.suffix.lower() in PICKLES:
             yield refusal(f"checkpoints names a pickle ({where!r})", example.stem)
 

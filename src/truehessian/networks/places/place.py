@@ -8,7 +8,7 @@ from typing import Protocol
 class Place(Protocol):
     """A place that holds one file of weights for each epoch.
 
-    `where` is what the configuration says of it, with ``{epoch}`` in it.
+    `where` is what the configuration says of it, with ``{epoch}`` in it unless there is but one.
     """
 
     def problems(self, where: str) -> Iterator[str]:

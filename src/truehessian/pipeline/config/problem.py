@@ -1,6 +1,6 @@
 """What is analysed: data, a network, and how it was trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -136,12 +136,11 @@ class Checkpoints(Section):
     """Weights of one's own that are no files on this machine."""
 
     place: str = Field(description="One of the catalogue, or the import path of one's own.")
-    where: str = Field(description="What the place is told; must contain {epoch}.")
+    where: str = Field(description="What the place is told, with {epoch} where there are several.")
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find a place that is not known, and what it cannot take."""
-        if "{epoch}" not in self.where:
-            yield f"checkpoints.where must contain {{epoch}}, got {self.where!r}"
+        yield from without_epochs("checkpoints.where", self.where, run.epochs)
         yield from unknown(PLACES, "checkpoints.place", self.place)
         try:
             place: Place = PLACES.load(self.place)
@@ -149,6 +148,15 @@ class Checkpoints(Section):
             yield f"checkpoints.place: {error}"
         else:
             yield from place.problems(self.where)
+
+
+def without_epochs(key: str, where: str, epochs: Sequence[int]) -> Iterator[str]:
+    """Find one file of weights for several epochs."""
+    if "{epoch}" not in where and len(epochs) > 1:
+        yield (
+            f"{key} must contain {{epoch}}, because epochs names {len(epochs)} of them, got "
+            f"{where!r}; give one epoch for a single file of weights"
+        )
 
 
 class Training(Section):

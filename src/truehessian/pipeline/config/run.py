@@ -13,7 +13,13 @@ from truehessian.networks.places.place import Place
 from truehessian.operators import OPERATORS
 from truehessian.pipeline.config.fields import Epochs, Names, NotNegative, Section, Strict, unknown
 from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
-from truehessian.pipeline.config.problem import Checkpoints, Dataset, Model, Training
+from truehessian.pipeline.config.problem import (
+    Checkpoints,
+    Dataset,
+    Model,
+    Training,
+    without_epochs,
+)
 from truehessian.pipeline.config.sentences import nearest
 from truehessian.pipeline.config.spectra import (
     Augmentation,
@@ -40,7 +46,8 @@ class Run(Strict):
     training: Training | None = None
     checkpoints: str | Checkpoints | None = Field(
         default=None,
-        description="Instead of `training`, where one's own weights are; must contain {epoch}.",
+        description="Instead of `training`, where one's own weights are: weights/{epoch}.pt, or "
+        "a single file, which is the one epoch of `epochs`.",
     )
     loss: str = Field(
         default="cross_entropy",
@@ -203,6 +210,7 @@ class Run(Strict):
             )
         if isinstance(self.checkpoints, str):
             yield from FILES.problems(self.checkpoints)
+            yield from without_epochs("checkpoints", self.checkpoints, self.epochs)
         if self.weight_decay == "include" and self.training is None:
             yield (
                 "weight_decay is include, but beside checkpoints there is no "
