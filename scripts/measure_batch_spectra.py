@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from truehessian.measurements import source as measurement, variance
+from truehessian.measurements import groups, source as measurement
 from truehessian.measurements.costs.batches import OfBatches, batch_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.noise import Noise
@@ -30,7 +30,7 @@ def main(
 ) -> None:
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     full = source.operator(Hessian, source.dataset.train)
-    random = variance.random_directions(full.num_params, settings.noise_directions, settings.seed)
+    random = groups.random_directions(full.num_params, settings.noise_directions, settings.seed)
     seen = Seen(full, random, full.matmat(random))
     names, ritz, _ = extremal_vectors.named(extremal_vectors.load(vectors))
     how: dict[str, Any] = {"seed": settings.seed, "tolerance": settings.tolerance}

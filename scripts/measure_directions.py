@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from truehessian.measurements import held_out, leak_sketch, source as measurement, variance
+from truehessian.measurements import groups, held_out, leak_sketch, source as measurement, variance
 from truehessian.measurements.costs import directions as costs
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline import stage
@@ -36,7 +36,7 @@ def main(
     train = measurement.shuffled(source.dataset.train, seed, "training")
     # Of the loss alone: what a weight decay adds is no noise.
     hessian = source.operator(Hessian, train, chunk_size=group_size, weight_decay=0.0)
-    random = variance.random_directions(hessian.num_params, settings.random_directions, seed)
+    random = groups.random_directions(hessian.num_params, settings.random_directions, seed)
     sketch = leak_sketch.LeakSketch(list(ritz.chunk(2)), costs.leaks_of_each_end(settings))
     estimate = variance.along_directions(
         hessian, torch.cat([random, ritz]), sketch=sketch, memory=room

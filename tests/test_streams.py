@@ -10,7 +10,7 @@ import torch
 from truehessian import streams
 from truehessian.data.augmentation import Augmented
 from truehessian.data.examples import Examples
-from truehessian.measurements import source, variance
+from truehessian.measurements import groups, source
 from truehessian.spectra.lanczos import probe_vector
 from truehessian.theory.predictions import subspace
 
@@ -71,7 +71,7 @@ def test_randomness_enters_by_streams_only():
 
 
 def test_directions_are_not_the_vectors_that_lanczos_starts_from():
-    directions = variance.random_directions(400, 2, seed=0)
+    directions = groups.random_directions(400, 2, seed=0)
     starts = torch.stack([probe_vector(400, 0, probe) for probe in range(2)])
     starts = torch.nn.functional.normalize(starts, dim=1)
     assert (directions @ starts.T).abs().max() < 5 / np.sqrt(400)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from truehessian.measurements import calibration
 from truehessian.operators import NetworkOperator
+from truehessian.operators.batches import TensorData
+from truehessian.operators.weights import Weights
 from truehessian.theory.estimates import guesses
 
 
@@ -19,10 +21,16 @@ class Mean(NetworkOperator):
         self.dtype, self.device = torch.float64, torch.device("cpu")
         self.chunk_size = chunk_size or len(matrices)
         self.batchnorm = "eval"
+        self.data = TensorData(matrices, torch.zeros(len(matrices)))
 
     @property
     def num_examples(self) -> int:
         return len(self.matrices)
+
+    @property
+    def weights(self) -> Weights:
+        sizes = [float(len(part)) for part in self.matrices.split(self.chunk_size)]
+        return Weights(sizes, float(sum(sizes)), True)
 
     def chunk_products(self, block: Tensor):
         for part in self.matrices.split(self.chunk_size):

@@ -13,6 +13,7 @@ from truehessian.measurements import slabs
 from truehessian.measurements.leak_sketch import LeakSketch
 from truehessian.measurements.variance import along_directions, of_subspace
 from truehessian.operators import GGN, Hessian, Stream
+from truehessian.operators.weights import Weights
 from truehessian.spectra import bases
 
 COUNT = 24
@@ -184,15 +185,25 @@ class Known:
 
     batchnorm, chunk_size, device, dtype = "eval", 1, torch.device("cpu"), torch.float64
 
-    def __init__(self, matrices, sizes, order=None):
+    def __init__(self, matrices, sizes, order=None, weights=None):
         self.matrices, self.num_examples = matrices, len(matrices)
         self.data = SimpleNamespace(sizes=sizes)
+        self.of_examples = torch.ones(len(matrices)) if weights is None else weights
+        self.of_examples = self.of_examples.double()
         order = torch.arange(len(matrices)) if order is None else torch.as_tensor(order)
         self.groups = order.split(sizes)
 
+    @property
+    def weights(self):
+        chunks = [self.of_examples[group].sum().item() for group in self.groups]
+        equal = bool((self.of_examples == 1).all())
+        return Weights(chunks, self.of_examples.sum().item(), equal)
+
     def chunk_products(self, block):
         for group in self.groups:
-            yield len(group), block @ self.matrices[group].mean(0)
+            weights = self.of_examples[group, None, None]
+            total = (weights * self.matrices[group]).sum(0)
+            yield len(group), block @ (total / weights.sum().clamp(min=1e-300))
 
 
 def known_matrices(count: int, order: int = 4) -> torch.Tensor:
@@ -201,33 +212,49 @@ def known_matrices(count: int, order: int = 4) -> torch.Tensor:
     return rows + rows.mT
 
 
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1, 1], [3, 1, 4, 1, 5], [2, 0, 7, 1, 0]])
 @pytest.mark.parametrize("sizes", [(1, 4), (2, 3), (1, 1, 3), (2, 1, 2), (1, 1, 1, 1, 1)])
-def test_groups_of_unequal_sizes_are_unbiased(sizes):
+def test_groups_of_unequal_sizes_are_unbiased(sizes, weights):
     """Exactly: the means over all orders of five examples are the definitions."""
-    matrices = known_matrices(5)
+    matrices, weights = known_matrices(5), torch.tensor(weights).double()
     directions = unit_vectors(2, 4)
-    images = (matrices - matrices.mean(0)) @ directions.T  # (N, P, K)
+    shares = (weights / weights.mean())[:, None, None]
+    mean = (shares * matrices).mean(0)
+    images = shares * (matrices - mean) @ directions.T  # (N, P, K)
     covariance = torch.einsum("npk,npl->kl", images, images) / 5
-    quotient = torch.einsum("kp,pq,kq->k", directions, matrices.mean(0), directions)
+    quotient = torch.einsum("kp,pq,kq->k", directions, mean, directions)
     estimates = [
-        along_directions(Known(matrices, sizes, order), directions)
+        along_directions(Known(matrices, sizes, order, weights), directions)
         for order in itertools.permutations(range(5))
     ]
-    mean = torch.stack([estimate.covariance for estimate in estimates]).mean(0)
-    torch.testing.assert_close(mean, covariance, rtol=1e-12, atol=1e-12)
+    expected = torch.stack([estimate.covariance for estimate in estimates]).mean(0)
+    torch.testing.assert_close(expected, covariance, rtol=1e-12, atol=1e-12)
     for estimate in estimates[:3]:
         torch.testing.assert_close(estimate.quotient, quotient, rtol=1e-12, atol=1e-12)
     squares = torch.stack([e.quotient_standard_error.square() for e in estimates]).mean(0)
-    single = torch.einsum("kp,npq,kq->nk", directions, matrices, directions)
+    influences = mean + shares * (matrices - mean)
+    single = torch.einsum("kp,npq,kq->nk", directions, influences, directions)
     torch.testing.assert_close(squares, single.var(0) / 5, rtol=1e-12, atol=1e-12)
+    found = torch.stack([estimate.projected.sum(0) for estimate in estimates]).mean(0)
+    torch.testing.assert_close(
+        found / len(estimates[0].projected),
+        torch.einsum("kp,pq,lq->kl", directions, mean, directions),
+        rtol=1e-12,
+        atol=1e-12,
+    )
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sizes", [(1, 2, 3, 4) * 10, (20,) + (1,) * 80])
-def test_standard_errors_match_the_spread_for_unequal_sizes(sizes):
+def test_standard_errors_match_the_spread_for_unequal_sizes(sizes, weighted):
     """Of 100 examples out of a population, in groups of one to twenty."""
     population, direction = known_matrices(20000), unit_vectors(1, 4)
+    weights = torch.ones(20000).double()
+    if weighted:
+        weights = torch.randint(0, 9, (20000,), generator=torch.Generator().manual_seed(1))
     estimates = [
-        along_directions(Known(part, list(sizes)), direction) for part in population.split(100)
+        along_directions(Known(part, list(sizes), weights=own), direction)
+        for part, own in zip(population.split(100), weights.double().split(100), strict=True)
     ]
     for value, error in (("variance", "standard_error"), ("quotient", "quotient_standard_error")):
         actual = torch.cat([getattr(e, value) for e in estimates]).std()
@@ -268,7 +295,8 @@ def test_what_needs_groups_of_one_size_is_refused_before_it_is_measured(model):
 class Long:
     """Groups of eight examples of an operator with many parameters, on the fake GPU."""
 
-    batchnorm, chunk_size, num_examples, data = "eval", 8, 48, None
+    batchnorm, chunk_size, num_examples = "eval", 8, 48
+    data, weights = SimpleNamespace(sizes=[8] * 6), Weights([8.0] * 6, 48.0, True)
     num_params, dtype = 20_000, torch.float32
 
     def __init__(self, device):

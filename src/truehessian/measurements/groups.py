@@ -7,6 +7,7 @@ from torch import Tensor
 
 from truehessian import streams
 from truehessian.operators import NetworkOperator
+from truehessian.spectra.lanczos import probe_vector
 
 
 def unit_rows(directions: Tensor, size: int) -> Tensor:
@@ -34,6 +35,18 @@ def unit_rows(directions: Tensor, size: int) -> Tensor:
     if not bool(((lengths > 0) & lengths.isfinite()).all()):
         raise ValueError("directions must be finite and other than zero")
     return rows / lengths[:, None]
+
+
+def random_directions(num_params: int, count: int, seed: int) -> Tensor:
+    """Draw unit vectors uniformly from the sphere.
+
+    Returns
+    -------
+    Tensor
+        Shape (count, P), float64, on the CPU; each depends on the seed and its number only.
+    """
+    draws = [probe_vector(num_params, seed, number, purpose="direction") for number in range(count)]
+    return torch.nn.functional.normalize(torch.stack(draws), dim=1)
 
 
 def of_random_examples(operator: NetworkOperator, group_size: int, seed: int) -> NetworkOperator:

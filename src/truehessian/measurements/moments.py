@@ -17,7 +17,7 @@ class GroupSums(NamedTuple):
     Attributes
     ----------
     scatter
-        sum_j g_j (P_j - M) (P_j - M)ᵀ with the mean M weighted by size, shape (K, K), float64.
+        sum_j g_j r_j² (P_j - M) (P_j - M)ᵀ with the weighted mean M, shape (K, K), float64.
     increments
         The diagonals of the n - 1 terms of Welford's recurrence that make it up, (n - 1, K).
     projected
@@ -26,6 +26,8 @@ class GroupSums(NamedTuple):
         B Mᵀ, shape (K + L, K).
     sizes
         g_j, shape (n,), float64.
+    relative_weights
+        r_j, the mean weight of a group's examples in units of that of all, shape (n,), float64.
     """
 
     scatter: Tensor
@@ -33,13 +35,15 @@ class GroupSums(NamedTuple):
     projected: Tensor
     mean_projected: Tensor
     sizes: Tensor
+    relative_weights: Tensor
 
 
 class Moments:
     """Running weighted mean and scatter of the groups' products, slab by slab of their columns.
 
     Beside the directions, what is held from one group to the next are the mean, K vectors in
-    float64, and what the sketch holds; both lie where `room` has put them.
+    float64, and what the sketch holds; both lie where `room` has put them. Where examples do not
+    count alike, the scatter runs around a mean of its own, K vectors more, and is moved at the end.
 
     Parameters
     ----------
@@ -51,29 +55,48 @@ class Moments:
         Takes in the products of the last directions, or None.
     room
         Where large arrays may lie.
+    are_equal
+        Whether all examples count alike, so that all relative weights are 1.
     """
 
     def __init__(
-        self, directions: Tensor, beside: Tensor, sketch: LeakSketch | None, room: Room
+        self,
+        directions: Tensor,
+        beside: Tensor,
+        sketch: LeakSketch | None,
+        room: Room,
+        *,
+        are_equal: bool = True,
     ) -> None:
         self.directions = directions
         self.sketch = sketch
         self.weight = 0.0
         self._onto = [directions, _brought_near(beside, room)]
         self._mean = room.take(directions.shape, "mean of the products").zero_()
+        self._whole = 0.0  # sum of the weights of the groups
+        self._weighted_mean = self._mean
+        if not are_equal:
+            self._weighted_mean = room.take(directions.shape, "weighted mean").zero_()
         if sketch is not None:
             sketch.settle(room)
         self._scatter = self._zeros(len(directions))
         self._increments: list[Tensor] = []
         self._projected: list[Tensor] = []
         self._sizes: list[int] = []
+        self._relative_weights: list[float] = []
 
-    def add(self, size: int, products: Tensor) -> None:
-        """Take in the products of a group's mean matrix, shape (K, P), on the device."""
-        share = size * self.weight / (self.weight + size)
-        self.weight += size
-        projected, increment = self._seen(size, products)
-        if share:
+    def add(self, size: int, products: Tensor, relative_weight: float = 1.0) -> None:
+        """Take in the products of a group's mean matrix, shape (K, P), on the device.
+
+        The scatter weighs groups by g r², the inverse of their variance, and the mean by g r.
+        """
+        self._move_weighted_mean(size * relative_weight, products)
+        weight = size * relative_weight**2
+        share = weight * self.weight / (self.weight + weight) if weight else 0.0
+        self.weight += weight
+        step = weight / self.weight if weight else 0.0
+        projected, increment = self._seen(step, products)
+        if self._sizes:
             increment *= share
             self._scatter += increment
             self._increments.append(increment.diagonal().clone())
@@ -82,24 +105,40 @@ class Moments:
                 last = slice(len(self.directions) - self.sketch.num_vectors, None)
                 self.sketch.merge(lambda slab: share**0.5 * self._deviation(products, slab, last))
             for slab in self._columns:
-                self._move_mean(slab, self._deviation(products, slab), size)
+                self._move_mean(slab, self._deviation(products, slab), step)
         self._projected.append(projected)
         self._sizes.append(size)
+        self._relative_weights.append(relative_weight)
 
     def sums(self) -> GroupSums:
         """Give what all groups together have brought; at least two."""
         mean_projected = self._zeros(self._num_onto)
         for slab in self._columns:
-            mean_projected += self._rows_onto(slab) @ self._read(self._mean, slab).T
+            mean = self._read(self._weighted_mean, slab)
+            mean_projected += self._rows_onto(slab) @ mean.T
+            if self._weighted_mean is not self._mean:
+                moved = self._read(self._mean, slab) - mean
+                self._scatter += self.weight * (moved @ moved.T)
+        device = self.directions.device
         return GroupSums(
             self._scatter,
             torch.stack(self._increments),
             torch.stack(self._projected),
             mean_projected,
-            torch.tensor(self._sizes, dtype=torch.float64, device=self.directions.device),
+            torch.tensor(self._sizes, dtype=torch.float64, device=device),
+            torch.tensor(self._relative_weights, dtype=torch.float64, device=device),
         )
 
-    def _seen(self, size: int, products: Tensor) -> tuple[Tensor, Tensor]:
+    def _move_weighted_mean(self, weight: float, products: Tensor) -> None:
+        if self._weighted_mean is self._mean or not weight:
+            return
+        self._whole += weight
+        for slab in self._columns:
+            mean = self._read(self._weighted_mean, slab)
+            step = weight / self._whole
+            self._weighted_mean[:, slab] = mean + (self._read(products, slab) - mean) * step
+
+    def _seen(self, step: float, products: Tensor) -> tuple[Tensor, Tensor]:
         """Project products and take their scatter; the mean moves on unless a sketch needs it."""
         projected, scatter = self._zeros(self._num_onto), self._zeros(len(self.directions))
         for slab in self._columns:
@@ -108,14 +147,14 @@ class Moments:
             deviation = own - self._read(self._mean, slab)
             scatter += deviation @ deviation.T
             if self.sketch is None:
-                self._move_mean(slab, deviation, size)
+                self._move_mean(slab, deviation, step)
         return projected, scatter
 
     def _deviation(self, products: Tensor, slab: slice, rows: slice = _ALL) -> Tensor:
         return self._read(products[rows], slab) - self._read(self._mean[rows], slab)
 
-    def _move_mean(self, slab: slice, deviation: Tensor, size: int) -> None:
-        self._mean[:, slab] = self._read(self._mean, slab) + deviation * (size / self.weight)
+    def _move_mean(self, slab: slice, deviation: Tensor, step: float) -> None:
+        self._mean[:, slab] = self._read(self._mean, slab) + deviation * step
 
     @property
     def _num_onto(self) -> int:

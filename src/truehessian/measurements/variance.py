@@ -2,6 +2,11 @@
 
 V(u) = (1/N) sum_i ||(H_i - H) u||² decides how far the Hessian of a random batch is from that of
 all the data: E ||(H_B - H) u||² = f V(u) with f = (N - B) / (B (N - 1)).
+
+Where a loss gives examples weights w_i of mean w, H = sum_i w_i H_i / sum_i w_i, and the matrix of
+a batch is a quotient of two sums. To first order in their spread it is the plain mean over the
+batch of H + (w_i / w) (H_i - H), whose mean over all examples is H. These matrices take the place
+of the H_i in all that is said of single examples: V(u) = (1/N) sum_i (w_i / w)² ||(H_i - H) u||².
 """
 
 import statistics
@@ -19,7 +24,6 @@ from truehessian.measurements.moments import GroupSums, Moments
 from truehessian.measurements.slabs import Room
 from truehessian.operators import NetworkOperator, penalty
 from truehessian.operators.batches import chunk_sizes
-from truehessian.spectra.lanczos import probe_vector
 from truehessian.theory.predictions.noise import SubspaceNoise, split_noise, widened
 
 
@@ -98,7 +102,8 @@ def along_directions(
     user's own: the examples must be in random order. With n groups of sizes g_j, in all N examples,
     and their mean matrices H_j, E sum_j g_j ||(H_j - H) u||² = V(u) N (n - 1) / (N - 1) for any
     sizes, equal or not: each term has the mean V(u) (N - g_j) / (N - 1). Single examples are the
-    definition.
+    definition. Where examples count with weights, a group's term has the factor r_j², the square
+    of its mean weight in units of that of all, and the same holds exactly.
 
     The spread is accumulated by Welford's recurrence, whose increments have equal expectations
     and are uncorrelated but for fourth cumulants; their spread gives the standard error without
@@ -138,9 +143,12 @@ def along_directions(
     _check(operator, directions, sizes)
     directions = directions.to(operator.device, operator.dtype)
     onto = directions.new_empty(0, directions.shape[1]) if beside is None else beside
-    moments = Moments(directions, onto, sketch, Room(operator.device, memory))
+    weights, num_examples = operator.weights, operator.num_examples
+    room = Room(operator.device, memory)
+    moments = Moments(directions, onto, sketch, room, are_equal=weights.are_equal)
+    chunks = iter(weights.chunks)
     for size, products in operator.chunk_products(directions):
-        moments.add(size, products)
+        moments.add(size, products, next(chunks) / size / (weights.total / num_examples))
         del products  # or it would lie beside those of the next group
     return _estimate(moments.sums(), operator.num_examples, statistics.mode(sizes))
 
@@ -212,18 +220,6 @@ def of_subspace(
     )
 
 
-def random_directions(num_params: int, count: int, seed: int) -> Tensor:
-    """Draw unit vectors uniformly from the sphere.
-
-    Returns
-    -------
-    Tensor
-        Shape (count, P), float64, on the CPU; each depends on the seed and its number only.
-    """
-    draws = [probe_vector(num_params, seed, number, purpose="direction") for number in range(count)]
-    return torch.nn.functional.normalize(torch.stack(draws), dim=1)
-
-
 def table(names: Sequence[str], estimate: DirectionalVariance, num_params: int) -> pd.DataFrame:
     """Put variances along named directions in a table.
 
@@ -250,10 +246,11 @@ def _estimate(sums: GroupSums, num_examples: int, group_size: int) -> Directiona
     groups, count = sums.projected.shape[0], sums.projected.shape[2]
     scale = (num_examples - 1) / (num_examples * (groups - 1))
     covariance = scale * sums.scatter
-    quotients = sums.projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
+    projected = _influences(sums)
+    quotients = projected[:, :count].diagonal(dim1=1, dim2=2)  # (groups, K)
     quotient = (sums.sizes[:, None] * quotients).sum(0) / num_examples
     spread = (sums.sizes[:, None] * (quotients - quotient) ** 2).sum(0) / (groups - 1)
-    whole = sums.projected[sums.sizes == group_size]
+    whole = projected[sums.sizes == group_size]
     return DirectionalVariance(
         covariance.diagonal().clone(),
         _standard_error(sums.increments * (scale * (groups - 1))),
@@ -267,6 +264,14 @@ def _estimate(sums: GroupSums, num_examples: int, group_size: int) -> Directiona
         group_size,
         num_examples,
     )
+
+
+def _influences(sums: GroupSums) -> Tensor:
+    """Put what each group's matrix adds to the mean in its place, M + r_j (P_j - M), projected."""
+    relative = sums.relative_weights[:, None, None]
+    if bool((relative == 1).all()):
+        return sums.projected
+    return sums.mean_projected + relative * (sums.projected - sums.mean_projected)
 
 
 def _standard_error(samples: Tensor) -> Tensor:

@@ -58,9 +58,9 @@ class WeightedMean(GraphOperator):
     def matmat(self, block: Tensor) -> Tensor:
         """Multiply with k vectors as rows (k, P); float64."""
         total: Tensor | None = None
-        weights = self.weights
-        for weight, (_, products) in zip(weights.chunks, self.chunk_products(block), strict=True):
-            share = weight / weights.total
+        weights = iter(self.weights.chunks)
+        for _, products in self.chunk_products(block):
+            share = next(weights) / self.weights.total
             if total is None:
                 total = products.double().mul_(share)
             else:
