@@ -118,7 +118,10 @@ config.clear()
 config.update(frozen)
 
 try:
-    checked = configuration.check(config)
+    infos = as_the_run_began(
+        "INFOS", lambda: configuration.data_infos(configuration.check(config))
+    )
+    checked = configuration.check(config, infos)
     RUNS = checked.analysed
     if workflow.is_main_process:
         for run in RUNS:

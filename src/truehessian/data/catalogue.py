@@ -3,88 +3,37 @@
 Nothing here needs PyTorch until data are read, so that a configuration can be checked without it.
 """
 
-import hashlib
 import inspect
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from truehessian import streams
+from truehessian.data.about import DatasetInfo, DataSource, Labelled, Origin, digest_of_files
 from truehessian.data.sources import SOURCES
+from truehessian.data.sources.factory import Factory
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from truehessian.data.dataset import Dataset
     from truehessian.data.examples import Examples
 
-Labelled = tuple["Tensor", "Tensor"]  # inputs (N, ...), and labels (N,) int64
-
-
-class DatasetInfo(NamedTuple):
-    """What is known of a data set before it is loaded.
-
-    Attributes
-    ----------
-    num_classes
-        Number of different labels, 0 .. num_classes - 1.
-    input_shape
-        Of one example: (channels, height, width) for images.
-    num_train, num_test
-        Examples of the splits; `num_test` is None where the data come as one set of `num_train`
-        examples that `fetch` splits.
-    padding, flip
-        Which augmentation suits images: pixels on each side, and whether to mirror.
-    mean, std
-        Of the normalisation of uint8 images, one value per channel in units where 255 is 1; empty
-        for inputs that are taken as they are.
-    """
-
-    num_classes: int
-    input_shape: tuple[int, ...]
-    num_train: int
-    num_test: int | None
-    padding: int = 0
-    flip: bool = False
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-
-
-class Origin(NamedTuple):
-    """What decides the data beside the settings.
-
-    Attributes
-    ----------
-    files
-        SHA-256 of each file that would be read, by a name that stays when the folder is moved.
-        Empty for official files, whether they are there or will be downloaded.
-    packages
-        Version of each distribution that the data come with, by its name.
-    """
-
-    files: dict[str, str]
-    packages: dict[str, str]
-
-
-class DataSource(Protocol):
-    """Where data come from.
-
-    `settings` is the section `dataset` of a run, as the keyword arguments of `fetch`; what is
-    special to a source is in its `arguments`, which `info` takes by name.
-    """
-
-    def info(self, **arguments: Any) -> DatasetInfo:
-        """Say what the data are, without reading them all if possible."""
-
-    def origin(self, settings: Mapping[str, Any]) -> Origin:
-        """Say what they are read from, so that a change is noticed."""
-
-    def read(self, settings: Mapping[str, Any]) -> tuple[Labelled, Labelled | None]:
-        """Read the training and the test split; None where `fetch` is to split the first."""
+__all__ = [
+    "DataSource",
+    "DatasetInfo",
+    "Labelled",
+    "Origin",
+    "Sizes",
+    "digest_of_files",
+    "fetch",
+    "info",
+    "normalised",
+    "origin",
+    "sizes",
+    "source",
+]
 
 
 class Sizes(NamedTuple):
@@ -92,6 +41,32 @@ class Sizes(NamedTuple):
 
     train: int
     test: int
+
+
+def source(name: str) -> DataSource:
+    """Find a source of data; what it reads to say what the data are, it keeps until they are read.
+
+    Parameters
+    ----------
+    name
+        One of `SOURCES`, or the import path of a source or of a function that makes data; see
+        `sources.factory`.
+
+    Raises
+    ------
+    ValueError
+        There is none of this name, or it is neither.
+    """
+    found = SOURCES.load(name)
+    if all(callable(getattr(found, method, None)) for method in ("info", "origin", "read")):
+        made: DataSource = found
+        return made
+    if not callable(found):
+        raise ValueError(
+            f"dataset {name} is a {type(found).__name__} and neither a function that makes data "
+            "nor a source of them, with the methods info, origin and read"
+        )
+    return Factory(name, found)
 
 
 def info(name: str, arguments: Mapping[str, Any] | None = None) -> DatasetInfo:
@@ -102,15 +77,7 @@ def info(name: str, arguments: Mapping[str, Any] | None = None) -> DatasetInfo:
     ValueError
         The name is unknown, or the source takes other arguments.
     """
-    source, given = SOURCES.load(name), arguments or {}
-    takes = inspect.signature(source.info)
-    try:
-        takes.bind(**given)
-    except TypeError as error:
-        known = ", ".join(takes.parameters) or "none"
-        raise ValueError(f"arguments of {name} are {known}; {error}") from None
-    found: DatasetInfo = source.info(**given)
-    return found
+    return _info(source(name), name, arguments or {})
 
 
 def origin(settings: Mapping[str, Any]) -> Origin:
@@ -128,8 +95,7 @@ def origin(settings: Mapping[str, Any]) -> Origin:
     OSError
         A file is there and cannot be read.
     """
-    found: Origin = SOURCES.load(settings["name"]).origin(settings)
-    return found
+    return source(settings["name"]).origin(settings)
 
 
 def sizes(
@@ -180,7 +146,7 @@ def fetch(
     Parameters
     ----------
     name
-        One of `SOURCES`, or the import path "package.module:source" of one's own.
+        One of `SOURCES`, or the import path "package.module:function" of one's own; see `source`.
     root
         Folder of the data, in torchvision's layout.
     train_examples, test_examples
@@ -209,7 +175,8 @@ def fetch(
     from truehessian.data.dataset import Dataset
     from truehessian.data.examples import Examples
 
-    about = info(name, arguments)
+    found = source(name)
+    about = _info(found, name, arguments or {})
     wanted = sizes(
         name,
         train_examples=train_examples,
@@ -219,7 +186,7 @@ def fetch(
     )
     about = normalised(about, mean, std)
     settings = {"name": name, "root": root, "download": download, "arguments": arguments or {}}
-    read: tuple[Labelled, Labelled | None] = SOURCES.load(name).read(settings)
+    read = found.read(settings)
     first, *others = (Examples(*part, about.mean, about.std) for part in read if part is not None)
     train, test = (first, *others) if others else _split(first, about, test_fraction, seed)
     return Dataset(
@@ -239,6 +206,11 @@ def normalised(
     given = {"mean": about.mean if mean is None else mean, "std": about.std if std is None else std}
     if not any(given.values()):
         return about
+    if not about.can_be_normalised:
+        raise ValueError(
+            "mean and std are of images, of bytes (N, C, H, W), and the inputs of these data are "
+            "none; leave both out"
+        )
     for key, values in given.items():
         if len(values) != about.input_shape[0]:
             raise ValueError(
@@ -254,13 +226,15 @@ def normalised(
     )
 
 
-def digest_of_files(files: Mapping[str, Path]) -> dict[str, str]:
-    """Digest each file by its name, SHA-256."""
-    digests = {}
-    for name, path in sorted(files.items()):
-        with path.open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+def _info(source: DataSource, name: str, arguments: Mapping[str, Any]) -> DatasetInfo:
+    """Ask a source, or say which arguments it takes."""
+    takes = inspect.signature(source.function if isinstance(source, Factory) else source.info)
+    try:
+        takes.bind(**arguments)
+    except TypeError as error:
+        known = ", ".join(takes.parameters) or "none"
+        raise ValueError(f"arguments of {name} are {known}; {error}") from None
+    return source.info(**arguments)
 
 
 def _whole(about: DatasetInfo, test_fraction: float) -> Sizes:

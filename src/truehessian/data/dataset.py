@@ -2,17 +2,17 @@
 
 import json
 import os
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from truehessian import tensorfile
 from truehessian.data import trees
+from truehessian.data.about import Shape
 from truehessian.data.examples import Examples
 from truehessian.data.trees import Tree
 
-Shape: TypeAlias = Any  # a tuple of whole numbers, or a tuple or mapping of such
 _PARTS = [(split, kind) for split in ("train", "test") for kind in ("inputs", "targets")]
 
 

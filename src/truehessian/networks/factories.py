@@ -12,6 +12,9 @@ import torch
 from torch import nn
 
 from truehessian import streams, text
+from truehessian.data import trees
+from truehessian.data.about import Shape, as_tuples, is_shape
+from truehessian.data.trees import Tree
 from truehessian.networks.wrappers import unwrapped
 from truehessian.registry import imported, nearest
 
@@ -75,8 +78,22 @@ def call(name: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> n
     return unwrapped(model)
 
 
-def materialise(name: str, model: nn.Module, input_shape: Sequence[int]) -> None:
-    """Give lazy layers their shapes by a forward pass of one image of zeros, in evaluation mode.
+def example(input_shape: Shape, input_dtypes: Any = None) -> Tree:
+    """Make one example of zeros, (1, ...), of these shapes and types (see `registry.build`)."""
+    if is_shape(input_shape):
+        dtype = torch.float32 if input_dtypes is None else getattr(torch, input_dtypes)
+        return torch.zeros(
+            1, *input_shape, dtype=torch.float32 if dtype.is_floating_point else dtype
+        )
+    if isinstance(input_shape, Mapping):
+        dtypes = input_dtypes or dict.fromkeys(input_shape)
+        return {key: example(shape, dtypes[key]) for key, shape in input_shape.items()}
+    dtypes = input_dtypes or [None] * len(input_shape)
+    return tuple(example(*pair) for pair in zip(input_shape, dtypes, strict=True))
+
+
+def materialise(name: str, model: nn.Module, input_shape: Shape, input_dtypes: Any = None) -> None:
+    """Give lazy layers their shapes by a forward pass of one example of zeros, not as in training.
 
     Raises
     ------
@@ -89,14 +106,22 @@ def materialise(name: str, model: nn.Module, input_shape: Sequence[int]) -> None
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_shape))
+            trees.passed(model.eval(), example(input_shape, input_dtypes))
     except Exception as error:
         raise ValueError(
-            f"model {name} has lazy layers, whose shapes cannot be found by a forward pass of an "
-            f"image of shape {tuple(input_shape)} ({text.exception(error)})"
+            f"model {name} has lazy layers, whose shapes cannot be found by a forward pass of "
+            f"{of_shape(input_shape)} ({text.exception(error)})"
         ) from error
     for module, training in modes.items():
         module.training = training
+
+
+def of_shape(input_shape: Shape) -> str:
+    """Describe an example for a sentence by its shape."""
+    shape = as_tuples(input_shape)
+    if is_shape(shape):
+        return f"{'an image' if len(shape) == 3 else 'an example'} of shape {shape}"
+    return f"an example of shapes {shape}"
 
 
 @contextlib.contextmanager

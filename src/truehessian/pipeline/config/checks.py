@@ -14,13 +14,15 @@ class ConfigError(ValueError):
     """A configuration that cannot be run; the message is one readable sentence."""
 
 
-def check(config: Mapping[str, Any]) -> Configuration:
+def check(config: Mapping[str, Any], infos: Mapping[str, Any] | None = None) -> Configuration:
     """Read a configuration, with defaults filled in.
 
     Parameters
     ----------
     config
         What the configuration files say, merged.
+    infos
+        What is known of data sets already, as `data_infos` gives it: their sources are not asked.
 
     Raises
     ------
@@ -29,9 +31,19 @@ def check(config: Mapping[str, Any]) -> Configuration:
         values that are impossible together in a run that is to be done.
     """
     try:
-        return Configuration.model_validate(config)
+        return Configuration.model_validate(config, context=infos)
     except ValidationError as error:
         raise ConfigError(sentences.of_error(error, Configuration)) from error
+
+
+def data_infos(configuration: Configuration) -> dict[str, Any]:
+    """Say what is known of the data of runs to be done, in values that JSON can hold.
+
+    To find it out, all files of images may have to be counted, or a user's own function to make
+    the data: jobs get it from the process that starts them.
+    """
+    sections = [run.dataset for run in configuration.analysed.values()]
+    return {section.question: section.info._asdict() for section in sections}
 
 
 def check_networks(configuration: Configuration) -> None:

@@ -94,7 +94,7 @@ class Run(Strict):
         return {
             **self.model.model_dump(),
             "num_classes": info.num_classes,
-            "input_shape": list(info.input_shape),
+            **info.network_inputs,
         }
 
     @property
