@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from truehessian.data import own_augmentation
 from truehessian.data.augmentation import Augmented
 from truehessian.measurements import source as measurement
 from truehessian.measurements.costs.augmented import augmented_spectra
@@ -25,13 +26,18 @@ def main(
     source = measurement.Source.load(checkpoint, dataset, settings, network)
     data = source.dataset
     series = augmented_spectra(settings.factors, train=len(data.train))
+    own = own_augmentation.named(settings.augmentation)
     for item, path in zip(series, spectra_out, strict=True):
-        images = Augmented(
-            data.train,
-            item.number,
-            seed=settings.seed,
-            padding=data.padding,
-            flip=data.flip,
+        images = (
+            own_augmentation.augmented(data.train, item.number, own, seed=settings.seed)
+            if own
+            else Augmented(
+                data.train,
+                item.number,
+                seed=settings.seed,
+                padding=data.padding,
+                flip=data.flip,
+            )
         )
         measured, _ = source.measure(
             source.operator(Hessian, images),

@@ -6,7 +6,7 @@ from truehessian.pipeline.config.problem import Dataset
 
 
 def main(*, dataset_out: str, settings: Dataset) -> None:
-    dataset.save(dataset_out, catalogue.fetch(**settings.model_dump()))
+    dataset.save(dataset_out, catalogue.fetch(**settings.model_dump(exclude={"augmentation"})))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from truehessian import devices, tensorfile
-from truehessian.data import dataset as datasets
+from truehessian.data import dataset as datasets, own_augmentation
 from truehessian.networks import checkpoints, registry, training
 from truehessian.networks.losses import base as losses
 from truehessian.pipeline import stage
@@ -55,6 +55,7 @@ def main(
             **settings.model_dump(include=_RECIPE),
             compiled=settings.compile,
             loss=losses.made(settings.loss),
+            augmentation=own_augmentation.named(settings.augmentation),
         ),
         checkpoint_epochs=epochs,
         on_checkpoint=keep,

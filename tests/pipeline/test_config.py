@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -571,7 +572,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
     assert json.loads(json.dumps(plain)) == plain
     found = model.model_validate(plain).model_dump()
     assert {key: found[key] for key in plain} == plain
-    assert found.keys() - plain.keys() <= {"checkpoint_epochs"}
+    assert found.keys() - plain.keys() <= {"checkpoint_epochs", "augmentation"}
     assert plain.get("chunk_size", 7) == 7
 
 
@@ -670,3 +671,42 @@ def test_lanczos_steps_are_at_most_the_parameters_that_are_chosen(settings):
     change(settings, "operators.last.parameters", ["layers.3.bias"])
     with pytest.raises(checks.ConfigError, match="only 10 parameters of these names"):
         checks.check_networks(checks.check(settings))
+
+
+def test_what_is_known_of_data_is_not_asked_again(settings, monkeypatch):
+    from truehessian.data import catalogue
+
+    infos = json.loads(json.dumps(checks.data_infos(checks.check(settings))))
+    monkeypatch.setattr(catalogue, "info", lambda *_: pytest.fail("asked again"))
+    dataset = checks.check(settings, infos).runs["tiny"].dataset
+    assert dataset.info == catalogue.source("digits").info()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_images_that_are_neither_cropped_nor_mirrored_are_left(settings, given, tmp_path):
+    images = np.zeros((20, 1, 2, 2), "uint8")
+    np.savez(tmp_path / "images.npz", inputs=images, targets=np.arange(20) % 2)
+    run = settings["runs"]["tiny"]
+    run["dataset"] = {"name": "tensors", "arguments": {"path": str(tmp_path / "images.npz")}}
+    run["batch"], run["variance"] = None, None
+    if given:
+        assert "these data have neither padding nor flip" in message(settings)
+    else:
+        del run["augmentation"]
+        assert checks.check(settings).runs["tiny"].augmentation is None
+        run["dataset"]["arguments"]["flip"] = True
+        assert checks.check(settings).runs["tiny"].augmentation.factors[0].factor == 10
+
+
+def test_preparing_data_does_not_depend_on_what_augments_them(settings):
+    run = settings["runs"]["tiny"]
+    before = checks.check(settings).runs["tiny"].settings("dataset")
+    run["dataset"]["augmentation"] = "operator:add"
+    own = checks.check(settings).runs["tiny"]
+    assert own.settings("dataset") == before
+    assert [own.settings(name)["augmentation"] for name in ("training", "augmentation")] == [
+        "operator:add",
+        "operator:add",
+    ]
+    TrainingSettings.model_validate(own.settings("training"))
+    AugmentationSettings.model_validate(own.settings("augmentation"))

@@ -212,20 +212,36 @@ def test_what_is_wrong_with_things_of_ones_own_is_said_beforehand(path, value, s
     assert "\n" not in str(error.value)
 
 
-def test_data_without_channels_are_not_augmented(own):
-    config = yaml.safe_load(CONFIG)
-    config["runs"]["trained"]["augmentation"] = {"factors": [{"factor": 2, "steps": 4}]}
+def checked(folder: Path, config: dict) -> str:
+    """What a configuration is refused with, or which of its sections are left."""
     code = (
         "import sys, yaml; from truehessian.pipeline.config import checks\n"
-        "try: checks.check(yaml.safe_load(sys.stdin))\n"
+        "try: print(checks.check(yaml.safe_load(sys.stdin)).runs['trained'].sections.keys())\n"
         "except checks.ConfigError as error: print(error)"
     )
-    said = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=own,
+        cwd=folder,
         input=yaml.safe_dump(config),
         capture_output=True,
         text=True,
         check=True,
+    ).stdout
+
+
+def test_data_without_channels_are_not_augmented_unless_by_ones_own_function(own):
+    config = yaml.safe_load(CONFIG)
+    run = config["runs"]["trained"]
+    run["augmentation"] = {"factors": [{"factor": 2, "steps": 4}]}
+    said = checked(own, config)
+    assert "augmentation crops and mirrors images, and these data are none; set" in said
+    del run["augmentation"]
+    said = checked(own, config)
+    assert "'dataset'" in said
+    assert "'augmentation'" not in said
+    run["dataset"]["augmentation"] = "own_things:elastic"
+    assert "'augmentation'" in checked(own, config)
+    run["dataset"]["augmentation"] = "own_things:elastics"
+    assert "dataset: augmentation own_things:elastics: module own_things has no" in checked(
+        own, config
     )
-    assert "augmentation crops and mirrors images, and these data are none" in said.stdout

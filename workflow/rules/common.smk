@@ -85,6 +85,12 @@ def uses(run):
     return [network_path(run), *library_paths(run), loss_path(run)]
 
 
+def augmentation_path(run):
+    """Import path of what a run's data are augmented by, if it is the user's own."""
+    path = RUNS[run].dataset.augmentation
+    return [] if path is None else [path]
+
+
 def places_of(run):
     """Import path of the place that weights of the user's own are fetched from, if they are."""
     checkpoints = RUNS[run].checkpoints
@@ -103,6 +109,7 @@ def check_own_code(run):
         "dataset": source_path(run),
         "loss": loss_path(run),
     }
+    named |= {"dataset.augmentation": path for path in augmentation_path(run)}
     named |= {
         f"operators.{kind}": operator_path(run, kind) for kind in RUNS[run].operators
     }

@@ -108,9 +108,9 @@ for run in WITH_AUGMENTATION:
         params:
             settings=RUNS[run].settings("augmentation"),
             network=network(run),
-            own_code=own(*uses(run)),
+            own_code=own(*uses(run), *augmentation_path(run)),
             epoch=epoch_of,
-            code=code("measure_augmented_spectra", *uses(run)),
+            code=code("measure_augmented_spectra", *uses(run), *augmentation_path(run)),
         script:
             "../../scripts/measure_augmented_spectra.py"
 

@@ -28,9 +28,9 @@ for run in TRAINED:
         params:
             settings=RUNS[run].settings("training"),
             network=RUNS[run].network,
-            own_code=own(*uses(run)),
+            own_code=own(*uses(run), *augmentation_path(run)),
             epochs=RUNS[run].checkpoint_epochs,
-            code=code("train_network", *uses(run)),
+            code=code("train_network", *uses(run), *augmentation_path(run)),
         script:
             "../../scripts/train_network.py"
 

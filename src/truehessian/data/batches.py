@@ -14,6 +14,7 @@ from torch import Tensor
 from truehessian.data import trees
 from truehessian.data.augmentation import augment, draw_crops
 from truehessian.data.examples import Examples
+from truehessian.data.own_augmentation import Augment, transformed
 from truehessian.data.trees import Tree
 
 _BLOCK = 8192  # images that are made at once, 100 MB of CIFAR
@@ -30,7 +31,7 @@ def batches(
     examples: Examples,
     batch_size: int,
     generator: torch.Generator,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation | Augment | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Iterator[tuple[Tree, Tree]]:
     """Give all examples once, in random order.
@@ -44,7 +45,9 @@ def batches(
     generator
         Of the CPU; the draws are the same on every device and for every block.
     augmentation
-        None leaves the images as they are.
+        Of images; or a function of one's own, see `own_augmentation`, which has a generator for
+        each example that depends neither on the batch nor on the place within it. None leaves the
+        inputs as they are.
     memory_format
         Of inputs that are images.
 
@@ -56,17 +59,26 @@ def batches(
     shuffled = shuffled_batches(len(examples), batch_size, generator)
     sizes = [len(batch) for batch in shuffled]
     order = torch.cat(shuffled).to(examples.device)
-    crops = augmentation and _draw(sizes, generator, augmentation, examples.device)
+    crops, seeds = None, None
+    if isinstance(augmentation, Augmentation):
+        crops = _draw(sizes, generator, augmentation, examples.device)
+    elif augmentation is not None:
+        seeds = torch.randint(2**63 - 1, (len(examples),), generator=generator)[torch.cat(shuffled)]
     per_block = max(1, _BLOCK // batch_size)
     end = 0
     for first in range(0, len(sizes), per_block):
         block = sizes[first : first + per_block]
         begin, end = end, end + sum(block)
         chosen = examples.subset(order[begin:end])
-        if crops is not None and augmentation is not None:
+        if isinstance(augmentation, Augmentation):
+            assert crops is not None
             offsets, flips = (draws[begin:end] for draws in crops)
             images = augment(chosen.inputs, offsets, flips, augmentation.padding)
             chosen = replace(chosen, inputs=images)
+        elif augmentation is not None:
+            assert seeds is not None
+            made = transformed(chosen.inputs, augmentation, seeds[begin:end])
+            chosen = replace(chosen, inputs=made)
         inputs, targets = chosen.batch(slice(None))
         if chosen.are_images:
             inputs = inputs.contiguous(memory_format=memory_format)

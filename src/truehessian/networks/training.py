@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from truehessian import devices, streams
 from truehessian.data import batches as shuffling
 from truehessian.data.dataset import Dataset
+from truehessian.data.own_augmentation import Augment
 from truehessian.networks import resume
 from truehessian.networks.evaluation import Metrics, Total, evaluate
 from truehessian.networks.forward import Forward
@@ -48,7 +49,10 @@ class Recipe:
     learning_rate, momentum, weight_decay
         Of SGD; the weight decay applies to all parameters and is in no reported loss.
     augment
-        Whether to crop and mirror images at random, as `dataset.padding` and `dataset.flip` say.
+        Whether to crop and mirror images at random, as `dataset.padding` and `dataset.flip` say,
+        or to apply `augmentation`.
+    augmentation
+        In place of crops and flips, for inputs of any kind; see `data.own_augmentation`.
     seed
         Decides everything random but the initialisation.
     precision, channels_last, compiled
@@ -70,6 +74,7 @@ class Recipe:
     channels_last: bool = False
     compiled: bool = False
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    augmentation: Augment | None = None
 
 
 def train(
@@ -198,8 +203,8 @@ def _one_epoch(
 ) -> dict[str, Any]:
     """Pass over the training set, for epoch 0 without a step, and give the row of the epoch."""
     rate = learning_rate_at(epoch - 1, recipe.epochs, recipe.learning_rate) if epoch else 0.0
-    augmentation = shuffling.Augmentation(dataset.padding, dataset.flip)
-    crops = augmentation if recipe.augment and dataset.train.are_images else None
+    crops = shuffling.Augmentation(dataset.padding, dataset.flip)
+    augmentation = recipe.augmentation or (crops if dataset.train.are_images else None)
     start = time.perf_counter()
     with (
         devices.deterministic_algorithms(tf32=recipe.precision == "tf32"),
@@ -210,7 +215,11 @@ def _one_epoch(
         else:
             optimiser.param_groups[0]["lr"] = rate
             batches = shuffling.batches(
-                dataset.train, recipe.batch_size, generator, crops, forward.memory_format
+                dataset.train,
+                recipe.batch_size,
+                generator,
+                augmentation if recipe.augment else None,
+                forward.memory_format,
             )
             on_train = _train_epoch(forward, optimiser, batches, recipe.loss)
         on_test = evaluate(forward.model, dataset.test, forward, loss=recipe.loss)

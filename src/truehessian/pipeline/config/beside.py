@@ -21,6 +21,10 @@ class Data(Protocol):
     def info(self) -> DatasetInfo:
         """What is known of them before they are loaded."""
 
+    @property
+    def augmentation(self) -> str | None:
+        """Import path of a function that augments them, None for crops and flips."""
+
 
 class Products(Protocol):
     """How the run's products are made."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from truehessian.data import catalogue
+from truehessian.data import catalogue, own_augmentation
 from truehessian.data.catalogue import DatasetInfo, Sizes
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
@@ -72,6 +72,12 @@ class Dataset(Section):
         default={}, description="Of the source, where it takes any, such as a path."
     )
 
+    augmentation: str | None = Field(
+        default=None,
+        description="Import path of a function (inputs of an example, generator) -> inputs, in "
+        "place of crops and flips.",
+    )
+
     @model_validator(mode="after")
     def _take_what_is_known(self, given: ValidationInfo) -> Self:
         """Ask no source that has been asked when the run began; see `checks.check`."""
@@ -112,10 +118,12 @@ class Dataset(Section):
         return self.sizes.test
 
     def problems(self, run: Beside) -> Iterator[str]:
-        """Find examples that there are not, and a normalisation that does not suit the channels."""
+        """Find examples that there are not, and what does not suit them."""
         try:
             _ = self.sizes
             catalogue.normalised(self.info, self.mean, self.std)
+            if self.augmentation is not None:
+                own_augmentation.named(self.augmentation)
         except (ValueError, OSError) as error:
             yield f"dataset: {error}"
 

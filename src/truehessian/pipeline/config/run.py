@@ -1,5 +1,6 @@
 """A run and a whole configuration, typed: values with their defaults, and what they imply."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -34,6 +35,7 @@ from truehessian.pipeline.config.spectra import (
 # Sections whose settings go to a script together with those of products.
 _WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "self_test", "variance")
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
+_WITH_AUGMENTATION = ("training", "augmentation")
 # Names of spectra that every run has, and by which tables know their matrices.
 _TAKEN = ("full", "test", "ggn", "hessian", "noise")
 
@@ -125,6 +127,10 @@ class Run(Strict):
         """
         values = getattr(self, name).model_dump()
         values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
+        if name == "dataset":
+            values.pop("augmentation")  # the data are those before it
+        elif name in _WITH_AUGMENTATION and self.dataset.augmentation is not None:
+            values["augmentation"] = self.dataset.augmentation
         if name in _WITH_PRODUCTS:
             values = {**self._products, **values}
         if name in _WITH_LOSS:
@@ -163,6 +169,19 @@ class Run(Strict):
         yield "", self.parameters
         for name, operator in self.operators.items():
             yield f"operators.{name}.", operator.parameters or self.parameters
+
+    def suited(self) -> Self:
+        """Leave out a section that is there by default and means nothing for the data.
+
+        Raises
+        ------
+        ValueError, OSError
+            The data are not there.
+        """
+        can_be = self.dataset.augmentation is not None or self.dataset.info.can_be_cropped
+        if can_be or "augmentation" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"augmentation": None})
 
     def first_problem(self) -> str | None:
         """Say what is impossible together, in a sentence that goes after the run's dotted path."""
@@ -258,7 +277,9 @@ class Configuration(Strict):
                     f"{nearest(name, self.runs)}"
                 )
         for name, run in self.analysed.items():
-            problem = run.first_problem()
+            with contextlib.suppress(ValueError, OSError):  # a problem of the data, see there
+                self.runs[name] = run.suited()
+            problem = self.runs[name].first_problem()
             if problem is not None:
                 raise _impossible(f"runs.{name}.{problem}")
         return self

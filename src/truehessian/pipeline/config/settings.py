@@ -31,7 +31,13 @@ class WithMatrix(WithPenalty):
     parameters: list[str] | None
 
 
-class TrainingSettings(Training, WithLoss):
+class WithAugmentation(Section):
+    """With the import path of a function that augments data; None for crops and flips."""
+
+    augmentation: str | None = None
+
+
+class TrainingSettings(Training, WithLoss, WithAugmentation):
     """SGD with momentum, down the loss of the run."""
 
 
@@ -49,7 +55,7 @@ class BatchSettings(Batch, Products, WithMatrix):
     """Mini-batch Hessians and the noise in them."""
 
 
-class AugmentationSettings(Augmentation, Products, WithMatrix):
+class AugmentationSettings(Augmentation, Products, WithMatrix, WithAugmentation):
     """Fixed sets of augmented images."""
 
 

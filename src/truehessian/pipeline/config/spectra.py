@@ -135,10 +135,12 @@ class Augmentation(Section):
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find factors that would make the same file, and what cannot be cropped."""
-        if len(run.dataset.info.input_shape) != 3:
+        info = run.dataset.info
+        if run.dataset.augmentation is None and not info.can_be_cropped:
+            kind = "have neither padding nor flip" if info.are_images else "are none"
             yield (
-                "augmentation crops and mirrors images, and these data are none; set "
-                "augmentation: null"
+                f"augmentation crops and mirrors images, and these data {kind}; set augmentation: "
+                "null, or name a function of your own as dataset.augmentation"
             )
         counts = collections.Counter(item.factor for item in self.factors)
         for factor, count in counts.items():
