@@ -200,7 +200,7 @@ def _extend_the_report(clone: Clone) -> None:
 
 
 def _reword_logs(clone: Clone) -> None:
-    clone.edit("src/truehessian/spectra/lanczos.py", "converged after %d", "known after %d")
+    clone.edit("src/truehessian/spectra/lockstep.py", "converged after %d", "known after %d")
     clone.edit("src/truehessian/data/folds.py", "must be in 1 .. {num", "must lie in 1 .. {num")
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from truehessian.spectra.bases import place_of
 from truehessian.spectra.lanczos import (
     Ritz,
-    converged,
     orthogonality,
     probe_vector,
     relative_errors,
@@ -14,7 +14,9 @@ from truehessian.spectra.lanczos import (
     ritz_vectors,
     tridiagonalise,
     tridiagonalise_block,
+    tridiagonalise_each,
 )
+from truehessian.spectra.ritz import converged
 
 SPECTRA = {
     "linear": np.linspace(-1, 1, 40),
@@ -363,3 +365,38 @@ def test_impossible_blocks_are_refused():
         tridiagonalise_block(lambda block: block, [], 3)
     with pytest.raises(ValueError, match="one journal per start, got 0 for 2"):
         tridiagonalise_block(lambda block: block, starts, 3, journals=[])
+
+
+def test_recurrences_of_several_matrices_go_on_together_as_each_would_alone():
+    """Matrices of any orders, steps of any number: the bits of runs of their own."""
+    matrices = [matrix_with(values, 0) for values in SPECTRA.values()] + [torch.eye(1).double()]
+    starts = [probe_vector(len(matrix), 1, number) for number, matrix in enumerate(matrices)]
+    steps = [7, 40, 12, 30, 1]
+    asked = []
+
+    def multiply(vectors):
+        asked.append(list(vectors))
+        return [matrices[number] @ vector for number, vector in vectors.items()]
+
+    runs = tridiagonalise_each(multiply, starts, steps, tolerance=1e-3)
+    for run, matrix, start, most in zip(runs, matrices, starts, steps, strict=True):
+        assert same_bits(run, tridiagonalise(matrix.mv, start, most, tolerance=1e-3))
+    done = [run.num_steps for run in runs]
+    assert asked == [[i for i, own in enumerate(done) if own > step] for step in range(max(done))]
+    assert len(set(done)) > 2
+
+
+def test_the_bases_of_several_matrices_take_the_sum_of_their_own_numbers(tmp_path):
+    matrices = [matrix_with(np.arange(order) + 1.0, 0) for order in (30, 3, 8)]
+    starts = [torch.ones(len(matrix), dtype=torch.float64) for matrix in matrices]
+    needed = 8 * (4 * 30 + 3 * 3 + 4 * 8)
+    for budget, place in ((needed, "cpu"), (needed - 1, "disk")):
+        runs = tridiagonalise_each(
+            lambda vectors: [matrices[number] @ vector for number, vector in vectors.items()],
+            starts,
+            [4, 3, 4],
+            basis_memory=budget,
+            scratch=tmp_path,
+        )
+        assert {place_of(run.basis) for run in runs} == {place}
+        assert [tuple(run.basis.shape) for run in runs] == [(4, 30), (3, 3), (4, 8)]

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from truehessian.devices import available_bytes
 
 logger = logging.getLogger(__name__)
 
+_REMEDY = "take fewer steps or probes, raise basis_memory"
 _WORDS = {"cpu": "in host memory", "disk": "on disk"}
 
 
@@ -30,7 +32,7 @@ def allocate(
     scratch: Path | None = None,
     *,
     name: str = "basis",
-    remedy: str = "take fewer steps or probes, raise basis_memory",
+    remedy: str = _REMEDY,
 ) -> list[Tensor]:
     """Take room for bases in the nearest place that has enough, and log where.
 
@@ -61,24 +63,47 @@ def allocate(
     MemoryError
         The bases fit nowhere.
     """
+    count, *each = shape
+    how = {"name": name, "remedy": remedy}
+    return allocate_each([(each[0], each[1])] * count, dtype, device, budget, scratch, **how)
+
+
+def allocate_each(
+    shapes: Sequence[tuple[int, int]],
+    dtype: torch.dtype,
+    device: torch.device,
+    budget: int | None = None,
+    scratch: Path | None = None,
+    *,
+    name: str = "basis",
+    remedy: str = _REMEDY,
+) -> list[Tensor]:
+    """Take room for bases of any shapes (m, P), all in one place; else as `allocate`."""
     scratch = Path(scratch or tempfile.gettempdir())
-    count, num_steps, num_params = shape
-    needed = math.prod(shape) * dtype.itemsize
-    factors = [f"{count} probes"] * (count > 1) + [str(num_steps), text.prefixed(num_params)]
-    summary = f"{' x '.join(factors)} x {dtype.itemsize} B = {text.size(needed)}"
+    needed = sum(map(math.prod, shapes)) * dtype.itemsize
+    summary = f"{_factors(shapes)} x {dtype.itemsize} B = {text.size(needed)}"
     rooms: dict[str, int] = {}
     for place in dict.fromkeys([device.type, "cpu", "disk"]):
         rooms[place] = _room(place, device, budget, scratch)
         if needed <= rooms[place]:
             logger.info("%s: %s, %s (allowed: %s)", name, summary, _words(place), _listed(rooms))
             if place == "disk":
-                return [_on_disk(shape[1:], dtype, scratch) for _ in range(count)]
+                return [_on_disk(shape, dtype, scratch) for shape in shapes]
             where = device if place == device.type else torch.device(place)
-            return [torch.empty(shape[1:], dtype=dtype, device=where) for _ in range(count)]
+            return [torch.empty(shape, dtype=dtype, device=where) for shape in shapes]
     raise MemoryError(
         f"a {name} of {summary} fits nowhere (allowed: {_listed(rooms)}); {remedy}, or name a "
         f"folder with more room than {scratch} as scratch"
     )
+
+
+def _factors(shapes: Sequence[tuple[int, int]]) -> str:
+    """Say how many numbers there are: as factors where all bases are alike, else in all."""
+    if len(set(shapes)) > 1:
+        return f"{text.prefixed(sum(map(math.prod, shapes)))} numbers of {len(shapes)} matrices"
+    ((num_steps, num_params),) = set(shapes)
+    probes = [f"{len(shapes)} probes"] * (len(shapes) > 1)
+    return " x ".join([*probes, str(num_steps), text.prefixed(num_params)])
 
 
 def place_of(basis: Tensor) -> str:

@@ -4,21 +4,18 @@ The recurrence runs in float64 whatever the precision of the products, with full
 reorthogonalisation, done twice. Nothing here knows where the matrix comes from.
 """
 
-import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from truehessian import streams
-from truehessian.spectra import bases as placement
-from truehessian.spectra.recurrence import Journal, Recurrence, another_matrix
+from truehessian.spectra.lockstep import SAME, tridiagonalise_each
+from truehessian.spectra.recurrence import Journal
 from truehessian.spectra.ritz import (
     Ritz,
     Tridiagonalisation,
-    converged,
     orthogonality,
     relative_errors,
     ritz,
@@ -26,6 +23,7 @@ from truehessian.spectra.ritz import (
 )
 
 __all__ = [
+    "SAME",
     "Ritz",
     "Tridiagonalisation",
     "orthogonality",
@@ -35,14 +33,8 @@ __all__ = [
     "ritz_vectors",
     "tridiagonalise",
     "tridiagonalise_block",
+    "tridiagonalise_each",
 ]
-
-logger = logging.getLogger(__name__)
-
-# Whether the wanted ends have converged is looked at every so many steps.
-_CHECK_EVERY = 4
-# A product that is made again may differ by this part, where another machine rounds otherwise.
-SAME = 0.01
 
 
 def probe_vector(num_params: int, seed: int, *numbers: int, purpose: str = "spectrum") -> Tensor:
@@ -191,103 +183,28 @@ def tridiagonalise_block(
     """
     if not len(starts):
         raise ValueError("starts must hold at least one vector, got none")
-    if journals is not None and len(journals) != len(starts):
-        raise ValueError(f"expected one journal per start, got {len(journals)} for {len(starts)}")
-    device = torch.device(device or starts[0].device)
-    units = [_unit(start, num_steps) for start in starts]
-    shape = (len(units), num_steps, len(units[0]))
-    bases = placement.allocate(shape, dtype or starts[0].dtype, device, basis_memory, scratch)
-    recurrences = [Recurrence(unit, basis) for unit, basis in zip(units, bases, strict=True)]
-    kept = [] if journals is None else list(zip(journals, recurrences, strict=True))
-    for journal, recurrence in kept:
-        journal.resume(recurrence)
-    _check_resumed(kept, matmat, device)
-    active = recurrences
-    while active := [
-        recurrence
-        for recurrence in active
-        if recurrence.steps < num_steps and not _finished(recurrence, tolerance, ends, ranks)
-    ]:
-        _advance(active, matmat, device)
-        for journal, recurrence in kept:
-            journal.record(recurrence)
-    for journal, recurrence in kept:
-        journal.record(recurrence)
-    return [_so_far(recurrence) for recurrence in recurrences]
+    where = torch.device(device or starts[0].device)
 
-
-def _check_resumed(
-    kept: Sequence[tuple[Journal, Recurrence]],
-    matmat: Callable[[Tensor], Tensor],
-    device: torch.device,
-) -> None:
-    """Compare the first step of what is gone on from with a fresh product, to rounding."""
-    resumed = [(journal, recurrence) for journal, recurrence in kept if recurrence.steps]
-    if not resumed:
-        return
-    products = matmat(torch.stack([r.basis[0] for _, r in resumed]).to(device))
-    for (journal, recurrence), product in zip(resumed, products, strict=True):
-        second = recurrence.basis[1] if recurrence.steps > 1 else recurrence.current
-        image = product.to(device=second.device, dtype=torch.float64, copy=True)
-        size = image.norm().item()
-        image.sub_(recurrence.basis[0].double(), alpha=recurrence.diagonal[0])
-        image.sub_(second.double(), alpha=recurrence.off_diagonal[0])
-        if not image.norm().item() <= SAME * size + recurrence.product_error:
-            raise ValueError(another_matrix(journal.folder))
-
-
-def _unit(start: Tensor, num_steps: int) -> Tensor:
-    num_params = start.numel()
-    if not 1 <= num_steps <= num_params:
-        raise ValueError(
-            f"num_steps must be in 1 .. {num_params}, the order of the matrix, got {num_steps}"
-        )
-    norm = start.double().norm().item()
-    if not 0 < norm < float("inf"):
-        raise ValueError(f"start must be a finite vector other than zero, its norm is {norm}")
-    return start.double() / norm
-
-
-def _advance(
-    recurrences: Sequence[Recurrence], matmat: Callable[[Tensor], Tensor], device: torch.device
-) -> None:
-    """Do one step of each: one product with all their vectors, orthogonalised one by one."""
-    for recurrence in recurrences:
-        recurrence.basis[recurrence.steps] = recurrence.current.to(recurrence.basis.dtype)
-    block = torch.stack([r.basis[r.steps] for r in recurrences]).to(device)
-    products = matmat(block)
-    if products.shape != block.shape:
-        raise ValueError(
-            f"products must have the shape of the vectors, {tuple(block.shape)}, "
-            f"got {tuple(products.shape)}"
-        )
-    for recurrence, product in zip(recurrences, products, strict=True):
-        if not bool(torch.isfinite(product).all()):
-            raise FloatingPointError(
-                f"the product of step {recurrence.steps + 1} holds NaN or infinity"
+    def multiply(vectors: Mapping[int, Tensor]) -> Tensor:
+        block = torch.stack(list(vectors.values())).to(where)
+        products = matmat(block)
+        if products.shape != block.shape:
+            raise ValueError(
+                f"products must have the shape of the vectors, {tuple(block.shape)}, "
+                f"got {tuple(products.shape)}"
             )
-        recurrence.absorb(product)
+        return products
 
-
-def _finished(
-    recurrence: Recurrence, tolerance: float | None, ends: Collection[str], ranks: int
-) -> bool:
-    """Whether the wanted ends have converged."""
-    steps = recurrence.steps
-    if tolerance is None or steps == 0 or steps % _CHECK_EVERY:
-        return False
-    result = ritz(_so_far(recurrence))
-    if not all(converged(result, end, ranks, tolerance) for end in ends):
-        return False
-    logger.info("%s converged after %d steps", " and ".join(ends), steps)
-    return True
-
-
-def _so_far(recurrence: Recurrence) -> Tridiagonalisation:
-    return Tridiagonalisation(
-        np.array(recurrence.diagonal),
-        np.array(recurrence.off_diagonal[:-1]),
-        recurrence.left,
-        recurrence.basis[: recurrence.steps],
-        recurrence.product_error,
+    return tridiagonalise_each(
+        multiply,
+        starts,
+        [num_steps] * len(starts),
+        dtype=dtype,
+        device=where,
+        tolerance=tolerance,
+        ends=ends,
+        ranks=ranks,
+        journals=journals,
+        basis_memory=basis_memory,
+        scratch=scratch,
     )
