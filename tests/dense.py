@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase as fnmatch
 from typing import Any
 
 import torch
@@ -101,6 +102,17 @@ def dense_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
         for entry in outputs.reshape(-1)
     ]
     return torch.stack(rows).view(*outputs.shape, -1)
+
+
+def block_diagonal(matrix: Tensor, model: nn.Module, groups: Any) -> Tensor:
+    """Zeros wherever the parameters of row and column are not of one group of patterns."""
+    owners = []
+    for name, parameter in model.named_parameters():
+        own = [g for g, patterns in groups.items() if any(fnmatch(name, p) for p in patterns)]
+        owners += (own or [""]) * parameter.numel()
+    numbers = torch.tensor([[*groups, ""].index(owner) for owner in owners])
+    same = (numbers[:, None] == numbers) & (numbers < len(groups))
+    return matrix * same
 
 
 class Dense(Operator):

@@ -22,6 +22,7 @@ from .operators.base import (
     Operator as Operator,
 )
 from .operators.batches import Stream as Stream
+from .operators.blocks import DiagonalBlocks as DiagonalBlocks
 from .operators.compiled import CompiledHessian as CompiledHessian
 from .operators.fisher import (
     EmpiricalFisher as EmpiricalFisher,

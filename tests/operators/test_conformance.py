@@ -3,16 +3,20 @@
 import pytest
 import torch
 from conformance import COUNT, OperatorConformance, close
-from dense import dense_fisher, dense_ggn, dense_gradient, dense_hessian
+from dense import block_diagonal, dense_fisher, dense_ggn, dense_gradient, dense_hessian
 
 from truehessian.operators import (
     GGN,
     CompiledHessian,
+    DiagonalBlocks,
     EmpiricalFisher,
     GradientCovariance,
     Hessian,
+    LinearCombination,
     Noise,
 )
+
+GROUPS = {"weights": ["*weight"], "biases": ["*[!m].bias", "1.bias"]}
 
 
 class TestHessian(OperatorConformance):
@@ -76,6 +80,31 @@ class TestLinearCombination(OperatorConformance):
     def dense(self, model, inputs, targets, loss):
         hessian = dense_hessian(model, inputs, targets, loss)
         return 2.0 * hessian - 0.5 * dense_ggn(model, inputs, targets, loss)
+
+
+class TestDiagonalBlocks(OperatorConformance):
+    """Two groups that interleave, and parameters of none."""
+
+    kind, whole = Hessian, staticmethod(dense_hessian)
+
+    def make(self, model, data, **settings):
+        return DiagonalBlocks(self.kind(model, data, **settings), GROUPS)
+
+    def dense(self, model, inputs, targets, loss):
+        return block_diagonal(self.whole(model, inputs, targets, loss), model, GROUPS)
+
+    def parts(self, operator):
+        if isinstance(operator, LinearCombination):
+            return super().parts(operator)
+        return [block.operator for block in operator._blocks]
+
+
+class TestDiagonalBlocksOfGGN(TestDiagonalBlocks):
+    kind, whole = GGN, staticmethod(dense_ggn)
+
+
+class TestDiagonalBlocksOfEmpiricalFisher(TestDiagonalBlocks):
+    kind, whole = EmpiricalFisher, staticmethod(dense_fisher)
 
 
 @pytest.mark.slow

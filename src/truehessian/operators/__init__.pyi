@@ -7,6 +7,9 @@ from .base import (
 from .batches import (
     Stream as Stream,
 )
+from .blocks import (
+    DiagonalBlocks as DiagonalBlocks,
+)
 from .compiled import (
     CompiledHessian as CompiledHessian,
 )

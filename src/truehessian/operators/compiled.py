@@ -11,6 +11,7 @@ from truehessian.data import trees
 from truehessian.data.trees import Tree
 from truehessian.networks.layouts import channels_last_is_safe
 from truehessian.operators.autograd.definition import ByDefinition
+from truehessian.operators.graphs import GraphOperator
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.mean import Linearised
 
@@ -35,6 +36,8 @@ class CompiledHessian(Hessian):
         At the first product: the compiler is missing, cannot compile the network, or gives
         another product than plain differentiation.
     """
+
+    _of_leaves = GraphOperator._of_leaves  # there is no graph to take a part of
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:
         if settings.get("batchnorm", "eval") != "eval":

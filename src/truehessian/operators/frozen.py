@@ -1,5 +1,6 @@
 """A copy of a network with fixed weights, as a function of some of its parameters."""
 
+import copy
 import glob
 import logging
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree
-from truehessian.networks.parameters import are_chosen, can_vary, named
+from truehessian.networks.parameters import TRAINABLE, are_chosen, can_vary, named, trainable
 from truehessian.operators import copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import DONE_WITHOUT, ByDefinition
@@ -40,7 +41,8 @@ class FrozenNetwork:
     batchnorm
         `eval` or `train`.
     parameters
-        Patterns of names, as in ``fnmatch``, of the parameters to differentiate by; all by default.
+        Patterns of names, as in ``fnmatch``, of the parameters to differentiate by, or `trainable`
+        for those that require gradients in `model`; all by default.
     device, dtype
         Where and in which precision to compute.
 
@@ -73,6 +75,8 @@ class FrozenNetwork:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        if parameters == TRAINABLE:  # the copy is frozen as a whole
+            parameters = trainable(copies.unwrapped(model))
         self._model = copies.prepared(model, batchnorm, device, dtype)
         self.parameters = _select(self._model, parameters)
         self._buffers = [
@@ -92,6 +96,21 @@ class FrozenNetwork:
     def num_params(self) -> int:
         """Number P of parameters to differentiate by."""
         return sum(p.numel() for p in self.parameters.values())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number P of these parameters, and how many others there are where some were chosen."""
+        own = {"num_parameters": self.num_params}
+        if not self.is_restricted:
+            return own
+        everything = sum(p.numel() for _, p in named(self._model) if can_vary(p))
+        return {**own, "num_left_out": everything - self.num_params}
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """All names of each parameter, in the order of `leaves`."""
+        found = {id(parameter): names for names, parameter in named(self._model)}
+        return [found[id(leaf)] for leaf in self.leaves]
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -132,6 +151,13 @@ class FrozenNetwork:
             logger.info("%s: %s", met, DONE_WITHOUT[met])
         self.met |= how.met
         return outputs
+
+    def restricted(self, places: Sequence[int]) -> "FrozenNetwork":
+        """Give the same network as a function of some of its `leaves`, by their places."""
+        part = copy.copy(self)
+        items = list(self.parameters.items())
+        part.parameters = dict(items[place] for place in places)
+        return part
 
     def by_definition(self) -> ByDefinition:
         """Make a context for a pass without any rules."""
@@ -218,8 +244,8 @@ def _select(model: nn.Module, patterns: Sequence[str] | None) -> dict[str, Tenso
     """
     if isinstance(patterns, str):
         raise TypeError(
-            f"parameters must be a sequence of patterns, got the text {patterns!r}, whose "
-            f"characters would be patterns; write [{patterns!r}]"
+            f"parameters must be a sequence of patterns or {TRAINABLE!r}, got the text "
+            f"{patterns!r}, whose characters would be patterns; write [{patterns!r}]"
         )
     if patterns is not None and not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(

@@ -73,6 +73,9 @@ class GaussNewton(NetworkOperator):
         )
         return Linearised(Graph(outputs, weigh, dummy, list(pulled_back)), outputs)
 
+    def _of_leaves(self, graph: Graph, places: Sequence[int]) -> Graph:
+        return graph._replace(pulled_back=[graph.pulled_back[place] for place in places])
+
     def _apply(self, graph: Graph, vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph.pulled_back, vector, strict=True) if g.requires_grad]
         if not pairs:

@@ -121,6 +121,10 @@ class GraphOperator(Operator):
         """Give the share of some targets in the weight of a chunk."""
         return trees.count(part) / trees.count(chunk)
 
+    def _of_leaves(self, graph: Any, places: Sequence[int]) -> Any:
+        """Give the part of a graph that products by some of the leaves need, see `blocks`."""
+        raise NotImplementedError
+
     def _finish_pass(self) -> None:
         """Do what is to be done once all chunks have been seen."""
 

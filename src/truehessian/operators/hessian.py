@@ -51,6 +51,9 @@ class Hessian(NetworkOperator):
         )
         return Linearised(list(gradient), outputs)
 
+    def _of_leaves(self, graph: list[Tensor], places: Sequence[int]) -> list[Tensor]:
+        return [graph[place] for place in places]
+
     def _apply(self, graph: list[Tensor], vector: list[Tensor], keep: bool) -> Sequence[Tensor]:
         pairs = [(g, v) for g, v in zip(graph, vector, strict=True) if g.requires_grad]
         if not pairs:

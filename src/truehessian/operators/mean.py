@@ -73,7 +73,7 @@ class NetworkOperator(WeightedMean):
         `eval`: running statistics, the matrix is a mean over examples. `train`: the statistics of
         each chunk, for comparison with older work.
     parameters
-        Patterns of parameter names, as in ``fnmatch``; the matrix is restricted to these.
+        Patterns of names (``fnmatch``) that the matrix is restricted to; or `trainable`.
     device
         Where to compute; where the model is by default.
     memory
@@ -208,7 +208,7 @@ class NetworkOperator(WeightedMean):
         return {
             "operator": self.name,
             "num_examples": self.num_examples,
-            "num_parameters": self.num_params,
+            **self.network.counts,
             "batchnorm": self.batchnorm,
             "precision": self.precision,
             "chunk_size": self.chunk_size,

@@ -5,7 +5,7 @@ the weight gradients of the first backward pass, a third of its arithmetic, are 
 stand for their graph.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -22,6 +22,7 @@ class Rules(Protocol):
 
     weights: bool  # whether the gradient will be differentiated by the weights too
     running: bool  # whether the network, or its loss, is still being computed
+    skipped: Collection[int]  # ids of leaves that products are not differentiated by for now
 
 
 class RulesDoNotHold(RuntimeError):  # noqa: N818 (nothing has failed)
@@ -90,7 +91,7 @@ class Bilinear(Function):
     ) -> Tensor:
         """Compute y and keep what its derivatives need."""
         ctx.save_for_backward(inputs, weight)
-        ctx.how, ctx.rules = how, rules
+        ctx.how, ctx.rules, ctx.leaves = how, rules, (id(weight), id(bias))
         return how.forward(inputs, weight, bias)
 
     @staticmethod
@@ -101,9 +102,9 @@ class Bilinear(Function):
         call = (cotangent, inputs, weight)
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            cotangents = _BilinearBackward.apply(*call, needed, ctx.how, ctx.rules.weights)
+            cotangents = _BilinearBackward.apply(*call, needed, ctx.how, ctx.rules, ctx.leaves)
         else:
-            cotangents = ctx.how.backward(*call, needed)
+            cotangents = ctx.how.backward(*call, wanted(needed, ctx.leaves, ctx.rules))
         return (*cotangents, None, None)
 
 
@@ -118,11 +119,12 @@ class _BilinearBackward(Function):
         weight: Tensor,
         needed: Sequence[bool],
         how: Convolution | Product,
-        weights: bool,
+        rules: Rules,
+        leaves: Sequence[int],
     ) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(cotangent if weights else None, inputs, weight)
-        ctx.how, ctx.weights = how, weights
+        ctx.save_for_backward(cotangent if rules.weights else None, inputs, weight)
+        ctx.how, ctx.rules, ctx.leaves = how, rules, leaves
         own = how.backward(cotangent, inputs, weight, _ONLY_INPUTS)[0] if needed[0] else None
         return own, *absent(weight, needed)
 
@@ -130,6 +132,7 @@ class _BilinearBackward(Function):
     @once_differentiable
     def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
         cotangent, inputs, weight = ctx.saved_tensors
+        _, x_needed, w_needed = wanted(ctx.needs_input_grad[:3], (0, *ctx.leaves[:1]), ctx.rules)
         by_cotangent = by_inputs = by_weight = None
         if along_w is not None or along_b is not None:
             direction = torch.zeros_like(weight) if along_w is None else along_w
@@ -137,11 +140,11 @@ class _BilinearBackward(Function):
         if along_x is not None:
             moved = ctx.how.forward(along_x, weight, None)
             by_cotangent = moved if by_cotangent is None else by_cotangent.add_(moved)
-        if ctx.weights and ctx.needs_input_grad[1] and along_w is not None:
+        if ctx.rules.weights and x_needed and along_w is not None:
             by_inputs = ctx.how.backward(cotangent, inputs, along_w, _ONLY_INPUTS)[0]
-        if ctx.weights and ctx.needs_input_grad[2] and along_x is not None:
+        if ctx.rules.weights and w_needed and along_x is not None:
             by_weight = ctx.how.backward(cotangent, along_x, weight, _ONLY_WEIGHT)[1]
-        return by_cotangent, by_inputs, by_weight, None, None, None
+        return by_cotangent, by_inputs, by_weight, None, None, None, None
 
 
 def check_forward_is_over(rules: Rules) -> None:
@@ -154,6 +157,25 @@ def check_forward_is_over(rules: Rules) -> None:
     """
     if rules.running:
         raise RulesDoNotHold("a gradient is taken in the forward pass")
+
+
+def wanted(needed: Sequence[bool], leaves: Sequence[int], rules: Rules) -> Sequence[bool]:
+    """Leave out the gradients by leaves that a product is not differentiated by.
+
+    PyTorch says which gradients a graph can give, and not which of them are asked for.
+
+    Parameters
+    ----------
+    needed
+        Of the inputs, and then of leaves.
+    leaves
+        Their ids.
+    rules
+        Say which are skipped.
+    """
+    return needed[0], *(
+        need and leaf not in rules.skipped for need, leaf in zip(needed[1:], leaves, strict=True)
+    )
 
 
 def absent(weight: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:

@@ -1,6 +1,6 @@
 """Which of a network's layers are computed by rules of our own, with the same values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -35,12 +35,15 @@ class LayerRules(ByDefinition):
     ----------
     running
         Whether the context is entered: a gradient that is taken meanwhile would be wrong.
+    skipped
+        Ids of leaves that are not differentiated by for now; whoever shares the set changes it.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device, *, weights: bool = True) -> None:
         super().__init__(dtype, device)
         self.weights = weights
         self.running = False
+        self.skipped: Collection[int] = ()
 
     def __enter__(self) -> "LayerRules":
         """Begin with a network, or with its loss."""

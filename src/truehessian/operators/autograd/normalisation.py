@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from truehessian.operators.autograd.bilinear import Rules, absent, check_forward_is_over
+from truehessian.operators.autograd.bilinear import Rules, absent, check_forward_is_over, wanted
 
 aten = torch.ops.aten
 
@@ -68,7 +68,7 @@ class Normalisation(Function):
         else:
             output = rectified = F.relu(normalised)
         ctx.save_for_backward(inputs, weight, rectified)
-        ctx.how, ctx.rules, ctx.bias = how, rules, bias
+        ctx.how, ctx.rules, ctx.bias, ctx.leaves = how, rules, bias, (id(weight), id(bias))
         return output
 
     @staticmethod
@@ -79,9 +79,10 @@ class Normalisation(Function):
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             call = (cotangent, inputs, weight, rectified, needed)
-            cotangents = _NormalisationBackward.apply(*call, ctx.how, ctx.rules.weights)
+            cotangents = _NormalisationBackward.apply(*call, ctx.how, ctx.rules, ctx.leaves)
         else:
             cotangent = _where_positive(cotangent, rectified)
+            needed = wanted(needed, ctx.leaves, ctx.rules)
             cotangents = ctx.how.backward(cotangent, inputs, weight, needed)
         return (*cotangents, None, None, None)
 
@@ -123,12 +124,13 @@ class _NormalisationBackward(Function):
         rectified: Tensor | None,
         needed: Sequence[bool],
         how: Statistics,
-        weights: bool,
+        rules: Rules,
+        leaves: Sequence[int],
     ) -> Any:
         ctx.set_materialize_grads(False)
         cotangent = _where_positive(cotangent, rectified)
-        ctx.save_for_backward(cotangent if weights else None, inputs, weight, rectified)
-        ctx.how, ctx.weights = how, weights
+        ctx.save_for_backward(cotangent if rules.weights else None, inputs, weight, rectified)
+        ctx.how, ctx.rules, ctx.leaves = how, rules, leaves
         own = cotangent * how.scale(weight, inputs.ndim) if needed[0] else None
         return own, *absent(how.mean if weight is None else weight, needed)
 
@@ -136,7 +138,8 @@ class _NormalisationBackward(Function):
     @once_differentiable
     def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
         cotangent, inputs, weight, rectified = ctx.saved_tensors
-        how = ctx.how
+        how, weights = ctx.how, ctx.rules.weights
+        _, x_needed, w_needed = wanted(ctx.needs_input_grad[:3], (0, *ctx.leaves[:1]), ctx.rules)
         by_cotangent = by_inputs = by_weight = None
         if along_w is not None or along_b is not None:
             direction = torch.zeros_like(how.mean) if along_w is None else along_w
@@ -149,17 +152,17 @@ class _NormalisationBackward(Function):
                 by_cotangent.addcmul_(along_x, scale)
         if by_cotangent is not None:
             by_cotangent = _where_positive(by_cotangent, rectified)
-        if ctx.weights and along_x is not None:
+        x_needed = x_needed and along_w is not None
+        if weights and along_x is not None and (x_needed or w_needed):
             # x' as a bilinear function of y' and w is the backward pass of a normalisation with
             # mean zero: one kernel gives both of its derivatives.
             centred = how._replace(mean=torch.zeros_like(how.mean))
-            needed = (along_w is not None and ctx.needs_input_grad[1], ctx.needs_input_grad[2])
             by_inputs, by_weight, _ = centred.backward(
-                cotangent, along_x, along_w, (*needed, False)
+                cotangent, along_x, along_w, (x_needed, w_needed, False)
             )
-        elif ctx.weights and along_w is not None and ctx.needs_input_grad[1]:
+        elif weights and x_needed:
             by_inputs = cotangent * how.scale(along_w, inputs.ndim)
-        return by_cotangent, by_inputs, by_weight, None, None, None, None
+        return by_cotangent, by_inputs, by_weight, None, None, None, None, None
 
 
 def _where_positive(cotangent: Tensor, rectified: Tensor | None) -> Tensor:
