@@ -12,10 +12,7 @@ from truehessian.spectra import spectrum
 def main(*, runs: dict[str, Any], results: str) -> None:
     folder = Path(results)
     typed = {name: Run.model_validate(run) for name, run in runs.items()}
-    plans = [
-        plan.plan(name, run, network_facts(run.network).count(run.parameters))
-        for name, run in typed.items()
-    ]
+    plans = [plan_of(name, run) for name, run in typed.items()]
     rates = {
         name: plan.rate(
             [spectrum.load(path).metadata for path in folder.glob(f"{name}/spectra/*/full.npz")]
@@ -23,6 +20,12 @@ def main(*, runs: dict[str, Any], results: str) -> None:
         for name in runs
     }
     print(plan.render(plans, lambda path: (folder / path).exists(), rates))
+
+
+def plan_of(name: str, run: Run) -> plan.RunPlan:
+    network = network_facts(run.network)
+    groups = network.groups(run.parameters, run.groups.parameters) if run.groups else {}
+    return plan.plan(name, run, network.count(run.parameters), len(groups))
 
 
 if __name__ == "__main__":

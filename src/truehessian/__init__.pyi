@@ -8,6 +8,7 @@ from . import (
     spectra as spectra,
     theory as theory,
 )
+from .measurements.blocks import group_spectra as group_spectra
 from .measurements.eigenpairs import Eigenpairs as Eigenpairs
 from .measurements.one_call import (
     eigenpairs as eigenpairs,

@@ -151,6 +151,7 @@ WITH_BATCHES = [name for name, run in RUNS.items() if run.batch]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run.augmentation]
 WITH_OPERATORS = [name for name, run in RUNS.items() if run.operators]
 WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run.subsamples]
+WITH_GROUPS = [name for name, run in RUNS.items() if run.groups]
 WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
@@ -277,6 +278,12 @@ def batchnorm_spectra(run):
     return per_batchnorm_epoch(
         "results/{run}/spectra/{epoch}/{name}.npz", run, name=names
     )
+
+
+def groups_of(run):
+    """Spectra of groups of parameters of a run."""
+    path = "results/{run}/spectra/{epoch}/groups.npz"
+    return expand(path, run=run, epoch=RUNS[run].epochs_of("groups"))
 
 
 def self_test_epochs(run):
@@ -421,7 +428,7 @@ def files_of(run):
     ]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
-    files += batchnorm_spectra(run)
+    files += batchnorm_spectra(run) + groups_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
     return files

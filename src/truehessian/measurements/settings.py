@@ -1,5 +1,6 @@
 """What measurements have to be told, as a configuration or anything else may say it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from truehessian.operators.mean import BatchNormMode
@@ -33,8 +34,8 @@ class Products(Protocol):
         """`auto`, `cpu`, `cuda` or `cuda:1`."""
 
     @property
-    def parameters(self) -> list[str] | None:
-        """Patterns of names to which matrices are restricted, None for all."""
+    def parameters(self) -> Sequence[str] | None:
+        """Patterns of names to which matrices are restricted, or `trainable`; None for all."""
 
     @property
     def weight_decay(self) -> float:

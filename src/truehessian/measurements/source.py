@@ -202,18 +202,18 @@ def measure(
         tolerance=tolerance,
         ends=ends,
         ranks=ranks,
-        journals=[Journal(folder, matrix=_mark(operator)) for folder in folders] or None,
+        journals=[Journal(folder, matrix=mark_of(operator)) for folder in folders] or None,
         basis_memory=basis_memory,
         scratch=scratch,
     )
     stream = {"seed": seed, "purpose": purpose, "numbers": list(numbers)}
     asked = {"steps_at_most": steps, "probes": probes, "tolerance": tolerance, "ranks": ranks}
     seconds = {"seconds": round(time.perf_counter() - begin, 3)}
-    facts = operator.describe() | _facts_of(runs) | stream | asked | seconds | metadata
-    return Spectrum(**stacks.stacked([_arrays(run) for run in runs]), metadata=facts), runs
+    facts = operator.describe() | facts_of(runs) | stream | asked | seconds | metadata
+    return Spectrum(**stacks.stacked([arrays_of(run) for run in runs]), metadata=facts), runs
 
 
-def _facts_of(runs: Sequence[Tridiagonalisation]) -> dict[str, Any]:
+def facts_of(runs: Sequence[Tridiagonalisation]) -> dict[str, Any]:
     """Say how the recurrences went, and with what."""
     return {
         "steps": max(run.num_steps for run in runs),
@@ -253,11 +253,11 @@ def _lasting(facts: Any) -> Any:
     return [*map(_lasting, facts)] if isinstance(facts, (list, tuple)) else facts
 
 
-def _mark(operator: Operator) -> str:
+def mark_of(operator: Operator) -> str:
     return json.dumps(_lasting(operator.describe()), sort_keys=True)
 
 
-def _arrays(run: Tridiagonalisation) -> tuple[NDArray, ...]:
+def arrays_of(run: Tridiagonalisation) -> tuple[NDArray, ...]:
     """Name what `ARRAYS` are of one run."""
     result = lanczos.ritz(run)
     return result.values, result.weights, result.residuals, run.diagonal, run.off_diagonal

@@ -11,6 +11,7 @@ from truehessian.measurements.costs.batches import batch_spectra
 from truehessian.measurements.costs.batchnorm import batchnorm_spectra
 from truehessian.measurements.costs.directions import held_out, variance
 from truehessian.measurements.costs.full import full_spectra
+from truehessian.measurements.costs.groups import group_spectra
 from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
@@ -33,8 +34,8 @@ class Stage(NamedTuple):
     ----------
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
-        `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `self-test`,
-        `variance` or `held-out`; further matrices by their own names.
+        `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `groups`,
+        `self-test`, `variance` or `held-out`; further matrices by their own names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
@@ -81,7 +82,7 @@ class RunPlan(NamedTuple):
     stages: list[Stage]
 
 
-def plan(name: str, run: Run, num_params: int) -> RunPlan:
+def plan(name: str, run: Run, num_params: int, num_groups: int = 1) -> RunPlan:
     """List the stages of a run that make products with curvature matrices.
 
     Parameters
@@ -92,6 +93,8 @@ def plan(name: str, run: Run, num_params: int) -> RunPlan:
         Its configuration.
     num_params
         Parameters P of its network.
+    num_groups
+        Groups of parameters that have spectra of their own.
 
     Returns
     -------
@@ -101,6 +104,7 @@ def plan(name: str, run: Run, num_params: int) -> RunPlan:
     """
     stages = [
         *_stages(name, _spectra(run), run.epochs),
+        *_stages(name, _groups(run, num_groups), run.epochs_of("groups")),
         *_stages(name, _batchnorm(run), run.epochs_of("batchnorm")),
         *_stages(name, _self_test(run), run.epochs_of("self_test")),
         *_stages(name, _directions(run), run.epochs),
@@ -174,6 +178,12 @@ def _spectra(run: Run) -> Iterator[Series]:
         yield from augmented_spectra(run.augmentation.factors, train=train)
     if run.subsamples:
         yield from subsample_spectra(run.subsamples, train=train)
+
+
+def _groups(run: Run, count: int) -> Iterator[Series]:
+    """Spectra of groups of parameters, at some of the epochs."""
+    if run.groups:
+        yield group_spectra(run.groups, groups=count, train=run.dataset.num_train)
 
 
 def _batchnorm(run: Run) -> Iterator[Series]:

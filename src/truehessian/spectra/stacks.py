@@ -1,14 +1,17 @@
-"""Spectra of several probes or folds in one. NumPy only."""
+"""Spectra of several probes, folds or groups of parameters in one. NumPy only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from truehessian.spectra.spectrum import ARRAYS, OF_FOLDS, Spectrum
+from truehessian.spectra.spectrum import ARRAYS, OF_FOLDS, Spectrum, fold
+
+# Rows on all groups in a table of groups, which no group may be called by.
+SUMMARIES = ("sum", "whole")
 
 
-def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
+def stack_folds(folds: Sequence[Spectrum], indices: NDArray | None) -> Spectrum:
     """Put the spectra of folds into one, with a leading axis and the examples of each fold.
 
     The metadata are those of the first fold; seconds and the loss of orthogonality are over all.
@@ -23,6 +26,45 @@ def stack_folds(folds: Sequence[Spectrum], indices: NDArray) -> Spectrum:
     }
     arrays = stacked([tuple(getattr(fold, name) for name in ARRAYS) for fold in folds])
     return Spectrum(**arrays, metadata=metadata, indices=indices)
+
+
+def stack_groups(groups: Mapping[str, Spectrum], num_parameters: int, seconds: float) -> Spectrum:
+    """Put the spectra of groups of parameters into one, with a leading axis.
+
+    Parameters
+    ----------
+    groups
+        Spectra of diagonal blocks by the names of the groups.
+    num_parameters
+        P of the matrix that they are blocks of.
+    seconds
+        That all of them have taken together.
+
+    Returns
+    -------
+    Spectrum
+        The metadata are those that all have, and have the names in `groups` and the orders of the
+        blocks in `group_parameters`, in the order of the leading axis.
+    """
+    stack = stack_folds(list(groups.values()), None)
+    del stack.metadata["folds"]
+    stack.metadata.update(
+        groups=list(groups),
+        group_parameters=[each.metadata["num_parameters"] for each in groups.values()],
+        num_parameters=num_parameters,
+        seconds=seconds,
+    )
+    return stack
+
+
+def by_group(stack: Spectrum) -> dict[str, Spectrum]:
+    """Take apart what `stack_groups` has put together; each has the order of its own block."""
+    names, sizes = (stack.metadata[key] for key in ("groups", "group_parameters"))
+    parts = [fold(stack, number) for number in range(len(names))]
+    return {
+        name: part._replace(metadata=part.metadata | {"num_parameters": size, "group": name})
+        for name, size, part in zip(names, sizes, parts, strict=True)
+    }
 
 
 def stacked(rows: Sequence[tuple[NDArray, ...]]) -> dict[str, NDArray]:

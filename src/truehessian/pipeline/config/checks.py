@@ -66,6 +66,7 @@ def check_networks(configuration: Configuration) -> None:
         if run.spectrum.batchnorm == "train" and network.has_batch_norm:
             for problem in run.single_examples():
                 raise ConfigError(f"runs.{name}.{problem}")
+        _check_groups(name, run, network)
         for key, patterns in run.selections():
             count = _count(network, patterns, f"runs.{name}.{key}parameters")
             for path, steps in run.step_counts():
@@ -83,6 +84,14 @@ def _count(network: NetworkFacts, patterns: Sequence[str] | None, path: str) -> 
         return network.count(patterns)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_groups(name: str, run: Run, network: NetworkFacts) -> None:
+    if run.groups:
+        try:
+            network.groups(run.parameters, run.groups.parameters)
+        except ValueError as error:
+            raise ConfigError(f"runs.{name}.groups.parameters: {error}") from error
 
 
 def _network(name: str, run: Run) -> NetworkFacts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler
 from pydantic.functional_validators import WrapValidator
@@ -42,6 +42,8 @@ Device = Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]
 Epochs = Annotated[list[Natural], _SOME, _UNIQUE]
 Counts = Annotated[list[Count], _SOME, _UNIQUE]
 Names = Annotated[list[str], _SOME, _UNIQUE]
+# Of parameters: patterns of their names, or those that require gradients.
+Chosen = Names | Literal["trainable"]
 Parts = Annotated[list[Several], _SOME, _UNIQUE]
 
 

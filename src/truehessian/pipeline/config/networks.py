@@ -10,39 +10,72 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+class ParameterFacts(NamedTuple):
+    """A parameter that can vary: all its names, how many numbers, whether it requires gradients."""
+
+    names: tuple[str, ...]
+    size: int
+    requires_grad: bool
+
+
 class NetworkFacts(NamedTuple):
     """What the checks need to know of a network.
 
     Attributes
     ----------
-    num_parameters
-        Of all that can be trained.
     has_batch_norm
         Whether any layer normalises over the batch.
-    sizes
-        All names of each parameter that can vary, and how many numbers it has.
+    parameters
+        In the order of the network, frozen ones too.
     """
 
-    num_parameters: int
     has_batch_norm: bool
-    sizes: tuple[tuple[tuple[str, ...], int], ...] = ()
+    parameters: tuple[ParameterFacts, ...] = ()
+
+    @property
+    def num_parameters(self) -> int:
+        """The order P of the Hessian."""
+        return self.count(None)
 
     def count(self, patterns: Sequence[str] | None) -> int:
-        """Count the numbers in the parameters that match a pattern, as operators choose them.
+        """Count the numbers in the parameters that are chosen, as operators choose them.
 
         Raises
         ------
         ValueError
-            None does.
+            There is none.
         """
-        if patterns is None:
-            return self.num_parameters
-        from truehessian.networks.parameters import are_chosen
+        return sum(each.size for each in self._chosen(patterns))
 
-        found = sum(size for names, size in self.sizes if are_chosen(names, patterns))
+    def groups(
+        self, patterns: Sequence[str] | None, groups: Mapping[str, Sequence[str]] | str
+    ) -> dict[str, int]:
+        """Count the numbers in groups of the parameters that are chosen, by the groups' names.
+
+        Raises
+        ------
+        ValueError
+            A group has no parameter, or two share one; see `parameters.grouped`.
+        """
+        from truehessian.networks.parameters import grouped
+
+        chosen = self._chosen(patterns)
+        places = grouped([each.names for each in chosen], groups)
+        return {name: sum(chosen[i].size for i in own) for name, own in places.items()}
+
+    def _chosen(self, patterns: Sequence[str] | None) -> list[ParameterFacts]:
+        from truehessian.networks.parameters import TRAINABLE, are_chosen
+
+        trainable = patterns == TRAINABLE
+        found = [
+            each
+            for each in self.parameters
+            if (each.requires_grad if trainable else are_chosen(each.names, patterns))
+        ]
         if not found:
-            known = ", ".join(name for names, _ in self.sizes for name in names)
-            raise ValueError(f"no parameter matches {list(patterns)}; the network has {known}")
+            known = ", ".join(name for each in self.parameters for name in each.names)
+            wanted = "requires a gradient" if trainable else f"matches {list(patterns or [])}"
+            raise ValueError(f"no parameter {wanted}; the network has {known or 'none'}")
         return found
 
 
@@ -78,9 +111,12 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
         except Exception:
             model = _tried(settings)
     return NetworkFacts(
-        registry.count_parameters(model),
         registry.has_batch_norm(model),
-        tuple((names, each.numel()) for names, each in named(model) if can_vary(each)),
+        tuple(
+            ParameterFacts(names, each.numel(), each.requires_grad)
+            for names, each in named(model)
+            if can_vary(each)
+        ),
     )
 
 

@@ -12,7 +12,15 @@ from truehessian.networks.places import PLACES
 from truehessian.networks.places.files import FILES
 from truehessian.networks.places.place import Place
 from truehessian.operators import OPERATORS
-from truehessian.pipeline.config.fields import Epochs, Names, NotNegative, Section, Strict, unknown
+from truehessian.pipeline.config.fields import (
+    Chosen,
+    Epochs,
+    Names,
+    NotNegative,
+    Section,
+    Strict,
+    unknown,
+)
 from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
 from truehessian.pipeline.config.problem import (
     Checkpoints,
@@ -26,6 +34,7 @@ from truehessian.pipeline.config.spectra import (
     Augmentation,
     Batch,
     BatchNorm,
+    Groups,
     OperatorSpectrum,
     Products,
     Spectrum,
@@ -33,11 +42,11 @@ from truehessian.pipeline.config.spectra import (
 )
 
 # Sections whose settings go to a script together with those of products.
-_WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "self_test", "variance")
+_WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "groups", "self_test", "variance")
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
 _WITH_AUGMENTATION = ("training", "augmentation")
 # Names of spectra that every run has, and by which tables know their matrices.
-_TAKEN = ("full", "test", "ggn", "hessian", "noise")
+_TAKEN = ("full", "test", "ggn", "hessian", "noise", "groups")
 
 
 class Run(Strict):
@@ -55,9 +64,12 @@ class Run(Strict):
         default="cross_entropy",
         description="One of the catalogue, or the import path `package.module:function`.",
     )
-    parameters: Names | None = Field(
+    parameters: Chosen | None = Field(
         default=None,
-        description="Patterns of names, as `conv1.*`, to which all matrices are restricted.",
+        description=(
+            "Patterns of names, as `conv1.*`, to which all matrices are restricted; trainable: "
+            "those that require gradients in the network."
+        ),
     )
     weight_decay: Literal["exclude", "include"] | NotNegative = Field(
         default="exclude",
@@ -72,6 +84,7 @@ class Run(Strict):
     batch: Batch | None = Field(default={}, validate_default=True)
     augmentation: Augmentation | None = Field(default={}, validate_default=True)
     subsamples: Subsamples | None = None
+    groups: Groups | None = None
     self_test: SelfTest | None = None
     batchnorm: BatchNorm | None = None
     variance: Variance | None = Field(default={}, validate_default=True)
@@ -131,6 +144,8 @@ class Run(Strict):
             values.pop("augmentation")  # the data are those before it
         elif name in _WITH_AUGMENTATION and self.dataset.augmentation is not None:
             values["augmentation"] = self.dataset.augmentation
+        if name == "groups":
+            values["groups"] = values.pop("parameters")  # within those of the run
         if name in _WITH_PRODUCTS:
             values = {**self._products, **values}
         if name in _WITH_LOSS:
@@ -158,7 +173,7 @@ class Run(Strict):
     def _products(self) -> dict[str, Any]:
         return self.spectrum.model_dump(include=set(Products.model_fields))
 
-    def selections(self) -> Iterator[tuple[str, list[str] | None]]:
+    def selections(self) -> Iterator[tuple[str, Chosen | None]]:
         """Go through all patterns of parameters, with the path of the section before them.
 
         Yields

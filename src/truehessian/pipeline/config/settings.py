@@ -1,11 +1,14 @@
 """What scripts get that multiply: a section of a run with the settings of products beside it."""
 
-from truehessian.pipeline.config.fields import NotNegative, Positive, Section
+from typing import Literal
+
+from truehessian.pipeline.config.fields import Chosen, Names, NotNegative, Positive, Section
 from truehessian.pipeline.config.inference import SelfTest, Variance
 from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.config.spectra import (
     Augmentation,
     Batch,
+    OfGroups,
     OperatorSpectrum,
     Products,
     Spectrum,
@@ -28,7 +31,7 @@ class WithPenalty(WithLoss):
 class WithMatrix(WithPenalty):
     """With the parameters that matrices are restricted to, None for all."""
 
-    parameters: list[str] | None
+    parameters: Chosen | None
 
 
 class WithAugmentation(Section):
@@ -61,6 +64,12 @@ class AugmentationSettings(Augmentation, Products, WithMatrix, WithAugmentation)
 
 class SubsampleSettings(Subsamples, Products, WithMatrix):
     """Hessians of disjoint parts."""
+
+
+class GroupSettings(OfGroups, Products, WithMatrix):
+    """Spectra of groups of the parameters that matrices are restricted to."""
+
+    groups: dict[str, Names] | Literal["layers"]
 
 
 class SelfTestSettings(SelfTest, Products, WithMatrix):

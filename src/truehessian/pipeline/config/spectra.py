@@ -2,13 +2,14 @@
 
 import collections
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
     AtEpochs,
+    Chosen,
     Count,
     Counts,
     Device,
@@ -21,6 +22,7 @@ from truehessian.pipeline.config.fields import (
     Several,
     num_gpus,
 )
+from truehessian.spectra.stacks import SUMMARIES
 
 
 class Products(Section):
@@ -106,7 +108,7 @@ class OperatorSpectrum(Section):
     operator: str = Field(
         description="One of the catalogue, or the import path `package.module:class` of one's own."
     )
-    parameters: Names | None = Field(
+    parameters: Chosen | None = Field(
         default=None,
         description="Patterns of names to which it is restricted; those of the run if null.",
     )
@@ -204,6 +206,41 @@ class BatchNorm(AtEpochs):
                     f"{contains}, which leaves a single one of {train} training examples over, of "
                     "which there are no statistics; take another size"
                 )
+
+
+class OfGroups(AtEpochs):
+    """How the spectra of groups of parameters are measured."""
+
+    operator: Literal["hessian", "ggn"] = Field(
+        default="hessian", description="The matrix whose diagonal blocks they are."
+    )
+    steps: Several = Field(
+        default=30, description="Lanczos steps for each; as many as it has parameters at most."
+    )
+    probes: Count = Field(default=1, description="Random start vectors for each.")
+    seed: Natural = Field(default=0, description="Of the start vectors.")
+
+
+class Groups(OfGroups):
+    """Spectra of the diagonal blocks by groups of parameters, such as those of layers."""
+
+    parameters: dict[Annotated[str, Field(min_length=1)], Names] | Literal["layers"] = Field(
+        default="layers",
+        description="Patterns of names by the group's name; layers: a group of each module.",
+    )
+
+    def problems(self, run: Beside) -> Iterator[str]:
+        """Find epochs that there are not, and names that rows of the table have."""
+        yield from self.unknown_epochs("groups", run)
+        named = [] if self.parameters == "layers" else list(self.parameters)
+        for name in SUMMARIES:
+            if name in named:
+                yield (
+                    f"groups.parameters.{name} has the name that the row on all groups has in the "
+                    "table; take another one"
+                )
+        if not self.parameters:
+            yield "groups.parameters has no group; name one, or write layers"
 
 
 def too_many_parts(name: str, numbers: list[int], train: int) -> Iterator[str]:

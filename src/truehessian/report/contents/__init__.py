@@ -22,6 +22,7 @@ CONTENTS = Registry(
         "boxplot-largest": f"{_ROOM}.extremes:BOXPLOT_LARGEST",
         "boxplot-smallest": f"{_ROOM}.extremes:BOXPLOT_SMALLEST",
         "extremal_ritz_values": f"{_ROOM}.extremes:EXTREMAL_RITZ_VALUES",
+        "groups": f"{_ROOM}.groups:GROUPS",
         "variance": f"{_ROOM}.variance:VARIANCE",
         "theory_vs_empirical": f"{_ROOM}.theory:THEORY_VS_EMPIRICAL",
         "distributions": f"{_ROOM}.theory:DISTRIBUTIONS",

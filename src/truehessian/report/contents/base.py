@@ -20,6 +20,7 @@ SECTIONS = {
     "training": "Learning curves and checkpoints",
     "spectra": "Spectra by epoch",
     "extremes": "Extremal eigenvalues",
+    "groups": "Spectra by group of parameters",
     "variance": "Hessian variance",
     "theory": "Theory against measurement",
     "batchnorm": "Batch normalisation",
