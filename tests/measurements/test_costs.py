@@ -9,11 +9,13 @@ from truehessian.networks import checkpoints, registry
 from truehessian.operators.mean import NetworkOperator
 from truehessian.pipeline import plan
 from truehessian.pipeline.config import checks
+from truehessian.spectra import spectrum
 
 SMALL = {
     "spectrum": {"steps": 6, "ggn_steps": 3, "probes": 2, "vectors": 2, "chunk_size": 64},
     "operators": {"fisher": {"operator": "empirical_fisher", "steps": 4, "probes": 3}},
     "subsamples": {"parts": [4, 2], "steps": 5},
+    "groups": {"steps": 5, "probes": 2},
     # So small that no recurrence ends before all its steps are done.
     "self_test": {
         "parts": [2, 4], "repetitions": 3, "folds": 2, "steps": 4, "tolerance": 1e-30,
@@ -126,6 +128,15 @@ def test_a_further_matrix(run, inputs, spent, tmp_path):
         network=None, epoch=0,
     )  # fmt: skip
     assert sum(spent) == planned(run, "fisher")
+
+
+def test_groups_of_parameters(run, inputs, spent, tmp_path):
+    """Of one group as many products as of the whole matrix, and of more as many passes."""
+    target = str(tmp_path / "groups.npz")
+    how = {"settings": settings(run, "groups"), "network": None, "epoch": 0}
+    call("measure_group_spectra", *inputs, groups_out=target, **how)
+    assert spectrum.load(target).metadata["groups"] == ["layers.1", "layers.3"]
+    assert sum(spent) == planned(run, "groups")
 
 
 def test_directions(run, inputs, spent, tmp_path):

@@ -24,6 +24,7 @@ from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import confrontation
 from truehessian.report.tables import (
     extremes as tables,
+    groups as grouping,
     noise as noise_tables,
     sampling,
     truth as estimate_tables,
@@ -154,7 +155,13 @@ def spectra(folder, dataset, trained, run):
             settings={**run.settings("subsamples"), **PRODUCTS},
             **common,
         )
+    last = {"network": None, "epoch": epoch, "settings": {**run.settings("groups"), **PRODUCTS}}
+    call("measure_group_spectra", checkpoint, dataset, groups_out=grouped(target), **last)
     return folders
+
+
+def grouped(folder):
+    return str(folder / "groups.npz")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +226,7 @@ def tabulated(folder, spectra, directions, run):
             str(path)
             for target in spectra.values()
             for path in sorted(target.glob("*.npz"))
-            if "subsample" not in path.name
+            if "subsample" not in path.name and path.name != "groups.npz"
         ],
         [str(target / f"subsample-{n}.npz") for target in spectra.values() for n in (2, 4)],
         extremal_out=table(folder, "extremal_ritz_values"),
@@ -423,9 +430,10 @@ def test_no_two_measurements_of_an_epoch_start_from_the_same_vector(spectra):
     streams = []
     for path in spectra[2].glob("*.npz"):
         facts = spectrum.load(path).metadata
-        folds = facts["numbers"] if "folds" in facts else [facts["numbers"]]
+        stacked = "folds" in facts or "groups" in facts
+        folds = facts["numbers"] if stacked else [facts["numbers"]]
         streams += [(facts["seed"], facts["purpose"], *numbers) for numbers in folds]
-    assert len(streams) == len(set(streams)) == 3 + 1 + 2 * (3 + 1) + 2 + 4
+    assert len(streams) == len(set(streams)) == 3 + 1 + 2 * (3 + 1) + 2 + 4 + 2
 
 
 def test_noise_is_measured_on_the_folds_of_the_batches(spectra):
@@ -640,3 +648,18 @@ def test_weights_of_ones_own_become_a_checkpoint(dataset, tmp_path):
     assert metadata["epoch"] == 7
     assert metadata["dataset"] == "digits"
     assert metadata["seed"] is None
+
+
+def test_groups_are_the_layers_of_the_checkpoint_and_their_traces_add_up(spectra, folder, run):
+    """A table and a figure of them, with the whole matrix beside them."""
+    make_content(folder, run, "groups", table(folder, "groups"), figure(folder, "groups"))
+    frame = pd.read_csv(table(folder, "groups")[0])
+    assert frame["group"].tolist() == ["layers.1", "layers.3", "sum", "whole"]
+    assert frame["num_parameters"].tolist() == [64 * 6 + 6, 6 * 10 + 10, 460, 460]
+    own, whole = frame.iloc[:2], frame.iloc[3]
+    assert (own["largest"] <= whole["largest"] + whole["largest_residual"]).all()
+    (sums,) = grouping.gap(frame).itertuples(index=False)
+    assert abs(sums.sum - sums.whole) < 5 * sums.error
+    assert (
+        whole["largest"] == spectrum.extremal(spectrum.load(spectra[2] / "full.npz"), "largest")[0]
+    )

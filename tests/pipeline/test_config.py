@@ -12,10 +12,12 @@ import yaml
 
 from truehessian.pipeline.config import checks, schema
 from truehessian.pipeline.config.inference import Theory
+from truehessian.pipeline.config.networks import network_facts
 from truehessian.pipeline.config.problem import Dataset
 from truehessian.pipeline.config.settings import (
     AugmentationSettings,
     BatchSettings,
+    GroupSettings,
     SelfTestSettings,
     SpectrumSettings,
     SubsampleSettings,
@@ -241,7 +243,7 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         ({"dataset.std": [0]}, ["runs.tiny.dataset.std.0 must be above 0, got 0"]),
         ({"dataset.std": [math.inf]}, ["runs.tiny.dataset: std must be finite and positive"]),
         ({"dataset.mean": "0.5"}, ["runs.tiny.dataset.mean must be a list or null, got '0.5'"]),
-        ({"parameters": "fc.*"}, ["runs.tiny.parameters must be a list or null, got 'fc.*'"]),
+        ({"parameters": "fc.*"}, ["parameters must be a list or trainable or null, got 'fc.*'"]),
         (
             {"training": None, "checkpoints": "{epoch}.pt", "weight_decay": "include"},
             ["runs.tiny.weight_decay is include, but beside checkpoints", "give the number itself"],
@@ -556,6 +558,7 @@ def test_examples_are_counted_without_the_data(settings, name):
         ("batch", BatchSettings),
         ("augmentation", AugmentationSettings),
         ("subsamples", SubsampleSettings),
+        ("groups", GroupSettings),
         ("self_test", SelfTestSettings),
         ("variance", VarianceSettings),
         ("theory", Theory),
@@ -566,6 +569,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
 ):
     for name in ("subsamples", "self_test"):
         change(settings, name, {"parts": [2], "seed": 3})
+    change(settings, "groups", {"parameters": {"last": ["layers.3.*"]}})
     change(settings, "spectrum.chunk_size", 7)
     plain = checks.check(settings).runs["tiny"].settings(section)
     assert list(plain) == sorted(plain)
@@ -605,6 +609,8 @@ def test_no_mapping_but_the_arguments_of_a_network_takes_unknown_keys():
     for path, part in found.items():
         if path.endswith((".Model", ".Dataset.properties.arguments")):
             assert part["additionalProperties"] is True
+        elif ".Groups.properties.parameters" in path:
+            assert part["additionalProperties"]["type"] == "array"  # of patterns, by any name
         elif path in (".properties.runs", ".$defs.Run.properties.operators"):
             (named,) = part["patternProperties"].values()
             assert named["$ref"] in ("#/$defs/Run", "#/$defs/OperatorSpectrum")
@@ -710,3 +716,72 @@ def test_preparing_data_does_not_depend_on_what_augments_them(settings):
     ]
     TrainingSettings.model_validate(own.settings("training"))
     AugmentationSettings.model_validate(own.settings("augmentation"))
+
+
+def test_groups_may_be_the_layers_or_named_within_the_parameters_of_the_run(settings):
+    for groups in ("layers", {"weights": ["*.weight"], "last bias": ["layers.3.bias"]}):
+        change(settings, "groups", {"parameters": groups})
+        accept(settings)
+    run = checks.check(settings).runs["tiny"]
+    assert run.settings("groups")["groups"] == groups
+    assert run.settings("groups")["parameters"] is None
+    change(settings, "parameters", ["*.weight"])
+    assert "'last bias'" in message(settings)
+
+
+@pytest.mark.parametrize(
+    ("groups", "parts"),
+    [
+        (
+            {"parameters": {"a": ["layers.3.*"], "b": ["*.bias"]}},
+            ["groups.parameters: the groups 'a' and 'b' share the parameter 'layers.3.bias'"],
+        ),
+        (
+            {"parameters": {"a": ["layer.3.wieght"]}},
+            ["groups.parameters: no parameter matches", "did you mean 'layers.3.weight'?"],
+        ),
+        ({"parameters": {"whole": ["*"]}}, ["groups.parameters.whole has the name", "another"]),
+        ({"parameters": {}}, ["groups.parameters has no group"]),
+        ({"parameters": {"a": []}}, ["groups.parameters.a must not be empty"]),
+        ({"parameters": {"a": "layers.3.*"}}, ["groups.parameters.a must be a list"]),
+        ({"parameters": "layer"}, ["groups.parameters must be a mapping or layers, got 'layer'"]),
+        ({"operator": "fisher"}, ["groups.operator must be one of hessian, ggn, got 'fisher'"]),
+        ({"epochs": [1]}, ["groups.epochs contains 1, which is not among epochs"]),
+        ({"steps": 1}, ["groups.steps must be at least 2, got 1"]),
+        ({"stepz": 3}, ["unknown key runs.tiny.groups.stepz; did you mean steps?"]),
+    ],
+)
+def test_groups_that_are_none_are_refused(settings, groups, parts):
+    change(settings, "groups", groups)
+    sentence = message(settings)
+    for part in parts:
+        assert part in sentence
+
+
+def test_no_further_matrix_takes_the_name_of_the_groups(settings):
+    change(settings, "operators", {"groups": {"operator": "ggn"}})
+    assert "operators.groups has a name that another spectrum has" in message(settings)
+
+
+def test_a_matrix_may_be_restricted_to_what_is_trainable(settings, monkeypatch, tmp_path):
+    (tmp_path / "frozen_net.py").write_text(
+        "from torch import nn\n\ndef make(num_classes, input_shape, freeze=True):\n"
+        "    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Linear(3, num_classes))\n"
+        "    model[1].requires_grad_(False)\n"
+        "    return model if freeze else model.requires_grad_(False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    change(settings, "model", {"name": "frozen_net:make"})
+    facts = network_facts(checks.check(settings).runs["tiny"].network)
+    assert (facts.count(None), facts.count("trainable")) == (64 * 3 + 3 + 40, 40)
+    change(settings, "operators", {"own": {"operator": "ggn", "parameters": "trainable"}})
+    change(settings, "parameters", "trainable")
+    accept(settings)
+    run = checks.check(settings).runs["tiny"]
+    assert run.settings("batch")["parameters"] == "trainable"
+    assert run.operator_settings("own")["parameters"] == "trainable"
+    change(settings, "spectrum.steps", 41)
+    assert "only 40 parameters of these names" in message(settings)
+    change(settings, "spectrum.steps", 8)
+    change(settings, "model.freeze", False)
+    assert "runs.tiny.parameters: no parameter requires a gradient" in message(settings)

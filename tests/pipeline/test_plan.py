@@ -9,7 +9,7 @@ from truehessian.pipeline.config import checks
 from truehessian.pipeline.config.networks import network_facts
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = ("batch", "augmentation", "subsamples", "batchnorm", "self_test", "variance")
+OPTIONAL = ("batch", "augmentation", "subsamples", "groups", "batchnorm", "self_test", "variance")
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
 
@@ -49,6 +49,7 @@ def run():
         },
         "augmentation": {"factors": [{"factor": 4, "steps": 5}]},
         "subsamples": {"parts": [4, 2], "steps": 6},
+        "groups": {"epochs": [3], "steps": 9, "probes": 2},
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
         "batchnorm": {"epochs": [3], "chunk_sizes": [50, 25]},
         "variance": {
@@ -92,6 +93,18 @@ def test_batch_statistics_are_measured_at_their_own_epochs_only(stages):
         stage = stages[name]
         assert (stage.jobs, stage.products, stage.examples) == (1, 2 * 10, 100)
         assert stage.outputs == (f"small/spectra/3/{name}.npz",)
+
+
+@pytest.mark.parametrize(("count", "together"), [(1, 1), (4, 2), (41, 15)])
+def test_a_step_of_all_groups_costs_a_whole_product_and_a_third_for_each_further_group(
+    run, count, together
+):
+    """Their Lanczos vectors take as much as those of one matrix."""
+    item = plan.plan("small", checked({"small": run})["small"], 1000, count)
+    (stage,) = (stage for stage in item.stages if stage.name == "groups")
+    assert (stage.jobs, stage.products, stage.examples) == (1, 2 * 9 * together, 100)
+    assert stage.basis_vectors == 2 * 9
+    assert stage.outputs == ("small/spectra/3/groups.npz",)
 
 
 def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(stages):

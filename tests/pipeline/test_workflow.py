@@ -76,17 +76,17 @@ def contract() -> list[str]:
         paths += [f"spectra/{epoch}/{kind}.npz" for kind in kinds]
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
         paths.append(f"evaluation/{epoch}.csv")
-    paths += ["spectra/2/batchnorm-32.npz", "self_test/2.csv"]
+    paths += ["spectra/2/batchnorm-32.npz", "spectra/2/groups.npz", "self_test/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
-    tables += ["batchnorm", "checkpoints"]
+    tables += ["batchnorm", "checkpoints", "groups"]
     tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]
     figures += [f"boxplot-{end}-{size}" for end in ("largest", "smallest") for size in (16, 32)]
     figures += ["distributions", "overlaps", "noise"]
     figures += ["variance", "theory_vs_empirical", "true_hessian", "shrinkage", "learning_curves"]
-    figures += ["self_test", "stem-batchnorm-32-2"]
+    figures += ["self_test", "stem-batchnorm-32-2", "groups"]
     paths += [
         f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png", "csv")
     ]
@@ -117,7 +117,7 @@ def test_deleted_results_are_restored_and_nothing_expensive_is_computed(finished
         for path in (tmp_path / "results/reduced/logs").rglob("*.log")
         if path.relative_to(tmp_path / "results/reduced/logs").as_posix().startswith(EXPENSIVE)
     ]
-    assert len(logs) == 1 + 5 * len(EPOCHS) + 2
+    assert len(logs) == 1 + 5 * len(EPOCHS) + 3
     for path in logs:
         text = path.read_text()
         assert "restored from the store" in text, path

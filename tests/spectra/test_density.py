@@ -263,3 +263,55 @@ def test_density_is_that_of_pooled_nodes():
     assert weights.sum() == pytest.approx(1)
     expected = kernel.spectral_density(nodes, weights, GRID, 0.3)
     assert density.smoothed(both, GRID, 0.3).value == pytest.approx(expected)
+
+
+def two_nodes(probes: int, seed: int, values: np.ndarray) -> Spectrum:
+    """Two nodes with the first two moments that normal probes see of a diagonal matrix."""
+    components = np.random.default_rng(seed).normal(size=(probes, len(values))) ** 2
+    weights = components / components.sum(1, keepdims=True)
+    first, second = weights @ values, weights @ values**2
+    spread = np.sqrt(np.maximum(second - first**2, 0))
+    nodes = np.stack([first - spread, first + spread], 1)
+    metadata = {"num_parameters": len(values), "product_error": [0.0] * probes}
+    half = np.full_like(nodes, 0.5)
+    return Spectrum(nodes, half, np.zeros_like(nodes), nodes, nodes[:, 1:], metadata)
+
+
+@pytest.mark.parametrize("probes", [1, 2, 5])
+@pytest.mark.parametrize(
+    "values", [np.array([-1.0, 0.5, 7.0]), VALUES, np.append(np.zeros(40), 30.0)]
+)
+def test_the_squared_error_of_a_trace_by_moments_is_unbiased(values, probes):
+    """Even of a matrix of order 3, or of one with a single eigenvalue, from one probe on."""
+    found = [density.trace_by_moments(two_nodes(probes, seed, values)) for seed in range(3000)]
+    traces, errors = np.array(found).T
+    deviations = (traces - values.sum()) ** 2
+    gap = deviations - errors**2
+    assert abs(gap.mean()) < 5 * gap.std() / np.sqrt(len(gap))
+    assert gap.std() / np.sqrt(len(gap)) < 0.1 * deviations.mean()  # the claim is not empty
+    assert traces.mean() == pytest.approx(values.sum(), abs=5 * traces.std() / np.sqrt(len(gap)))
+
+
+def test_a_trace_by_moments_varies_less_than_the_spread_over_few_probes():
+    errors = [
+        [estimate(two_nodes(2, seed, VALUES)).standard_error for seed in range(500)]
+        for estimate in (density.trace_by_moments, density.trace)
+    ]
+    by_moments, by_spread = (np.std(each) / np.mean(each) for each in errors)
+    assert by_moments < 0.6 * by_spread
+
+
+@pytest.mark.parametrize("values", [VALUES, np.repeat([-2.0, 5.0], 6), np.ones(1)])
+def test_all_steps_give_the_trace_itself(values):
+    """Where eigenvalues are repeated, too."""
+    found = density.trace_by_moments(measured(len(values), 2, values))
+    assert found.value == pytest.approx(values.sum(), abs=1e-10)
+    assert found.standard_error < 1e-9
+    fewer = density.trace_by_moments(measured(len(values) - 1, 2)) if len(values) > 12 else None
+    assert fewer is None or fewer.standard_error > 1
+
+
+def test_a_single_step_knows_no_error_of_its_trace():
+    found = density.trace_by_moments(measured(1, 2))
+    assert found.value == pytest.approx(density.trace(measured(1, 2)).value)
+    assert np.isnan(found.standard_error)

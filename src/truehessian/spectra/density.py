@@ -136,7 +136,7 @@ def trace_by_moments(spectrum: Spectrum) -> Estimate:
     whole = np.flatnonzero(real.sum(-1) == size)
     if whole.size:
         error = size * product_errors(spectrum)[whole[0]]
-        return Estimate(spectrum.ritz_values[whole[0]].sum(), error)
+        return Estimate(np.nansum(spectrum.ritz_values[whole[0]]), error)
     values, weights = np.where(real, spectrum.ritz_values, 0.0), spectrum.weights / probes
     mean = (weights * values).sum()
     spread = (weights * (values - mean) ** 2).sum()

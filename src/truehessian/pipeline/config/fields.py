@@ -66,6 +66,10 @@ class Section(Strict):
         """
         yield from ()
 
+    def plain(self) -> dict[str, Any]:
+        """Give the values by the names that its script knows them by."""
+        return self.model_dump()
+
     def step_counts(self) -> Iterator[tuple[str, int]]:
         """Go through all numbers of Lanczos steps, by their dotted paths in this section."""
         for name in type(self).model_fields:

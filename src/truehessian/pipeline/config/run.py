@@ -66,10 +66,7 @@ class Run(Strict):
     )
     parameters: Chosen | None = Field(
         default=None,
-        description=(
-            "Patterns of names, as `conv1.*`, to which all matrices are restricted; trainable: "
-            "those that require gradients in the network."
-        ),
+        description="Patterns of names to which all matrices are restricted, or trainable.",
     )
     weight_decay: Literal["exclude", "include"] | NotNegative = Field(
         default="exclude",
@@ -138,14 +135,12 @@ class Run(Strict):
         dict
             Plain values, sorted by name: Snakemake compares them and a stage's key holds them.
         """
-        values = getattr(self, name).model_dump()
+        values = getattr(self, name).plain()
         values.pop("checkpoint_epochs", None)  # a parameter of its own, null filled in
         if name == "dataset":
             values.pop("augmentation")  # the data are those before it
         elif name in _WITH_AUGMENTATION and self.dataset.augmentation is not None:
             values["augmentation"] = self.dataset.augmentation
-        if name == "groups":
-            values["groups"] = values.pop("parameters")  # within those of the run
         if name in _WITH_PRODUCTS:
             values = {**self._products, **values}
         if name in _WITH_LOSS:

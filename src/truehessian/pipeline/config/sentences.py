@@ -5,7 +5,7 @@ import difflib
 import math
 import types
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Self, Union, cast, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Self, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -170,9 +170,15 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 def _worded(annotation: Any) -> str:
     """Name the types that are allowed."""
-    kinds = _alternatives(annotation)
-    words = [_WORDS.get(get_origin(kind) or kind, "a mapping") for kind in kinds]
+    words: list[str] = []
+    for kind in _alternatives(annotation):
+        literal = get_origin(kind) is Literal
+        words += map(str, get_args(kind)) if literal else [_word(kind)]
     return " or ".join(dict.fromkeys(words))
+
+
+def _word(kind: Any) -> str:
+    return _WORDS.get(get_origin(kind) or kind, "a mapping")
 
 
 def _spelling(value: Any, kind: str) -> str:

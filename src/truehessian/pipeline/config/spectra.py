@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -228,6 +228,11 @@ class Groups(OfGroups):
         default="layers",
         description="Patterns of names by the group's name; layers: a group of each module.",
     )
+
+    def plain(self) -> dict[str, Any]:
+        """As of every section; the run has parameters of its own, and these are groups of them."""
+        values = super().plain()
+        return {**values, "groups": values.pop("parameters")}
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find epochs that there are not, and names that rows of the table have."""

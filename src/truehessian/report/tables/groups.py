@@ -92,8 +92,8 @@ def gap(frame: pd.DataFrame) -> pd.DataFrame:
         whole, and `error`, the standard error of their difference.
     """
     keys = ["epoch", "num_parameters"]
-    total, whole = (frame[frame["group"] == name].set_index(keys) for name in SUMMARIES)
-    both = total.join(whole, how="inner", lsuffix="_sum").reset_index()
+    total, whole = (frame[frame["group"] == name] for name in SUMMARIES)
+    both = total.merge(whole, on=keys, suffixes=("_sum", ""))
     error = np.hypot(both["trace_standard_error_sum"], both["trace_standard_error"])
     columns = {"epoch": both["epoch"], "sum": both["trace_sum"], "whole": both["trace"]}
     return pd.DataFrame({**columns, "error": error})
