@@ -203,3 +203,13 @@ def test_trainable_parameters_are_those_that_require_gradients():
     model.requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter of the model requires a gradient"):
         Hessian(model, data, parameters="trainable")
+
+
+def test_the_penalty_on_the_weights_is_on_the_diagonal_of_every_block():
+    model, data = network(Convolutional), examples(4)
+    operator = blocks_of(model, data, HALVES, weight_decay=0.25, chunk_size=3)
+    exact = block_diagonal(dense_hessian(model, *data), model, HALVES)
+    identity = torch.eye(len(exact)).double()
+    close(operator @ identity, exact + 0.25 * identity)
+    (product,) = operator.products([("head", torch.ones(27))])
+    close(product, exact[-27:, -27:].sum(1) + 0.25)

@@ -1,7 +1,7 @@
 """Spectra of the diagonal blocks of a matrix, all in one measurement."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from truehessian.measurements.source import arrays_of, facts_of, mark_of
 from truehessian.operators import NetworkOperator
 from truehessian.operators.blocks import DiagonalBlocks, Groups
 from truehessian.spectra import lanczos, stacks
+from truehessian.spectra.lanczos import Tridiagonalisation
 from truehessian.spectra.recurrence import Journal
 from truehessian.spectra.spectrum import ENDS, Spectrum
 
@@ -111,17 +112,25 @@ def measure(
         basis_memory=basis_memory,
         scratch=scratch,
     )
-    facts = operator.describe()
-    del facts["groups"]
     asked = {"steps_at_most": steps, "probes": probes, "tolerance": tolerance, "ranks": ranks}
-    measured = {}
-    for number, (name, size) in enumerate(operator.groups.items()):
-        own = runs[number * probes : (number + 1) * probes]
-        stream = {"seed": seed, "purpose": purpose, "numbers": [number], "num_parameters": size}
-        told = {**facts, **facts_of(own), **stream, **asked, "seconds": 0.0, **metadata}
-        measured[name] = Spectrum(**stacks.stacked([arrays_of(run) for run in own]), metadata=told)
+    facts = {**asked, "seed": seed, "purpose": purpose, "seconds": 0.0, **metadata}
+    measured = dict(_spectra(operator, runs, facts))
     seconds = round(time.perf_counter() - begin, 3)
     return stacks.stack_groups(measured, operator.num_params, seconds)
+
+
+def _spectra(
+    operator: DiagonalBlocks, runs: Sequence[Tridiagonalisation], facts: Mapping[str, Any]
+) -> Iterator[tuple[str, Spectrum]]:
+    """Make a spectrum of the runs of each group, which follow each other."""
+    common = operator.describe()
+    del common["groups"]
+    probes = len(runs) // len(operator.groups)
+    for number, (name, size) in enumerate(operator.groups.items()):
+        of_group = runs[number * probes : (number + 1) * probes]
+        own = {"numbers": [number], "num_parameters": size}
+        arrays = stacks.stacked([arrays_of(run) for run in of_group])
+        yield name, Spectrum(**arrays, metadata={**common, **facts_of(of_group), **facts, **own})
 
 
 def _starts(groups: Mapping[str, int], probes: int, seed: int, purpose: str) -> list[Tensor]:

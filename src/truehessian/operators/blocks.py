@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from truehessian.data.trees import Tree
 from truehessian.networks.parameters import grouped
 from truehessian.operators.additivity import LossAudit
 from truehessian.operators.autograd.definition import ByDefinition
@@ -60,7 +61,8 @@ class DiagonalBlocks(NetworkOperator):
         settings; the two share the network, and no graphs.
     groups
         Patterns of names, as in ``fnmatch``, by the group's name; or `layers`, for a group of each
-        module that owns parameters. Rows and columns of parameters in no group are zero.
+        module that owns parameters. Of parameters in no group the matrix has the weight decay on
+        its diagonal, and zeros.
 
     Attributes
     ----------
@@ -152,7 +154,7 @@ class DiagonalBlocks(NetworkOperator):
         twin._take(self._members)
         return twin
 
-    def check_loss(self, outputs: Any, targets: Tensor) -> None:
+    def check_loss(self, outputs: Any, targets: Tree) -> None:
         """Look at the loss as the operator does."""
         self.operator.check_loss(outputs, targets)
 
@@ -169,7 +171,7 @@ class DiagonalBlocks(NetworkOperator):
         rules.skipped = self._skipped
         return rules
 
-    def _linearise(self, inputs: Tensor, targets: Tensor, how: ByDefinition) -> Linearised:
+    def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
         return self.operator._linearise(inputs, targets, how)
 
     def _of_leaves(self, graph: Any, places: Sequence[int]) -> Any:

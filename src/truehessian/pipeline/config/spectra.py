@@ -232,7 +232,7 @@ class Groups(OfGroups):
     def plain(self) -> dict[str, Any]:
         """As of every section; the run has parameters of its own, and these are groups of them."""
         values = super().plain()
-        return {**values, "groups": values.pop("parameters")}
+        return {"groups": values.pop("parameters"), **values}
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find epochs that there are not, and names that rows of the table have."""
