@@ -14,7 +14,6 @@ from truehessian.networks.losses.base import as_weights
 from truehessian.networks.losses.binary import BinaryCrossEntropy
 from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
-from truehessian.networks.losses.next_token import NextToken
 from truehessian.networks.losses.squares import MeanSquaredError
 
 Weigher: TypeAlias = Callable[[Tensor], Tensor]
@@ -41,8 +40,6 @@ def weigher_of(loss: Any, outputs: Tensor, targets: Any) -> Weigher | None:
     """
     if not outputs.numel() or not isinstance(targets, Tensor):
         return None
-    if isinstance(loss, NextToken):
-        return _next_token(loss, outputs, targets) if outputs.ndim == 3 else None
     if isinstance(loss, CrossEntropy):
         return _softmax(loss, outputs, targets)
     if isinstance(loss, MeanSquaredError):
@@ -74,19 +71,6 @@ def at_the_logits(loss: NegativeLogLikelihood, outputs: Tensor, targets: Tensor)
     return lambda pushed: weight * pushed
 
 
-def _next_token(loss: NextToken, outputs: Tensor, targets: Tensor) -> Weigher | None:
-    inner = _softmax(loss, *loss.shifted(outputs, targets))
-    if inner is None:
-        return None
-
-    def weigh(pushed: Tensor) -> Tensor:
-        weighted = torch.zeros_like(pushed)
-        weighted[:, :-1] = inner(pushed[:, :-1])
-        return weighted
-
-    return weigh
-
-
 def _softmax(loss: CrossEntropy, outputs: Tensor, targets: Tensor) -> Weigher | None:
     """Multiply with m (diag(p) - p pᵀ) for each prediction.
 
@@ -99,19 +83,20 @@ def _softmax(loss: CrossEntropy, outputs: Tensor, targets: Tensor) -> Weigher | 
     """
     if outputs.ndim < 2:
         return None
-    given = outputs.detach()
+    given, targets = outputs.detach(), loss.aligned(targets)
     arranged = loss.arranged(given, targets)
-    moved = arranged is not given
+    last = arranged is not given
     if targets.is_floating_point():
         targets = loss.arranged(targets, targets)
     masses = _masses(loss, arranged, targets)
     if masses is None:
         return None
-    logits = arranged.reshape(*arranged.shape[:2], -1)
-    masses = masses.reshape(len(logits), 1, -1)
+    classes = arranged.shape[1]
+    shape = (-1, classes, 1) if last else (len(given), classes, -1)
+    logits, masses = given.reshape(shape), masses.reshape(shape[0], 1, shape[2])
 
     def weigh(pushed: Tensor) -> Tensor:
-        pushed = (pushed.movedim(-1, 1) if moved else pushed).reshape(logits.shape)
+        pushed = pushed.reshape(logits.shape)
         weighted = torch.empty_like(pushed, memory_format=torch.contiguous_format)
         for rows, columns in _slices(logits.shape):
             own = (rows, slice(None), columns)
@@ -119,8 +104,7 @@ def _softmax(loss: CrossEntropy, outputs: Tensor, targets: Tensor) -> Weigher | 
             part = p * v
             torch.sub(v, part.sum(1, keepdim=True), out=part)
             weighted[own] = part.mul_(p).mul_(masses[own])
-        weighted = weighted.view(arranged.shape)
-        return weighted.movedim(1, -1) if moved else weighted
+        return weighted.view(outputs.shape)
 
     return weigh
 

@@ -12,7 +12,6 @@ from truehessian.data import trees
 from truehessian.data.trees import Tree, cast
 from truehessian.networks.losses.base import made
 from truehessian.networks.losses.cross_entropy import IGNORED, CrossEntropy
-from truehessian.networks.losses.next_token import NextToken
 from truehessian.networks.losses.recognition import recognised
 from truehessian.networks.losses.squares import MeanSquaredError
 from truehessian.operators.batches import Data
@@ -81,16 +80,12 @@ class DrawnLoss:
         """Give what targets are drawn for, (B, C, ..), as a view of the outputs."""
         if not self.is_categorical:
             return outputs
-        if isinstance(self._known, NextToken):
-            outputs = outputs[:, :-1]
         logits: Tensor = self._known.arranged(outputs, targets)
         return logits
 
     def ignored(self, targets: Tensor) -> Tensor:
         """Tell which predictions do not count, by the targets of the data; as targets are drawn."""
-        if isinstance(self._known, NextToken):
-            targets = targets[:, 1:]
-        found: Tensor = targets == self._known.ignore_index
+        found: Tensor = self._known.aligned(targets) == self._known.ignore_index
         return found
 
     def draw(self, outputs: Tensor, seed: int, first: int, num_samples: int) -> Tensor:

@@ -66,10 +66,14 @@ class CrossEntropy:
         targets
             Classes, whole numbers of shape (B, ..), or probabilities of the logits' shape.
         """
+        targets = self.aligned(targets)
+        if self.arranged(outputs, targets) is not outputs:  # faster so than with another axis
+            targets = targets.flatten(0, -2 if targets.is_floating_point() else -1)
+            outputs = outputs.flatten(0, -2)
         weight = None if self.weight is None else as_weights(self.weight, outputs)
         return F.cross_entropy(
-            self.arranged(outputs, targets),
-            self.arranged(targets, targets) if targets.is_floating_point() else targets.long(),
+            outputs,
+            targets if targets.is_floating_point() else targets.long(),
             weight=weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
@@ -80,12 +84,17 @@ class CrossEntropy:
         if targets.is_floating_point():  # probabilities: PyTorch divides by their number alone
             places = targets[0].numel() // max(self._classes(targets), 1) if len(targets) else 0
             return torch.full((len(targets),), places, dtype=torch.float64, device=targets.device)
+        targets = self.aligned(targets)
         counted = targets != self.ignore_index
         if self.weight is None:
             return counted.flatten(1).sum(1).double() if targets.ndim > 1 else counted.double()
         weight = torch.as_tensor(self.weight, dtype=torch.float64, device=targets.device)
         own = weight[targets.long().where(counted, 0)] * counted
         return own.flatten(1).sum(1) if targets.ndim > 1 else own
+
+    def aligned(self, targets: Tensor) -> Tensor:
+        """Bring each target to the place of the logits that predict it."""
+        return targets
 
     def arranged(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Put the classes on axis 1.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from truehessian.networks.losses.cross_entropy import CrossEntropy
@@ -19,14 +20,8 @@ class NextToken(CrossEntropy):
 
     class_axis: Literal[1, -1] | None = -1
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss of logits (B, T, C) and tokens (B, T)."""
-        return super().__call__(*self.shifted(outputs, targets))
-
-    def weights(self, targets: Tensor) -> Tensor:
-        """Count the tokens of each example that are predicted and not ignored."""
-        return super().weights(targets[:, 1:])
-
-    def shifted(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Pair logits (B, T - 1, C) with the tokens (B, T - 1) that they predict."""
-        return outputs[:, :-1], targets[:, 1:]
+    def aligned(self, targets: Tensor) -> Tensor:
+        """Bring each token to the place of the logits that predict it."""
+        targets = targets.long()
+        nothing = torch.full_like(targets[:, :1], self.ignore_index)
+        return torch.cat([targets[:, 1:], nothing], 1)
