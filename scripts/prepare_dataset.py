@@ -6,7 +6,7 @@ from truehessian.pipeline.config.problem import Dataset
 
 
 def main(*, dataset_out: str, settings: Dataset) -> None:
-    dataset.save(dataset_out, catalogue.fetch(**settings.model_dump(exclude={"augmentation"})))
+    dataset.save(dataset_out, catalogue.fetch(**settings.reading))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,13 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.0f} B"
 
 
+def duration(seconds: float) -> str:
+    """Write a time in hours, minutes or seconds."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
 def exception(error: BaseException) -> str:
     """Put an exception on one line, shortened."""
     words = " ".join(str(error).split())

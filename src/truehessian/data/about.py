@@ -32,6 +32,8 @@ class DatasetInfo(NamedTuple):
     input_dtypes
         Names of the inputs' types as they are kept, such as "int64"; for tuples and mappings a
         tuple or mapping of names. None: a network gets real numbers throughout.
+    class_names
+        In the order of the labels; empty where they are not known.
     """
 
     num_classes: int
@@ -43,6 +45,7 @@ class DatasetInfo(NamedTuple):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     input_dtypes: Any = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def are_images(self) -> bool:
@@ -73,7 +76,7 @@ class DatasetInfo(NamedTuple):
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "DatasetInfo":
         """Make it of its fields as JSON gives them back."""
-        tuples = ("input_shape", "mean", "std", "input_dtypes")
+        tuples = ("input_shape", "mean", "std", "input_dtypes", "class_names")
         return cls(**{**values, **{key: as_tuples(values[key]) for key in tuples}})
 
 

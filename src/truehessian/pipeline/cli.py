@@ -1,4 +1,4 @@
-"""The command `truehessian`: the store of results, and the schema of configurations."""
+"""The command `truehessian`: a configuration for one's own problem, and the store of results."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ import humanfriendly
 from tabulate import tabulate
 
 from truehessian import text
+from truehessian.pipeline.init import flags
 from truehessian.pipeline.stage import archive, maintenance, store
 
 
@@ -46,6 +47,11 @@ def size_in_bytes(size: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="truehessian", description=__doc__)
     groups = parser.add_subparsers(required=True, metavar="command")
+    first = groups.add_parser(
+        "init", help="a configuration for one's own network, weights, data and loss"
+    )
+    flags.add_to(first)
+    first.set_defaults(run=_init)
     groups.add_parser("schema", help="the JSON schema of configurations, for editors").set_defaults(
         run=_schema
     )
@@ -74,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     command = add("import", _import, "take over the results of an archive")
     command.add_argument("archive", type=Path)
     return parser
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from truehessian.pipeline.init import command
+    from truehessian.pipeline.init.talk import Talk
+
+    command.run(flags.Wishes.of(arguments), Talk())
 
 
 def _schema(_: argparse.Namespace) -> None:

@@ -244,8 +244,8 @@ def _render_run(item: RunPlan, exists: Callable[[str], bool], speed: float | Non
     estimate = "no estimate: nothing measured yet"
     if speed is not None:
         estimate = (
-            f"about {_duration(work / speed)}, {_duration(left / speed)} of it still to come, at "
-            f"{text.prefixed(speed)} examples/s per product as measured in this run"
+            f"about {text.duration(work / speed)}, {text.duration(left / speed)} of it still to "
+            f"come, at {text.prefixed(speed)} examples/s per product as measured in this run"
         )
     title = f"{item.name}: P = {item.num_params:,}"
     return f"{title}\n{table}\n{text.prefixed(work)} products x examples; {estimate}"
@@ -257,9 +257,3 @@ def _basis(stage: Stage, item: RunPlan) -> str:
     params = text.prefixed(item.num_params)
     needed = text.size(stage.basis_vectors * item.num_params * item.itemsize)
     return f"{stage.basis_vectors} x {params} x {item.itemsize} B = {needed}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

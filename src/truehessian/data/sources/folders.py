@@ -44,7 +44,12 @@ class Folders:
             flip=flip,
             mean=(0.0,) * 3,
             std=(1.0,) * 3,
+            class_names=tuple(splits[0]),
         )
+
+    def takes(self, path: Path) -> bool:
+        """Tell whether it is a folder."""
+        return path.is_dir()
 
     def origin(self, settings: Mapping[str, Any]) -> Origin:
         """Digest all images, with their names, into one."""

@@ -17,6 +17,7 @@ from truehessian import text
 from truehessian.data.about import DatasetInfo, Labelled, Origin, digest_of_files
 from truehessian.data.sources.describing import TARGETS, Leaf, Split, describe, nested
 
+SUFFIXES = (".npz", ".safetensors")
 _SAFETENSORS = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
     "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
@@ -54,6 +55,10 @@ class Tensors:
         """
         splits = _splits(path)
         return describe(path, splits, num_classes=num_classes, padding=padding, flip=flip)
+
+    def takes(self, path: Path) -> bool:
+        """Tell whether it is a file with one of the suffixes."""
+        return path.is_file() and path.suffix in SUFFIXES
 
     def origin(self, settings: Mapping[str, Any]) -> Origin:
         """Digest the file."""

@@ -1,5 +1,8 @@
 """Weights in files on this machine, the epoch in their names where there are several."""
 
+import glob
+import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +26,35 @@ def refusal(what: str, stem: str) -> str:
         f"save the weights alone: torch.save(model.state_dict(), '{stem}.pt') or "
         f"safetensors.torch.save_model(model, '{stem}.safetensors')"
     )
+
+
+def holds_epoch(where: str) -> bool:
+    """Tell whether ``{epoch}`` or ``{epoch:03}`` is in what a place is told."""
+    try:
+        return any(name == "epoch" for _, name, _, _ in string.Formatter().parse(where))
+    except ValueError:  # braces of another kind
+        return "{epoch}" in where
+
+
+def epochs_of(where: str) -> dict[int, str]:
+    """Find the files that there are by a pattern with ``{epoch}`` once in it.
+
+    Returns
+    -------
+    dict
+        Pattern by epoch, ascending, under which the file has its name: epochs that are written
+        with leading zeros need a pattern with their number of digits, ``{epoch:03}``.
+    """
+    before, _, after = re.split(r"(\{epoch(?::\d+)?\})", where, maxsplit=1)
+    shape = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    found: dict[int, str] = {}
+    for path in glob.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        match = shape.fullmatch(path)
+        if match is not None:
+            digits = match[1]
+            wide = f":0{len(digits)}" if digits[0] == "0" and len(digits) > 1 else ""
+            found[int(digits)] = f"{before}{{epoch{wide}}}{after}"
+    return dict(sorted(found.items()))
 
 
 class Files:

@@ -15,6 +15,7 @@ from truehessian.networks import NETWORKS
 from truehessian.networks.libraries import LIBRARIES
 from truehessian.networks.libraries.library import absence
 from truehessian.networks.places import PLACES
+from truehessian.networks.places.files import holds_epoch
 from truehessian.networks.places.place import Place
 from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
@@ -97,6 +98,11 @@ class Dataset(Section):
         return catalogue.info(self.name, self.arguments)
 
     @property
+    def reading(self) -> dict[str, Any]:
+        """Keyword arguments of `catalogue.fetch`: the data are those before any augmentation."""
+        return self.model_dump(exclude={"augmentation"})
+
+    @property
     def sizes(self) -> Sizes:
         """Numbers of examples, found without the data.
 
@@ -174,7 +180,7 @@ class Checkpoints(Section):
 
 def without_epochs(key: str, where: str, epochs: Sequence[int]) -> Iterator[str]:
     """Find one file of weights for several epochs."""
-    if "{epoch}" not in where and len(epochs) > 1:
+    if len(epochs) > 1 and not holds_epoch(where):
         yield (
             f"{key} must contain {{epoch}}, because epochs names {len(epochs)} of them, got "
             f"{where!r}; give one epoch for a single file of weights"

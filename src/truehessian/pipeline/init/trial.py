@@ -1,0 +1,110 @@
+"""A product with the Hessian of a few examples, tried and timed on the device at hand."""
+
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from truehessian import devices
+from truehessian.data.examples import Examples
+from truehessian.operators.diagnosis import ComputationError
+from truehessian.operators.hessian import Hessian
+from truehessian.operators.memory import graphs_fit, saved_bytes
+from truehessian.pipeline.init.data import Data
+from truehessian.pipeline.init.network import Network, some
+
+_FIRST = 4  # examples of the first product, which shows how many a longer one may have
+_SECONDS = 1.0  # that the timed product may take
+_TIMES = 5  # that it is timed at most
+_CHUNKS = {"cpu": 256, "cuda": 512}  # examples per forward pass, at most
+_SHARE = 0.25  # of the free memory that the graph of a chunk may take
+_BESIDE = 1.5  # a product needs memory beside its graph, and there are gaps
+
+
+class Trial(NamedTuple):
+    """What a product took.
+
+    Attributes
+    ----------
+    device
+        Where.
+    rate
+        Examples per second of a product, graphs kept if those of all examples would be.
+    examples
+        How many it was timed on.
+    graph_bytes
+        Of the graph of an example; 0 where it could not be counted.
+    chunk_size
+        Examples per forward pass for which the memory suffices.
+    kept
+        Whether the graphs of all training examples would be kept between products.
+    """
+
+    device: torch.device
+    rate: float
+    examples: int
+    graph_bytes: float
+    chunk_size: int
+    kept: bool
+
+    def graphs(self, num_examples: int) -> float:
+        """Bytes of the graphs that are held at once."""
+        held = num_examples if self.kept else min(self.chunk_size, num_examples)
+        return _BESIDE * self.graph_bytes * held
+
+
+def timed(
+    network: Network, data: Data, loss: Any, parameters: list[str] | None, device: torch.device
+) -> Trial:
+    """Multiply with the Hessian of some training examples, in float32.
+
+    Raises
+    ------
+    ValueError
+        There is no such product; the sentence says why.
+    """
+    total = len(data.examples.train)
+    how = {"loss": loss, "parameters": parameters, "device": device}
+    try:
+        few = some(data, _FIRST).to(device)
+        operator = Hessian(network.module, few, chunk_size=_FIRST, memory=0, **how)
+        vector = torch.ones(operator.num_params, device=device)
+        first = _seconds(operator, vector)
+        per_example = _graph_bytes(operator, few, vector)
+        chunk_size = _chunk_size(per_example, device, total)
+        number = max(min(int(_SECONDS / first * len(few)), chunk_size), len(few))
+        kept = graphs_fit(per_example, total, None, device)
+        many = some(data, number).to(device)
+        memory = None if kept else 0
+        operator = Hessian(network.module, many, chunk_size=number, memory=memory, **how)
+        seconds = _seconds(operator, vector)
+    except (ComputationError, NotImplementedError, FloatingPointError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    return Trial(device, len(many) / seconds, len(many), per_example, chunk_size, kept)
+
+
+def _seconds(operator: Hessian, vector: torch.Tensor) -> float:
+    """Time a product after the first ones, which look at the examples: the fastest of some."""
+    operator.matvec(vector)
+    taken: list[float] = []
+    while not taken or (len(taken) < _TIMES and sum(taken) < _SECONDS):
+        begin = time.perf_counter()
+        operator.matvec(vector).norm().item()  # waits for a GPU
+        taken.append(time.perf_counter() - begin)
+    return max(min(taken), 1e-6)
+
+
+def _graph_bytes(operator: Hessian, examples: Examples, vector: torch.Tensor) -> float:
+    try:
+        with saved_bytes(besides=operator.network.leaves) as saved:
+            operator.matvec(vector)
+    except ComputationError:  # `torch.func` within the network takes no hooks that count
+        return 0.0
+    return saved.bytes / len(examples)
+
+
+def _chunk_size(per_example: float, device: torch.device, total: int) -> int:
+    """Take the largest power of two that the memory suffices for, and that there are examples."""
+    room = _SHARE * devices.available_bytes(device)
+    most = min(_CHUNKS.get(device.type, 256), total, int(room / max(_BESIDE * per_example, 1.0)))
+    return int(2 ** (max(most, 1).bit_length() - 1))
