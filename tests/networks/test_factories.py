@@ -79,6 +79,26 @@ FACTORIES = """
     def lazy_in_vain(num_classes, input_shape):
         return nn.Sequential(nn.LazyLinear(4), nn.Linear(7, num_classes))
 
+    class Words(nn.Module):
+        def __init__(self, num_classes, input_shape):
+            super().__init__()
+            assert input_shape == {"ids": (5,), "more": ((2, 3), ())}, input_shape
+            self.embedding = nn.Embedding(7, 4)
+            self.out = nn.LazyLinear(num_classes)
+
+        def forward(self, ids, more):
+            hidden = self.embedding(ids).sum(1)
+            return self.out(torch.cat([hidden, more[0].flatten(1), more[1][:, None]], 1))
+
+    class Two(nn.Module):
+        def __init__(self, num_classes, input_shape):
+            super().__init__()
+            self.out = nn.LazyLinear(num_classes)
+            self.shape = input_shape
+
+        def forward(self, first, second):
+            return self.out(torch.cat([first, second.double().float()], 1))
+
     def parallel(num_classes, input_shape):
         return nn.DataParallel(flat(nn.Linear(64, num_classes)))
 
@@ -172,6 +192,24 @@ def test_the_seed_decides_whatever_the_factory_draws_from():
         drawn.append(registry.build("own_factories:draws", **DIGITS, seed=seed)[1].bias[0].item())
         random.random(), np.random.rand(), torch.rand(())  # noqa: NPY002
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_lazy_layers_get_their_shapes_from_inputs_by_name():
+    """The shapes as a configuration has them, in values of JSON."""
+    shape = {"ids": [5], "more": [[2, 3], []]}
+    model = registry.build(
+        "own_factories:Words",
+        num_classes=3,
+        input_shape=shape,
+        input_dtypes={"ids": "int64", "more": ["float32", "float64"]},
+    )
+    assert model.out.in_features == 4 + 6 + 1
+
+
+def test_lazy_layers_get_their_shapes_from_inputs_by_position():
+    model = registry.build("own_factories:Two", num_classes=3, input_shape=[[2], [4]])
+    assert model.out.in_features == 6
+    assert model.shape == ((2,), (4,))
 
 
 def test_lazy_layers_leave_the_mode_and_the_statistics_alone():

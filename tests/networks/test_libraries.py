@@ -15,6 +15,11 @@ from truehessian.pipeline.stage import own_code
 from truehessian.pipeline.stage.fingerprint import closure
 
 IMAGES = {"num_classes": 10, "input_shape": (3, 32, 32)}
+WORDS = {
+    "num_classes": 7,
+    "input_shape": {"input_ids": [5], "attention_mask": [5]},
+    "input_dtypes": {"input_ids": "int64", "attention_mask": "int64"},
+}
 SMALL = "torchvision:shufflenet_v2_x0_5"
 # What of the libraries is used here, as they have it.
 FAKES = {
@@ -39,6 +44,8 @@ FAKES = {
         from torch import nn
 
         class TinyConfig:
+            use_cache = True
+
             def __init__(self, num_labels=2, num_channels=3, image_size=224, width=4, **others):
                 self.num_labels, self.num_channels = num_labels, num_channels
                 self.image_size, self.width = image_size, width
@@ -57,7 +64,52 @@ FAKES = {
             def forward(self, pixel_values=None, labels=None):
                 return SimpleNamespace(logits=self.classifier(self.tiny(self.flat(pixel_values))))
 
-        class TinyForMaskedLM(TinyForImageClassification):
+        class WordConfig:
+            use_cache = True
+
+            def __init__(self, num_labels=2, vocab_size=50, width=4, **others):
+                self.num_labels, self.vocab_size, self.width = num_labels, vocab_size, width
+                vars(self).update(others)
+
+        class WordForCausalLM(nn.Module):
+            config_class = WordConfig
+
+            def __init__(self, config):
+                super().__init__()
+                assert config.num_labels == 2
+                assert not config.use_cache
+                self.embedding = nn.Embedding(config.vocab_size, config.width)
+                self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+                self.head.weight = self.embedding.weight
+
+            def forward(self, input_ids=None, attention_mask=None, labels=None):
+                assert labels is None
+                hidden = self.embedding(input_ids) * attention_mask[..., None]
+                return SimpleNamespace(logits=self.head(hidden.cumsum(1)))
+
+        class WordForSequenceClassification(nn.Module):
+            config_class = WordConfig
+
+            def __init__(self, config):
+                super().__init__()
+                self.embedding = nn.Embedding(config.vocab_size, config.width)
+                self.classifier = nn.Linear(config.width, config.num_labels)
+
+            def forward(self, input_ids=None, attention_mask=None, labels=None):
+                hidden = (self.embedding(input_ids) * attention_mask[..., None]).sum(1)
+                return SimpleNamespace(logits=self.classifier(hidden))
+
+        class AutoConfig:
+            @staticmethod
+            def for_model(model_type, **values):
+                if model_type != "word":
+                    raise ValueError(f"Unrecognized model identifier: {model_type}")
+                return WordConfig(**values)
+
+        class AutoModelForCausalLM:
+            from_config = WordForCausalLM
+
+        def a_function():
             pass
     """,
     "broken": "raise RuntimeError('operator torchvision::nms does not exist')",
@@ -125,6 +177,23 @@ def test_a_class_of_transformers_gives_its_logits(fakes):
 
 
 @pytest.mark.parametrize(
+    ("name", "arguments", "parameters", "shape"),
+    [
+        # A language model has the vocabulary for its classes, and counts tied weights once.
+        ("WordForCausalLM", {}, 7 * 4, (2, 5, 7)),
+        ("WordForCausalLM", {"vocab_size": 9}, 9 * 4, (2, 5, 9)),
+        ("AutoModelForCausalLM", {"model_type": "word", "width": 3}, 7 * 3, (2, 5, 7)),
+        ("WordForSequenceClassification", {"width": 3}, 50 * 3 + 3 * 7 + 7, (2, 7)),
+    ],
+)
+def test_a_class_of_transformers_takes_tokens_by_name(fakes, name, arguments, parameters, shape):
+    named = {"name": f"transformers:{name}", **WORDS, **arguments}
+    assert network_facts(named).num_parameters == parameters
+    tokens = {"input_ids": torch.ones(2, 5, dtype=torch.int64), "attention_mask": torch.ones(2, 5)}
+    assert registry.build(**named)(**tokens).shape == shape
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
         ("torchvision:resnt18", {}, "no network of this name .*; did you mean 'resnet18'"),
@@ -139,7 +208,24 @@ def test_a_class_of_transformers_gives_its_logits(fakes):
         ("timm:wide", {"pretrained": True}, "takes no pretrained, because weights come from"),
         ("timm:wide", {"checkpoint_path": "x.pth"}, "takes no checkpoint_path"),
         ("transformers:TinyForImagClassification", {}, "mean 'TinyForImageClassification'"),
-        ("transformers:TinyForMaskedLM", {}, "no network of this name for the classification"),
+        ("transformers:a_function", {}, "has no class of this name with a configuration"),
+        ("transformers:TinyConfig", {}, "has no class of this name with a configuration"),
+        ("transformers:WordForCausalML", {}, "did you mean 'WordForCausalLM'"),
+        ("transformers:AutoModelForCausalLM", {}, "needs the key model_type"),
+        (
+            "transformers:AutoModelForCausalLM",
+            {"model_type": "w"},
+            "knows no model_type 'w' .*Unre",
+        ),
+        ("transformers:WordForCausalLM", {}, r"does not take images of shape \(3, 32, 32\)"),
+        (
+            "torchvision:resnet18",
+            WORDS,
+            "takes one tensor of real numbers, and the data have inputs",
+        ),
+        ("timm:wide", WORDS, "takes one tensor of real numbers, .* given by the keys 'input_ids'"),
+        ("mlp", WORDS, "takes one tensor of real numbers"),
+        ("transformers:TinyForImageClassification", WORDS, "does not take inputs of .*input_ids"),
         (
             "transformers:TinyForImageClassification",
             {"widht": 3},
