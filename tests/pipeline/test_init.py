@@ -30,6 +30,11 @@ from torch import nn
 def make(num_classes, input_shape, hidden=4):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10))
 
+def frozen():
+    network = make(10, (1, 8, 8))
+    network[1].requires_grad_(False)
+    return network
+
 class Language(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
@@ -155,6 +160,14 @@ def test_flags_are_taken_as_they_are(capsys, folder):
     assert "normalised by mean 0.5 and std 0.25; their own mean is 0.2" in out
 
 
+def test_frozen_parameters_are_left_out_by_a_word(own, folder, capsys):
+    flags = ["--data", "digits", "--model", "own_init:frozen", "--train", "--quick"]
+    assert init(*flags, "--parameters", "trainable", "--run", "mine") == 0
+    run, out, _ = written(capsys, Path("mine.yaml"))
+    assert run.parameters == "trainable"
+    assert "50 of them in matrices, by trainable" in out
+
+
 def test_a_folder_of_images_a_network_of_torchvision_and_one_file_of_weights(
     images, folder, capsys
 ):
@@ -267,7 +280,10 @@ def test_nothing_is_replaced_unless_asked_to(folder, capsys):
         ([*SMALL, "--model-arg", "hiden=3"], "got 'hiden'; did you mean 'hidden'?"),
         ([*SMALL, "--model-arg", "num_classes=3"], "num_classes cannot be set, because the data"),
         ([*SMALL, "--model", "own_init:mak"], "module own_init has no 'mak'; did you mean 'make'?"),
-        ([*SMALL, "--parameters", "head.*"], "--parameters: no name matches ['head.*']"),
+        (
+            [*SMALL, "--parameters", "head.*"],
+            "no parameter matches ['head.*']; the network has layers.1.weight",
+        ),
         ([*SMALL, "--loss", "cross-entropy"], "did you mean 'cross_entropy'?"),
         ([*SMALL, "--train", "--device", "cuda:7"], "needs a GPU and PyTorch sees none"),
         ([*SMALL, "--train", "--run", "a b"], "the name of a run must match"),

@@ -98,9 +98,6 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
     """
     import torch
 
-    from truehessian.networks import registry
-    from truehessian.networks.parameters import can_vary, named
-
     settings = {**network, "seed": 0}
     # What a factory prints has no place in the output of `snakemake --dag` or `--summary`.
     with contextlib.redirect_stdout(sys.stderr):
@@ -110,6 +107,14 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
                 model = _tried(settings)
         except Exception:
             model = _tried(settings)
+    return facts_of(model)
+
+
+def facts_of(model: "nn.Module") -> NetworkFacts:
+    """Count the parameters of a network that has been built."""
+    from truehessian.networks import registry
+    from truehessian.networks.parameters import can_vary, named
+
     return NetworkFacts(
         registry.has_batch_norm(model),
         tuple(

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from truehessian.networks import registry
 from truehessian.pipeline.config.inference import Theory, Variance
 from truehessian.pipeline.config.spectra import Batch, Spectrum, Subsamples
 from truehessian.pipeline.init.data import Data
@@ -68,7 +67,7 @@ def settings(
     weights
         None to train.
     """
-    sizes = _bounded(FIRST_LOOK if wishes.quick else CAREFUL, network.chosen(wishes.parameters))
+    sizes = _bounded(FIRST_LOOK if wishes.quick else CAREFUL, network.facts.count(wishes.chosen))
     if wishes.steps is not None:
         sizes = sizes._replace(steps=wishes.steps)
     train, test = len(data.examples.train), len(data.examples.test)
@@ -136,7 +135,7 @@ def _network_and_weights(
         "dataset": data.section.model_dump(),
         "model": network.section,
         "loss": wishes.loss,
-        "parameters": wishes.parameters,
+        "parameters": wishes.chosen,
     }
     if weights is not None:
         own |= {"training": None, "checkpoints": weights.where, "epochs": weights.epochs}
@@ -146,7 +145,7 @@ def _network_and_weights(
         ] else {}
     chosen = [0, 1, 5] if wishes.quick else _TRAINED
     epochs = wishes.epochs or chosen
-    normalised = registry.has_batch_norm(network.module)
+    normalised = network.facts.has_batch_norm
     training: dict[str, Any] = {
         "epochs": max(*epochs, 1),
         "batch_size": max(1, min(128, len(data.examples.train) // 8)),
@@ -194,5 +193,5 @@ def _why_not(
         yield "batch", f"off, since {train} examples are too few for batches"
     if run["variance"] is None:
         yield "variance", f"off, since {train} and {test} examples are too few for groups"
-    if not registry.has_batch_norm(network.module):
+    if not network.facts.has_batch_norm:
         yield "batchnorm", "off, since the network has none"

@@ -85,10 +85,8 @@ def _network(wishes: Wishes, talk: Talk, data: Data) -> Network:
     )  # fmt: skip
     talk.say(*networks.lines(found))
     if wishes.parameters is not None:
-        count = found.chosen(wishes.parameters)
-        if not count:
-            raise ValueError(f"--parameters: no name matches {wishes.parameters}")
-        talk.say(f"  {count:,} of them in matrices, by {wishes.parameters}")
+        count = found.facts.count(wishes.chosen)
+        talk.say(f"  {count:,} of them in matrices, by {wishes.chosen}")
     return found
 
 
@@ -128,7 +126,7 @@ def _write(
     wishes: Wishes, talk: Talk, data: Data, network: Network, weights: Weights | None,
     loss: Any, device: torch.device,
 ) -> None:  # fmt: skip
-    timed = trial.timed(network, data, loss, wishes.parameters, device)
+    timed = trial.timed(network, data, loss, wishes.chosen, device)
     chosen = choices.settings(wishes, data, network, weights, timed)
     name = talk.about("--run", wishes.name, "what the run is called", _name(data, network),
                       lambda text: _checked_name(text, chosen.run))  # fmt: skip
@@ -139,7 +137,7 @@ def _write(
                       f"{name}.yaml", lambda text: _check_free(Path(text), wishes))  # fmt: skip
     heading = (
         f"Written by `truehessian init`: {network.section['name']} with P = "
-        f"{network.num_params:,} parameters on {datas.count(data)} training examples of "
+        f"{network.facts.num_parameters:,} parameters on {datas.count(data)} training examples of "
         f"{data.section.name}. Every key stands here with what it means; paths are relative to the "
         "folder in which Snakemake is started."
     )

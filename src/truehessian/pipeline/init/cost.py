@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 
 def estimate(name: str, run: Run, data: Data, network: Network, trial: Trial) -> Cost:
     """Estimate what a run takes, at most: Lanczos may stop earlier."""
-    num_params = network.chosen(run.parameters)
+    num_params = network.facts.count(run.parameters)
     planned = plan.plan(name, run, num_params)
     count = len(data.examples.train)
     basis = planned.itemsize * num_params * max(s.basis_vectors for s in planned.stages)

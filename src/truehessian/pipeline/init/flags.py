@@ -3,9 +3,13 @@
 import argparse
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import yaml
+
+from truehessian.pipeline.config.fields import Chosen
+
+_WORDS = get_args(get_args(Chosen)[-1])  # that stand for some parameters, as `trainable`
 
 
 class Wishes(NamedTuple):
@@ -48,6 +52,12 @@ class Wishes(NamedTuple):
     device: str | None = None
     quick: bool = False
 
+    @property
+    def chosen(self) -> Any:
+        """Parameters as in a configuration: patterns, or a word for some."""
+        words = self.parameters
+        return words[0] if words is not None and len(words) == 1 and words[0] in _WORDS else words
+
     @classmethod
     def of(cls, parsed: argparse.Namespace) -> "Wishes":
         """Take them from what was parsed by the arguments of `add_to`.
@@ -82,7 +92,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     whence.add_argument("--weights", metavar="PATH", help="weights.pt, or weights/{epoch}.pt")
     whence.add_argument("--train", action="store_true", help="train instead")
     add("--loss", metavar="NAME", help="of the catalogue, or package.module:function")
-    add("--parameters", metavar="PATTERN", nargs="+", help="names to restrict matrices to")
+    add("--parameters", metavar="PATTERN", nargs="+", help="names to restrict matrices to, "
+        "or trainable")  # fmt: skip
     add("--epochs", metavar="E", type=int, nargs="+", help="epochs to analyse")
     add("--steps", metavar="M", type=int, help="Lanczos steps of the full-data spectra")
     add("--batch-sizes", metavar="B", type=int, nargs="+", help="examples per batch")

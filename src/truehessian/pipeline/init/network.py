@@ -16,6 +16,7 @@ from truehessian.networks import evaluation, parameters, registry, state_dicts, 
 from truehessian.networks.libraries import LIBRARIES
 from truehessian.networks.libraries.library import absence
 from truehessian.networks.losses.base import WeightedLoss
+from truehessian.pipeline.config.networks import NetworkFacts, facts_of
 from truehessian.pipeline.init.data import Data
 
 _AT_ONCE = 64  # examples per forward pass of an evaluation
@@ -38,15 +39,9 @@ class Network(NamedTuple):
     module: nn.Module
 
     @property
-    def num_params(self) -> int:
-        """The number P of all parameters."""
-        return registry.count_parameters(self.module)
-
-    def chosen(self, patterns: list[str] | None) -> int:
-        """Count the parameters whose names match a pattern."""
-        own = [(names, each) for names, each in parameters.named(self.module)
-               if parameters.can_vary(each)]  # fmt: skip
-        return sum(each.numel() for names, each in own if parameters.are_chosen(names, patterns))
+    def facts(self) -> NetworkFacts:
+        """What checks of a configuration know of it."""
+        return facts_of(self.module)
 
 
 def look(name: str, arguments: Mapping[str, Any], data: Data) -> Network:
@@ -86,7 +81,7 @@ def lines(network: Network) -> Iterator[str]:
     more = len(sizes) - len(shown)
     rest = [f"{more} more parts {sum(list(sizes.values())[_LISTED:]):,}"] if more else []
     yield (
-        f"Network: {network.section['name']}, P = {network.num_params:,} parameters: "
+        f"Network: {network.section['name']}, P = {network.facts.num_parameters:,} parameters: "
         f"{', '.join(shown + rest)}"
     )
 

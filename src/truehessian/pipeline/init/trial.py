@@ -10,6 +10,7 @@ from truehessian.data.examples import Examples
 from truehessian.operators.diagnosis import ComputationError
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.memory import graphs_fit, saved_bytes
+from truehessian.pipeline.config.fields import Chosen
 from truehessian.pipeline.init.data import Data
 from truehessian.pipeline.init.network import Network, some
 
@@ -54,7 +55,7 @@ class Trial(NamedTuple):
 
 
 def timed(
-    network: Network, data: Data, loss: Any, parameters: list[str] | None, device: torch.device
+    network: Network, data: Data, loss: Any, parameters: Chosen | None, device: torch.device
 ) -> Trial:
     """Multiply with the Hessian of some training examples, in float32.
 
