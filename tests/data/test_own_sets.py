@@ -89,6 +89,18 @@ MODULE = """
         draw = torch.Generator().manual_seed(0)
         return Map(lambda i: (torch.rand(3, generator=draw), i % 2), 20, classes=[0, 1])
 
+    def global_draws():
+        import random
+        first = torch.rand(4, 3) + np.random.rand(4, 1) + random.random()
+        more = Map(lambda i: (first[i] + torch.rand(3), i % 2), 4, classes=[0, 1])
+        return {"train": (first, torch.arange(4)), "test": (first, torch.arange(4))}, more
+
+    def drawn():
+        return global_draws()[0]
+
+    def drawn_while_read():
+        return global_draws()[1]
+
     def ragged():
         return Map(lambda i: (torch.ones(2 + i // 300), 0), classes=[0])
 
@@ -179,6 +191,7 @@ def test_a_map_style_set_is_described_by_its_first_example_and_read_once(own):
     import own_sets
 
     assert (info.num_classes, info.input_shape, info.num_train) == (4, (2,), 600)
+    assert info.class_names == ("a", "b", "c", "d")
     assert own_sets.LAST[0].read == [0]
     data = catalogue.fetch(**of("pairs"))
     read = own_sets.LAST[0].read
@@ -228,6 +241,15 @@ def test_a_set_that_draws_at_random_is_warned_of(own, caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "is another one when it is read again" in record.message
+
+
+@pytest.mark.parametrize("name", ["drawn", "drawn_while_read"])
+def test_what_draws_from_global_generators_gives_the_same_data_again(own, name):
+    before = torch.get_rng_state()
+    one = catalogue.fetch(**of(name)).train.inputs
+    torch.rand(3)
+    assert catalogue.fetch(**of(name)).train.inputs.equal(one)
+    torch.set_rng_state(before)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
 """Factories of networks: found by import path, and called with what they take."""
 
-import contextlib
 import inspect
-import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from truehessian import streams, text
+from truehessian import text
 from truehessian.data import trees
 from truehessian.data.about import Shape, as_tuples, is_shape
 from truehessian.data.trees import Tree
@@ -122,26 +119,6 @@ def of_shape(input_shape: Shape) -> str:
     if is_shape(shape):
         return f"{'an image' if len(shape) == 3 else 'an example'} of shape {shape}"
     return f"an example of shapes {shape}"
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Seed all global generators inside the block, and leave them as they were; None: neither."""
-    if seed is None:
-        yield
-        return
-    seed = streams.torch_seed(seed, "initialisation")
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (a user's code may use it)
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _arguments(

@@ -9,6 +9,7 @@ from torch import nn
 from truehessian import text
 from truehessian.data import trees
 from truehessian.data.about import Shape, as_tuples, is_shape, names_in
+from truehessian.data.seeding import seeded
 from truehessian.networks import NETWORKS, factories
 from truehessian.networks.libraries import LIBRARIES
 
@@ -57,7 +58,7 @@ def build(
     """
     _check_inputs(name, input_shape, input_dtypes)
     values = {"num_classes": num_classes, "input_shape": as_tuples(input_shape), **arguments}
-    with factories.seeded(seed):
+    with seeded(seed, "initialisation"):
         model = factories.call(name, _factory(name), values)
         factories.materialise(name, model, input_shape, input_dtypes)
     return model

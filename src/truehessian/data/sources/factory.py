@@ -51,7 +51,9 @@ class Factory:
             The function fails, or gives something else than examples.
         """
         sets, more = self._sets(arguments)
-        return describe(f"dataset {self.name}", [each.split for each in sets], **more)
+        info = describe(f"dataset {self.name}", [each.split for each in sets], **more)
+        names = sets[0].class_names
+        return info._replace(class_names=names if len(names) == info.num_classes else ())
 
     def origin(self, settings: Mapping[str, Any]) -> Origin:
         """Digest the files that the function says it reads."""
@@ -63,7 +65,8 @@ class Factory:
     def read(self, settings: Mapping[str, Any]) -> tuple[Labelled, Labelled | None]:
         """Read all examples, in their order."""
         sets, _ = self._sets(settings["arguments"])
-        read = [each.read() for each in sets]
+        with self._seeded("examples of a user's own"):
+            read = [each.read() for each in sets]
         return read[0], (read[1] if len(read) == 2 else None)
 
     def _sets(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -81,11 +84,17 @@ class Factory:
 
     def _called(self, arguments: Mapping[str, Any]) -> Any:
         # What it prints has no place in the output of `snakemake --dag` or `--summary`.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), self._seeded("data of a user's own"):
             try:
                 return self.function(**arguments)
             except Exception as error:
                 raise ValueError(f"dataset {self.name} fails ({text.exception(error)})") from error
+
+    def _seeded(self, purpose: str) -> contextlib.AbstractContextManager[None]:
+        """Let what draws from PyTorch's, NumPy's or Python's own generators draw the same again."""
+        made: contextlib.AbstractContextManager[None]
+        made = import_module("truehessian.data.seeding").seeded(0, purpose)
+        return made
 
 
 def _parts(

@@ -67,6 +67,8 @@ def as_set(where: str, name: str, value: Any) -> "TensorSet | MapStyle":
 class TensorSet:
     """Tensors or arrays whose first axis counts the examples."""
 
+    class_names: tuple[str, ...] = ()
+
     def __init__(self, where: str, name: str, inputs: Any, targets: Any) -> None:
         self.split = Split(name, None, None)
         self._inputs, self._targets = (_tensors(where, each) for each in (inputs, targets))
@@ -96,6 +98,12 @@ class MapStyle:
             for tree in (inputs, targets)
         ]
         return Split(self._name, *described)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the set calls its classes, if it says it."""
+        classes = getattr(self._data, "classes", None)
+        return tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
 
     def read(self) -> Labelled:
         """Read all examples, once and in order, and a few of them again."""
@@ -154,9 +162,8 @@ class MapStyle:
 
     def _bounds(self) -> tuple[int, int]:
         """Find the classes from what the set says of itself, or by reading all of it."""
-        classes = getattr(self._data, "classes", None)
-        if isinstance(classes, list | tuple) and classes:
-            return 0, len(classes) - 1
+        if self.class_names:
+            return 0, len(self.class_names) - 1
         for word in TARGETS:
             known = getattr(self._data, word, None)
             if isinstance(known, list | tuple | np.ndarray | Tensor) and len(known):
