@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import logging
 import math
 
@@ -236,3 +237,45 @@ def test_the_initialisation_is_a_checkpoint_like_any_other(digits):
     assert same_weights(seen[0][1], network("mlp"))
     assert rows[0]["learning_rate"] == 0
     assert rows[0]["train_loss"] == evaluate(model, digits.train).loss
+
+
+def test_a_function_of_ones_own_augments_in_place_of_crops(digits):
+    """The same function of every image is training on other images."""
+
+    def inverted(image, generator):
+        assert image.dtype == torch.uint8
+        return 240 - image
+
+    def trained(dataset, **how):
+        model = network("mlp")
+        rows = train(model, dataset, on_checkpoint=ignore, **SETTINGS | {"augment": True} | how)
+        return model, rows[-1]["train_loss"]
+
+    train_set = digits.train
+    other = digits._replace(
+        train=dataclasses.replace(train_set, inputs=240 - train_set.inputs), padding=0, flip=False
+    )
+    expected, loss = trained(other, augment=False)
+    # Seeds of examples are drawn behind the order, so that both have the same order.
+    found, own_loss = trained(digits, augmentation=inverted)
+    assert same_weights(found, expected)
+    assert own_loss == loss
+    plain, _ = trained(digits, augmentation=inverted, augment=False)
+    assert same_weights(plain, trained(digits, augment=False)[0])
+    assert not same_weights(plain, found)
+
+
+def test_a_function_of_ones_own_draws_anew_in_each_epoch(digits):
+    drawn = []
+
+    def noted(image, generator):
+        drawn.append(torch.rand((), generator=generator).item())
+        return image
+
+    settings = SETTINGS | {"epochs": 2, "checkpoint_epochs": []}
+    train(network("mlp"), digits, on_checkpoint=ignore, augmentation=noted, **settings)
+    assert len(drawn) == len(set(drawn)) == 2 * len(digits.train)
+    again, drawn[:] = list(drawn), []
+    settings["batch_size"] = 50
+    train(network("mlp"), digits, on_checkpoint=ignore, augmentation=noted, **settings)
+    assert drawn == again, "whatever the batches"
