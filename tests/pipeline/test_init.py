@@ -16,10 +16,12 @@ from torchvision.io import write_png
 from truehessian import text
 from truehessian.data import catalogue
 from truehessian.networks import evaluation, registry
-from truehessian.pipeline import cli
+from truehessian.pipeline import cli, plan
 from truehessian.pipeline.config import checks
+from truehessian.pipeline.config.inference import SelfTest
 from truehessian.pipeline.config.run import Run
-from truehessian.pipeline.init import choices, files, talk
+from truehessian.pipeline.config.spectra import BatchNorm, Subsamples
+from truehessian.pipeline.init import choices, files, talk, trial
 
 SMALL = ["--data", "digits", "--model", "mlp", "--model-arg", "hidden=[6]", "--quick"]
 NETWORK = """
@@ -133,6 +135,26 @@ def test_every_key_of_every_section_stands_with_what_the_models_say_of_it(folder
         for key, field in section.model_fields.items():
             assert re.search(rf"^ +{key}:", text, re.M), key
             assert field.description is None or field.description in said, key
+    for off in (SelfTest, BatchNorm, Subsamples):
+        assert off.__doc__.partition("\n")[0] in said
+
+
+def test_what_is_to_be_done_is_what_a_plan_says_at_the_speed_of_the_trial(
+    folder, capsys, monkeypatch
+):
+    device = torch.device("cpu")
+    trials = [trial.Trial(device, 1000.0, 48, 0.0, 32, True)]
+    monkeypatch.setattr(trial, "timed", lambda *args: trials[0])
+    init(*SMALL, "--train", "--run", "mine", "--epochs", 0, 6)
+    run, out, _ = written(capsys, Path("mine.yaml"))
+    stages = plan.plan("mine", run, 460).stages
+    minutes = sum(stage.jobs * stage.products * stage.examples for stage in stages) / 60_000
+    products = sum(stage.jobs * stage.products for stage in stages)
+    assert f"at most {products:,} products with P = 460" in out
+    assert "at 1.0 k examples/s per product, as timed on cpu with 48 examples" in out
+    assert f": about {minutes:.1f} min at most" in out
+    assert "training about 1 s" in out  # 6 epochs of a third of 512 examples
+    assert run.spectrum.chunk_size == 32
 
 
 def test_what_was_written_is_what_was_chosen(capsys, folder, monkeypatch):
@@ -166,6 +188,13 @@ def test_frozen_parameters_are_left_out_by_a_word(own, folder, capsys):
     run, out, _ = written(capsys, Path("mine.yaml"))
     assert run.parameters == "trainable"
     assert "50 of them in matrices, by trainable" in out
+
+
+def test_a_product_is_tried_on_the_gpu_that_is_asked_for(folder, capsys, cuda):
+    assert init(*SMALL, "--train", "--device", "cuda:0", "--run", "mine") == 0
+    run, out, _ = written(capsys, Path("mine.yaml"))
+    assert "as timed on cuda:0 with" in out
+    assert run.spectrum.device == "cuda:0"
 
 
 def test_a_folder_of_images_a_network_of_torchvision_and_one_file_of_weights(
@@ -387,9 +416,10 @@ def test_batches_are_at_most_a_quarter_and_groups_divide_them(train):
     sizes = choices.batch_sizes(train)
     assert all(4 <= size <= max(train // 4, 4) for size in sizes)
     assert bool(sizes) == (train >= 16)
-    group = choices.group_size(sizes, train, 40)
-    assert all(size % group == 0 for size in sizes) if group else train < 2
-    assert 2 * group <= min(train, 40)
+    for test in (40, 7):
+        group = choices.group_size(sizes, train, test)
+        assert all(size % group == 0 for size in sizes) if group else train < 2
+        assert 2 * group <= min(train, test)
 
 
 def test_what_was_written_runs_to_its_report(folder, capsys):

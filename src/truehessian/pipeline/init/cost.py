@@ -44,7 +44,8 @@ class Cost(NamedTuple):
             yield "  --quick, --train-examples N, --steps M or fewer --epochs make it shorter"
         yield (
             f"  memory of a job about {text.size(self.memory)} beside PyTorch itself; disk about "
-            f"{text.size(self.disk)}, and {text.size(self.scratch)} while a job runs"
+            f"{text.size(self.disk)} for data, weights and vectors, and {text.size(self.scratch)} "
+            "while a job runs"
         )
 
 
