@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import (
     checks,
+    groups,
     memory,
     outputs,
     precision,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "recurrence": scaling.recurrence,
     "memory": memory.peak,
     "outputs": outputs.many,
+    "groups": groups.layers,
     "growth": scaling.growth,
     "precision": precision.ritz_values,
     "training": training.steps,

@@ -37,6 +37,8 @@ class Scale(NamedTuple):
         Steps and examples of the run whose recurrence is set against its products.
     memory_chunk
         Examples of the product whose memory is measured.
+    layered, layered_examples, layered_chunk
+        The network whose layers are multiplied together, its examples, and those of a chunk.
     vocabulary, tokens
         Outputs of the language model, and how many tokens it is given.
     growing, growth_examples, growth_widths, growth_params, growth_steps
@@ -62,6 +64,9 @@ class Scale(NamedTuple):
     recurrence_steps: int
     run_examples: int
     memory_chunk: int
+    layered: Arguments
+    layered_examples: int
+    layered_chunk: int
     vocabulary: int
     tokens: int
     growing: Arguments
@@ -91,6 +96,9 @@ CPU = Scale(
     recurrence_steps=100,
     run_examples=5000,
     memory_chunk=128,
+    layered={"name": "preresnet", "depth": 20},
+    layered_examples=512,
+    layered_chunk=128,
     vocabulary=50_000,
     tokens=256,
     growing={"name": "preresnet", "depth": 8},
@@ -134,6 +142,9 @@ QUICK = CPU._replace(
     recurrence_steps=4,
     run_examples=24,
     memory_chunk=6,
+    layered={"name": "preresnet", "depth": 8, "width": 2},
+    layered_examples=12,
+    layered_chunk=6,
     vocabulary=2**14,
     tokens=4,
     growing={"name": "preresnet", "depth": 8, "width": 2},

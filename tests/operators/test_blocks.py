@@ -1,6 +1,9 @@
 """Diagonal blocks by groups of parameters, against the blocks of dense matrices."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from truehessian.operators import (
     Hessian,
 )
 
+DOCS = Path(__file__).parents[2] / "docs/layers.md"
 HALVES = {"front": ["conv.*", "norm.*"], "head": ["head.*"]}
 
 
@@ -28,16 +32,19 @@ def blocks_of(model, data, groups="layers", kind=Hessian, **settings):
     return DiagonalBlocks(kind(model, data, precision="float64", **settings), groups)
 
 
-@pytest.mark.parametrize("memory", [None, 0], ids=["kept", "anew"])
+@pytest.mark.parametrize(
+    ("kind", "memory"), [(Hessian, None), (Hessian, 0), (GGN, None)], ids=["kept", "anew", "ggn"]
+)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_layers_are_the_blocks_of_the_dense_hessian(case, memory):
+def test_layers_are_the_blocks_of_the_dense_matrix(case, kind, memory):
     """With whatever a network is made of: batch norm, tied weights, attention, recurrence."""
     model, data = case.model(), case.data(7)
     settings = {"loss": case.loss, "chunk_size": 3, "memory": memory}
-    operator = blocks_of(model, data, **settings)
+    operator = blocks_of(model, data, kind=kind, **settings)
     groups = layers(names for names, _ in named(model))
     assert list(operator.groups) == list(groups)
-    exact = block_diagonal(dense_hessian(model, *data, case.loss), model, groups)
+    dense = dense_hessian if kind is Hessian else dense_ggn
+    exact = block_diagonal(dense(model, *data, case.loss), model, groups)
     for _ in range(2):
         close(operator @ torch.eye(len(exact)), exact, 1e-8)
 
@@ -213,3 +220,19 @@ def test_the_penalty_on_the_weights_is_on_the_diagonal_of_every_block():
     close(operator @ identity, exact + 0.25 * identity)
     (product,) = operator.products([("head", torch.ones(27))])
     close(product, exact[-27:, -27:].sum(1) + 0.25)
+
+
+def test_layers_between_piecewise_linear_activations_have_the_blocks_of_the_gauss_newton_matrix():
+    """The outputs are piecewise linear in the parameters of any one layer, and not of two."""
+    model, data = network(Convolutional), examples(6)
+    identity = torch.eye(sum(p.numel() for p in model.parameters())).double()
+    hessian, ggn = (blocks_of(model, data, kind=kind) @ identity for kind in (Hessian, GGN))
+    close(hessian, ggn)
+    assert (dense_hessian(model, *data) - dense_ggn(model, *data)).norm() > 0.1 * ggn.norm()
+
+
+def test_the_example_of_the_documentation_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "layers.1 Spectrum: hessian, P = 1,040" in done.stdout

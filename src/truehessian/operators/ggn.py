@@ -85,6 +85,8 @@ class GaussNewton(NetworkOperator):
             graph.dummy,
             grad_outputs=[v for _, v in pairs],
             retain_graph=True,
+            allow_unused=True,  # as of a layer that the outputs do not depend on
+            materialize_grads=True,
         )
         return torch.autograd.grad(
             graph.outputs,
