@@ -72,6 +72,15 @@ MODULE = """
         make = lambda i: {"ids": [i, i + 1], "scale": i / 2, "label": i % 7}
         return kept(Map(make), Map(make, 9))
 
+    def said():
+        return {"train": kept(Map(lambda i: (torch.ones(2), i % 3))), "num_classes": 4}
+
+    def said_wrongly():
+        return {**said(), "num_classes": 2}
+
+    def named_wrongly():
+        return Map(lambda i: (torch.ones(2), i % 3), classes=["one", "two"])
+
     def numbers():
         return kept(Map(lambda i: (float(i), float(i))))
 
@@ -91,7 +100,7 @@ MODULE = """
 
     def global_draws():
         import random
-        first = torch.rand(4, 3) + np.random.rand(4, 1) + random.random()
+        first = torch.rand(4, 3) + float(np.random.rand()) + random.random()
         more = Map(lambda i: (first[i] + torch.rand(3), i % 2), 4, classes=[0, 1])
         return {"train": (first, torch.arange(4)), "test": (first, torch.arange(4))}, more
 
@@ -215,6 +224,14 @@ def test_a_map_style_set_of_mappings_is_put_together_as_a_data_loader_does(own, 
     assert data.test.targets.equal(expected["label"])
 
 
+def test_a_number_of_classes_that_is_said_needs_no_reading(own):
+    assert catalogue.info("own_sets:said").num_classes == 4
+    import own_sets
+
+    assert own_sets.LAST[0].read == [0]
+    assert catalogue.fetch(**of("said")).num_classes == 4
+
+
 def test_numbers_are_tensors_and_real_targets_numbers_to_predict(own):
     data = catalogue.fetch(**of("numbers"))
     assert (data.num_classes, data.input_shape) == (1, ())
@@ -262,6 +279,8 @@ def test_what_draws_from_global_generators_gives_the_same_data_again(own, name):
         ("breaks_within", r"reading number 2 fails \(IndexError"),
         ("nothing", "its examples must be a pair .*, got a NoneType"),
         ("misspelt", "gives 'tset' beside train; .*; did you mean 'test'"),
+        ("said_wrongly", "num_classes is 2, but targets go up to 2; it must be 3 at least"),
+        ("named_wrongly", "num_classes is 2, but targets go up to 2"),
         ("empty", "its examples must be at least one"),
         ("THING", "is a int and neither a function that makes data nor a source"),
         ("ohne", "has no 'ohne'; did you mean 'one'"),

@@ -20,12 +20,16 @@ class Leaf:
     dtype
         Its name, such as "int64".
     bounds
-        Finds the smallest and the largest of whole numbers, which may mean to read them all.
+        Finds the smallest and the largest of whole numbers.
+    costly
+        Whether that may mean to make all examples; it is then only done if nobody says the number
+        of outputs.
     """
 
     shape: tuple[int, ...]
     dtype: str
     bounds: Callable[[], tuple[int, int]]
+    costly: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -186,6 +190,8 @@ def _outputs(where: str, splits: Sequence[Split], given: int | None) -> int:
     first = splits[0].targets
     if not isinstance(first, Leaf) or not first.is_whole:
         return _of_numbers(where, first) if given is None else given
+    if given is not None and any(split.targets.costly for split in splits):
+        return given
     smallest, largest = zip(*(split.targets.bounds() for split in splits), strict=True)
     if (min(smallest) < 0 and len(first.shape) == 1) or max(largest) < 0:
         raise ValueError(

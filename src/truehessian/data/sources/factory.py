@@ -18,7 +18,7 @@ from typing import Any
 
 from truehessian import text
 from truehessian.data.about import DatasetInfo, Labelled, Origin, digest_of_files
-from truehessian.data.sources.describing import describe
+from truehessian.data.sources.describing import Split, describe
 from truehessian.registry import nearest
 
 _SPLITS = ("train", "test")
@@ -63,10 +63,20 @@ class Factory:
         return Origin(digest_of_files({str(path): Path(path) for path in paths}), {})
 
     def read(self, settings: Mapping[str, Any]) -> tuple[Labelled, Labelled | None]:
-        """Read all examples, in their order."""
-        sets, _ = self._sets(settings["arguments"])
+        """Read all examples, in their order.
+
+        Raises
+        ------
+        ValueError
+            An example is not like the first one, or targets are not those that the set speaks of.
+        """
+        sets, more = self._sets(settings["arguments"])
         with self._seeded("examples of a user's own"):
             read = [each.read() for each in sets]
+        names = [each.split.name for each in sets]
+        found = [self._split(name, *pair) for name, pair in zip(names, read, strict=True)]
+        said = {**more, "num_classes": self.info(**settings["arguments"]).num_classes}
+        describe(f"dataset {self.name}", found, **said)
         return read[0], (read[1] if len(read) == 2 else None)
 
     def _sets(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -81,6 +91,10 @@ class Factory:
             made = [sets.as_set(where, n, p) for n, p in zip(names, parts, strict=False)]
             self._made = dict(arguments), made, more
         return self._made[1:]
+
+    def _split(self, name: str, inputs: Any, targets: Any) -> Split:
+        leaves = import_module("truehessian.data.sources.sets").leaves
+        return Split(name, leaves(inputs), leaves(targets))
 
     def _called(self, arguments: Mapping[str, Any]) -> Any:
         # What it prints has no place in the output of `snakemake --dag` or `--summary`.

@@ -158,7 +158,7 @@ class MapStyle:
         return _plain(pair[0]), _plain(pair[1])
 
     def _of_all(self, leaf: Leaf) -> Leaf:
-        return Leaf((len(self._data), *leaf.shape[1:]), leaf.dtype, self._bounds)
+        return Leaf((len(self._data), *leaf.shape[1:]), leaf.dtype, self._bounds, costly=True)
 
     def _bounds(self) -> tuple[int, int]:
         """Find the classes from what the set says of itself, or by reading all of it."""
