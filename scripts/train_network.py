@@ -54,7 +54,7 @@ def main(
         training.Recipe(
             **settings.model_dump(include=_RECIPE),
             compiled=settings.compile,
-            loss=losses.made(settings.loss),
+            loss=losses.of_settings(settings.loss),
             augmentation=own_augmentation.named(settings.augmentation),
         ),
         checkpoint_epochs=epochs,

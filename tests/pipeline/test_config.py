@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from truehessian.pipeline.config import checks, schema
+from truehessian.pipeline.config import checks, loss, schema
 from truehessian.pipeline.config.inference import Theory
 from truehessian.pipeline.config.networks import network_facts
 from truehessian.pipeline.config.problem import Dataset
@@ -603,11 +603,11 @@ def objects(part, path=""):
             yield from objects(value, f"{path}.{key}")
 
 
-def test_no_mapping_but_the_arguments_of_a_network_takes_unknown_keys():
+def test_no_mapping_but_arguments_takes_unknown_keys():
     found = dict(objects(json.loads(SCHEMA.read_text())))
     assert len(found) >= 10
     for path, part in found.items():
-        if path.endswith((".Model", ".Dataset.properties.arguments")):
+        if path.endswith((".Model", ".Loss", ".Dataset.properties.arguments")):
             assert part["additionalProperties"] is True
         elif ".Groups.properties.parameters" in path:
             assert part["additionalProperties"]["type"] == "array"  # of patterns, by any name
@@ -653,7 +653,7 @@ def test_every_key_of_a_run_stands_with_a_comment_in_the_default_configuration()
     for name, section in parts["Run"]["properties"].items():
         assert name in documented, name
         (model,) = re.findall(r"#/[$]defs/(\w+)", json.dumps(section)) or [None]
-        if name in ("operators", "checkpoints"):  # of which there may be several, or another form
+        if name in ("operators", "checkpoints", "loss"):  # several, or another form
             continue
         for key in parts[model]["properties"] if model else ():
             assert f"{name}.{key}" in documented, f"{name}.{key}"
@@ -785,3 +785,61 @@ def test_a_matrix_may_be_restricted_to_what_is_trainable(settings, monkeypatch, 
     change(settings, "spectrum.steps", 8)
     change(settings, "model.freeze", False)
     assert "runs.tiny.parameters: no parameter requires a gradient" in message(settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("mse", "mse"),
+        ({"name": "mse"}, "mse"),
+        (
+            {"name": "cross_entropy", "label_smoothing": 0.1, "ignore_index": 3},
+            {"ignore_index": 3, "label_smoothing": 0.1, "name": "cross_entropy"},
+        ),
+    ],
+)
+def test_a_loss_is_handed_on_as_a_name_or_with_its_arguments(settings, given, handed_on):
+    """A name without arguments is the same setting however it is written."""
+    change(settings, "loss", given)
+    change(settings, "operators", {"first": {"operator": "ggn", "steps": 4}})
+    checked = checks.check(settings)
+    checks.check_losses(checked)
+    run = checked.runs["tiny"]
+    assert loss.name_of(run.loss) == (given if isinstance(given, str) else given["name"])
+    for name in ("training", "spectrum", "batch", "variance"):
+        assert run.settings(name)["loss"] == handed_on
+    assert run.operator_settings("first")["loss"] == handed_on
+    plain = json.dumps(run.settings("training")["loss"])
+    assert plain == json.dumps(handed_on)  # the order of keys as well
+    assert TrainingSettings(**run.settings("training")).loss == handed_on
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"name": "mean"}, "runs.tiny.loss: loss must be one of binary_cross_entropy, "),
+        ({"nmae": "mse"}, "runs.tiny.loss.name is missing"),
+        (3, "runs.tiny.loss must be text or a mapping, got 3"),
+        ({"name": 3}, "runs.tiny.loss.name must be text, got 3"),
+        (
+            {"name": "cross_entropy", "label_smoothign": 0.1},
+            "runs.tiny.loss: loss cross_entropy takes weight, ignore_index, label_smoothing, ",
+        ),
+        (
+            {"name": "cross_entropy", "label_smoothing": 2},
+            "runs.tiny.loss: loss cross_entropy: label_smoothing must lie in [0, 1], got 2",
+        ),
+        (
+            {"name": "torch.nn:HuberLoss", "detla": 2},
+            "runs.tiny.loss: loss torch.nn:HuberLoss takes reduction, delta, got 'detla'; did you",
+        ),
+        ("absent_package:loss", "runs.tiny.loss: loss absent_package:loss: cannot import absent"),
+        ("math:pi", "runs.tiny.loss: loss math:pi is a float and not a function of outputs and"),
+    ],
+)
+def test_a_loss_that_cannot_be_made_is_refused_beforehand(settings, value, sentence):
+    change(settings, "loss", value)
+    with pytest.raises(checks.ConfigError) as caught:
+        checks.check_losses(checks.check(settings))
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)

@@ -167,7 +167,7 @@ def test_everything_of_ones_own_is_measured_and_counts_by_its_code(own):
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        ("loss", "crossentropy", "runs.mine.loss: loss must be one of cross_entropy or an import"),
+        ("loss", "crossentropy", "runs.mine.loss: loss must be one of binary_cross"),
         (
             "operators",
             {"full": {"operator": "ggn"}},

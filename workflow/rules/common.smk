@@ -19,7 +19,7 @@ sys.path[:] = [
     *(p for p in sys.path if p and Path(p).absolute() not in BEHIND),
 ]
 
-from truehessian.pipeline.config import checks as configuration
+from truehessian.pipeline.config import checks as configuration, loss
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
 from truehessian.networks.libraries import LIBRARIES
@@ -71,7 +71,7 @@ def source_path(run):
 
 def loss_path(run):
     """Import path of a run's loss."""
-    return LOSSES.path(RUNS[run].loss)
+    return LOSSES.path(loss.name_of(RUNS[run].loss))
 
 
 def library_paths(run):
@@ -133,6 +133,7 @@ try:
     if workflow.is_main_process:
         for run in RUNS:
             check_own_code(run)
+        configuration.check_losses(checked)
         configuration.check_networks(checked)
 except configuration.ConfigError as error:
     # A traceback would bury the one sentence that matters.

@@ -1,7 +1,7 @@
 """What measurements have to be told, as a configuration or anything else may say it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from truehessian.operators.mean import BatchNormMode
 
@@ -42,5 +42,5 @@ class Products(Protocol):
         """What matrices of second derivatives have of the identity, 0 for the loss alone."""
 
     @property
-    def loss(self) -> str:
-        """One of `networks.losses.LOSSES`, or an import path."""
+    def loss(self) -> str | Mapping[str, Any]:
+        """One of `networks.losses.LOSSES` or an import path; or `name` with arguments."""

@@ -88,7 +88,7 @@ class Source(NamedTuple):
             "precision": settings.precision,
             "batchnorm": settings.batchnorm,
             "memory": _bytes(settings.memory_gb),
-            "loss": losses.made(settings.loss),
+            "loss": losses.of_settings(settings.loss),
             "parameters": settings.parameters,
             "weight_decay": settings.weight_decay,
         }

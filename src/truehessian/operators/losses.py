@@ -1,7 +1,5 @@
 """A loss in the precision and on the device of an operator, which gives one number."""
 
-import functools
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree, tensors_of
-from truehessian.networks.losses.base import Loss, made
+from truehessian.networks.losses.base import Loss, check_weights, logits_of, made, name_of
 from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
 from truehessian.networks.losses.recognition import recognised
@@ -19,7 +17,7 @@ from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import ByDefinition
 from truehessian.operators.memory import is_out_of_memory
 
-__all__ = ["FrozenLoss", "Loss", "name_of"]
+__all__ = ["FrozenLoss", "Loss", "logits_of", "name_of"]
 
 
 class FrozenLoss:
@@ -113,22 +111,7 @@ class FrozenLoss:
             The loss gives something else.
         """
         weights = self._weights(targets) if self.has_weights else None
-        if weights is None:
-            return None
-        count = trees.count(targets)
-        if not isinstance(weights, Tensor) or weights.shape != (count,):
-            found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-            raise ValueError(
-                f"the loss {name_of(self.own)} must give the weights of {count} examples as a "
-                f"tensor of shape ({count},), got {found}"
-            )
-        weights = weights.detach().double()
-        if not bool(((weights >= 0) & weights.isfinite()).all()):
-            raise ValueError(
-                f"the loss {name_of(self.own)} must give each example a weight from 0 on, got "
-                f"{weights.min().item():g}"
-            )
-        return weights
+        return None if weights is None else check_weights(self.own, weights, targets)
 
     def taken(self, outputs: Any) -> Any:
         """Take the logits from what a network gives, for a loss that is known to want them."""
@@ -221,20 +204,6 @@ class _InPrecision(TorchFunctionMode):
         if value.device != self.device and value.ndim:
             value = value.to(self.device)
         return value.to(self.dtype) if value.dtype.itemsize < self.dtype.itemsize else value
-
-
-def logits_of(outputs: Any) -> Any:
-    """Take the logits from a mapping that has some, as networks of transformers give it."""
-    if isinstance(outputs, Mapping) and "logits" in outputs:
-        return outputs["logits"]
-    return outputs
-
-
-def name_of(loss: Any) -> str:
-    """Call a loss by its name, and a partial function by that of the whole."""
-    if isinstance(loss, functools.partial):
-        return name_of(loss.func)
-    return getattr(loss, "__name__", type(loss).__name__)
 
 
 def _kind(value: Any) -> str:

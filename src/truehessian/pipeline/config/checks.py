@@ -1,11 +1,14 @@
 """Checks of a configuration before any job starts, each error one sentence with its remedy."""
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from truehessian.pipeline.config import sentences
+from truehessian.pipeline.config.loss import settings_of
 from truehessian.pipeline.config.networks import NetworkFacts, network_facts
 from truehessian.pipeline.config.run import Configuration, Run
 
@@ -77,6 +80,24 @@ def check_networks(configuration: Configuration) -> None:
                         f"parameters{' of these names' if patterns else ''}; at most as many "
                         "Lanczos steps are possible"
                     )
+
+
+def check_losses(configuration: Configuration) -> None:
+    """Make the loss of each run, so that what its arguments may not be is known.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be imported, is none, or does not take the arguments.
+    """
+    from truehessian.networks.losses import base
+
+    for name, run in configuration.analysed.items():
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # as of networks
+                base.of_settings(settings_of(run.loss))
+        except ValueError as error:
+            raise ConfigError(f"runs.{name}.loss: {error}") from error
 
 
 def _count(network: NetworkFacts, patterns: Sequence[str] | None, path: str) -> int:

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from truehessian.networks.losses import LOSSES
 from truehessian.networks.places import PLACES
 from truehessian.networks.places.files import FILES
 from truehessian.networks.places.place import Place
 from truehessian.operators import OPERATORS
+from truehessian.pipeline.config import loss as losses
 from truehessian.pipeline.config.fields import (
     Chosen,
     Epochs,
@@ -60,10 +60,7 @@ class Run(Strict):
         description="Instead of `training`, where one's own weights are: weights/{epoch}.pt, or "
         "a single file, which is the one epoch of `epochs`.",
     )
-    loss: str = Field(
-        default="cross_entropy",
-        description="One of the catalogue, or the import path `package.module:function`.",
-    )
+    loss: losses.NamedLoss = "cross_entropy"
     parameters: Chosen | None = Field(
         default=None,
         description="Patterns of names to which all matrices are restricted, or trainable.",
@@ -144,14 +141,18 @@ class Run(Strict):
         if name in _WITH_PRODUCTS:
             values = {**self._products, **values}
         if name in _WITH_LOSS:
-            values["loss"] = self.loss
+            values["loss"] = losses.settings_of(self.loss)
             if name != "training":
                 values |= {"parameters": self.parameters, "weight_decay": self.decay}
         return dict(sorted(values.items()))
 
     def operator_settings(self, name: str) -> dict[str, Any]:
         """Give the settings of a further matrix to its script, as `settings`."""
-        values = {**self._products, **self.operators[name].model_dump(), "loss": self.loss}
+        values = {
+            **self._products,
+            **self.operators[name].model_dump(),
+            "loss": losses.settings_of(self.loss),
+        }
         values |= {"name": name, "parameters": values["parameters"] or self.parameters}
         values["weight_decay"] = self.decay
         return dict(sorted(values.items()))
@@ -245,7 +246,7 @@ class Run(Strict):
                 "weight_decay is include, but beside checkpoints there is no "
                 "training.weight_decay to take; give the number itself"
             )
-        yield from unknown(LOSSES, "loss", self.loss)
+        yield from losses.problems(self.loss)
         for section in self.sections.values():
             yield from section.problems(self)
         for name, operator in self.operators.items():

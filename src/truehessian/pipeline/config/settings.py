@@ -1,6 +1,6 @@
 """What scripts get that multiply: a section of a run with the settings of products beside it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from truehessian.pipeline.config.fields import Chosen, Names, NotNegative, Positive, Section
 from truehessian.pipeline.config.inference import SelfTest, Variance
@@ -19,7 +19,7 @@ from truehessian.pipeline.config.spectra import (
 class WithLoss(Section):
     """With the loss of the run."""
 
-    loss: str
+    loss: str | dict[str, Any]  # a name, or a mapping with arguments beside it
 
 
 class WithPenalty(WithLoss):
