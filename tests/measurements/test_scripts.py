@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import yaml
 
 from truehessian.data import dataset as datasets
-from truehessian.networks import checkpoints, evaluation, registry
+from truehessian.networks import checkpoints, registry
 from truehessian.pipeline.config import checks as configuration
 from truehessian.pipeline.stage.job import typed
 from truehessian.report import plots
@@ -561,10 +561,16 @@ def test_the_self_test_knows_the_extremes_of_all_training_examples(self_tested, 
     assert truth == pytest.approx([spectrum.extremal(full, "largest")[0].item()], rel=0.01)
 
 
+CHECKPOINT_COLUMNS = (
+    *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
+    *("chance_accuracy", "at_chance"),
+)
+
+
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("checkpoints", ("epoch", *evaluation.COLUMNS)),
+        ("checkpoints", CHECKPOINT_COLUMNS),
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
         ("theory_vs_empirical", sampling.theory_columns()),
         ("outliers", sampling.OUTLIER_COLUMNS),

@@ -261,8 +261,11 @@ def test_numbers_to_predict_have_the_loss_of_regression(folder, capsys):
     train = catalogue.fetch(**run.settings("dataset")).train
     with torch.no_grad():
         value = F.mse_loss(network(train.inputs), train.targets).item()
-    assert f"on 72 training examples: loss {text.number(value)}\n" in out
-    assert "accuracy" not in out
+        explained = 1 - value / train.targets.var(0, correction=0).mean().item()
+    assert (
+        f"on 72 training examples: loss {text.number(value)}, R² {text.number(explained)}; "
+        "guessing gives 0" in out
+    )
 
 
 def test_tokens_that_are_their_own_targets_have_the_loss_of_language_models(own, folder, capsys):

@@ -183,7 +183,7 @@ def test_a_network_that_knows_nothing_of_its_data_is_a_warning_but_for_the_initi
     rows = [(0, 0.1, True), (5, 0.12, True), (20, 0.1, True), (30, 0.9, False)]
     frame = pd.DataFrame(rows, columns=["epoch", "train_accuracy", "at_chance"])
     (sentence,) = findings.headlines({"checkpoints": frame})
-    assert sentence.startswith("Warning: at epoch 5 and 20 the network recognises 12")
+    assert sentence.startswith("Warning: at epoch 5 and 20 the training accuracy is 12")
     assert findings.headlines({"checkpoints": frame[frame["epoch"].isin([0, 30])]}) == []
 
 
@@ -334,7 +334,10 @@ def test_every_caption_is_read_by_an_entry():
         ("variance", ["7.50 along random", "24,000 along the top", "7.50 × 10⁻⁵"]),
         ("variance", ["25,500 (VGG16, B = 128) and 38,000 (PreResNet110, B = 256)"]),
         ("theory_vs_empirical", ["over 16 batches", "misses 10 % of the shift"]),
-        ("learning_curves", ["After epoch 30", "0.0100", "100 % and 87 %"]),
+        (
+            "learning_curves",
+            ["After epoch 30", "0.0100", "is 100 % on the training data and 87 %"],
+        ),
         ("shrinkage", ["epoch 30"]),
         (
             "stem-batchnorm-64-30",

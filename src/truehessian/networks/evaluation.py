@@ -1,9 +1,8 @@
-"""Loss and accuracy of a network on its data, and whether it has learned them at all."""
+"""Loss and measure of a network on its data, and whether it has learned them at all."""
 
 import logging
-import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -11,62 +10,108 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from truehessian import devices
+from truehessian.data import trees
 from truehessian.data.dataset import Dataset
 from truehessian.data.examples import Examples
+from truehessian.data.trees import Tree
+from truehessian.networks.losses.base import Loss, logits_of
+from truehessian.networks.losses.measures import Measure
+from truehessian.networks.losses.objective import Objective
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = (
-    "train_loss", "train_accuracy", "test_loss", "test_accuracy", "chance_accuracy", "at_chance",
-)  # fmt: skip
 _CHUNK = 512
-_SIGNIFICANT = 3  # standard errors above chance from which on a network is said to have learned
 
 
 class Metrics(NamedTuple):
-    """Mean loss and fraction of correct predictions."""
+    """Mean loss, and what the loss's task measures.
+
+    Attributes
+    ----------
+    loss
+        The mean over the examples, by their weights.
+    measured
+        Value by the name of the measure, such as accuracy; empty without one.
+    chance
+        Of the best prediction without inputs, by the same name; empty where it is not known.
+    at_chance
+        Whether the value is not significantly above it; None where it is not known.
+    """
 
     loss: float
-    accuracy: float
+    measured: Mapping[str, float] = {}
+    chance: Mapping[str, float] = {}
+    at_chance: bool | None = None
+
+    def describe(self) -> str:
+        """Write loss and measure: `0.1234 (accuracy 0.987)`."""
+        words = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in self.measured.items()]
+        return f"{self.loss:.4f}" + "".join(f" ({each})" for each in words)
 
 
 class Total:
-    """Running sums on the device, so that no step waits for the host."""
+    """Running sums over batches of some examples, on their device: no step waits for the host.
 
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self.size = 0
+    Parameters
+    ----------
+    objective
+        The loss with the targets of all these examples.
+    """
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch with the mean loss of its examples."""
-        correct = (logits.argmax(1) == targets).sum()
-        self.sums += torch.stack([loss.double() * len(targets), correct.double()])
-        self.size += len(targets)
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        device = trees.tensors_of(objective.targets)[0].device
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self.measure: Measure | None = None
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, outputs: Any, targets: Tree) -> None:
+        """Count a batch with the mean loss of its examples, NaN where nothing in it counts."""
+        weight = self.objective.count(targets)
+        self.measure = self.measure or self.objective.measure(outputs, targets)
+        sums = [torch.where(weight > 0, loss.double() * weight, 0.0), weight]
+        if self.measure is not None:
+            sums += self.measure.sums(logits_of(outputs), targets)
+        self.sums[: len(sums)] += torch.stack([each.double() for each in sums])
 
     def metrics(self) -> Metrics:
-        """Divide by the number of examples."""
-        return Metrics(*(self.sums / self.size).tolist())
+        """Divide by the weights, and by the number of predictions."""
+        loss, weight, total, count = self.sums.tolist()
+        if self.measure is None:
+            return Metrics(loss / weight)
+        name, targets = self.measure.name, self.objective.targets
+        value, chance = self.measure.value(total, count, targets), self.measure.chance(targets)
+        if chance is None:
+            return Metrics(loss / weight, {name: value})
+        stuck = self.measure.is_at_chance(value, chance, count)
+        return Metrics(loss / weight, {name: value}, {name: chance}, stuck)
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
     examples: Examples,
-    forward: Callable[[Tensor], Tensor] | None = None,
+    forward: Callable[[Tree], Any] | None = None,
     *,
     chunk_size: int = _CHUNK,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    loss: Loss = F.cross_entropy,
 ) -> Metrics:
-    """Mean loss and accuracy over all examples; leaves the model in evaluation mode.
+    """Mean loss and measure over all examples; leaves the model in evaluation mode.
 
-    `forward` gives the model's logits; by default the model itself does. `chunk_size` examples are
-    taken at once. `loss` is (outputs, targets) -> scalar, the mean over the examples given.
+    `forward` gives the model's outputs; by default the model itself does. `chunk_size` examples are
+    taken at once. For `loss` see `losses.objective.Objective`.
+
+    Raises
+    ------
+    ValueError
+        No example counts in the loss.
     """
     model.eval()
-    total = Total(examples.device)
+    objective = Objective(loss, examples.targets)
+    total = Total(objective)
     for inputs, targets in examples.chunks(chunk_size):
-        logits = (forward or model)(inputs)
-        total.add(loss(logits, targets), logits, targets)
+        outputs = forward(inputs) if forward else trees.passed(model, inputs)
+        total.add(objective(outputs, targets), outputs, targets)
     return total.metrics()
 
 
@@ -76,13 +121,13 @@ def of_checkpoint(
     *,
     chunk_size: int,
     imported: bool,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    loss: Loss = F.cross_entropy,
 ) -> pd.DataFrame:
     """Evaluate a network on both splits, by running statistics and in float32.
 
     Weights of other data, or of images that were normalised otherwise, have curvature as well, and
-    nothing in a spectrum tells. A warning is logged if imported weights recognise the training
-    images no better than by chance.
+    nothing in a spectrum tells. A warning is logged if imported weights predict the training
+    targets no better than by chance.
 
     Parameters
     ----------
@@ -95,38 +140,41 @@ def of_checkpoint(
     imported
         Whether the weights were trained elsewhere.
     loss
-        (outputs, targets) -> scalar, the mean over the examples given.
+        (outputs, targets) -> scalar; see `losses.objective.Objective`.
 
     Returns
     -------
     DataFrame
-        One row with the columns of `COLUMNS`: mean losses, accuracies as fractions, the
-        training accuracy of always guessing the most frequent class, and whether the network's is
-        not significantly (three standard errors) above it.
+        One row: train_loss and test_loss; with a measure, such as accuracy, train_accuracy and
+        test_accuracy beside them; and where its value is known of what is best to predict without
+        inputs, always the most frequent class, that on the training data as chance_accuracy, and
+        as at_chance whether the network's is not significantly above it.
     """
     with devices.deterministic_algorithms(tf32=False):
         train = evaluate(model, dataset.train, chunk_size=chunk_size, loss=loss)
         test = evaluate(model, dataset.test, chunk_size=chunk_size, loss=loss)
-    chance = chance_accuracy(dataset.train)
-    stuck = is_at_chance(train.accuracy, chance, len(dataset.train))
-    logger.info("training loss %.4f (accuracy %.3f), test loss %.4f (accuracy %.3f)", *train, *test)
-    if imported and stuck:
+    logger.info("training loss %s, test loss %s", train.describe(), test.describe())
+    if imported and train.at_chance:
+        ((name, value),) = train.measured.items()
         logger.warning(
-            "the weights recognise %.1f %% of the training images, not significantly more than "
-            "guessing one class always (%.1f %%): unless they are initial ones, they do not belong "
-            "to this data set, or to this normalisation (dataset.mean and dataset.std)",
-            100 * train.accuracy,
-            100 * chance,
+            "the weights have a training %s of %.3f, not significantly above that of guessing "
+            "without the inputs (%.3f): unless they are initial ones, they do not belong to this "
+            "data set, or to this normalisation (dataset.mean and dataset.std)",
+            name.replace("_", " "),
+            value,
+            train.chance[name],
         )
-    return pd.DataFrame([(*train, *test, chance, stuck)], columns=list(COLUMNS))
+    row: dict[str, Any] = columns(train, test)
+    row |= {f"chance_{name}": value for name, value in train.chance.items()}
+    if train.at_chance is not None:
+        row["at_chance"] = train.at_chance
+    return pd.DataFrame([row])
 
 
-def chance_accuracy(examples: Examples) -> float:
-    """Give the accuracy of always guessing the most frequent class."""
-    return examples.targets.unique(return_counts=True)[1].max().item() / len(examples)
-
-
-def is_at_chance(accuracy: float, chance: float, num_examples: int) -> bool:
-    """Tell whether an accuracy is not significantly above that of guessing."""
-    error = math.sqrt(chance * (1 - chance) / num_examples)
-    return not accuracy > chance + _SIGNIFICANT * error
+def columns(train: Metrics, test: Metrics) -> dict[str, float]:
+    """Name what is known of both splits as the columns of tables do."""
+    return {
+        f"{split}_{name}": value
+        for split, metrics in (("train", train), ("test", test))
+        for name, value in {"loss": metrics.loss, **metrics.measured}.items()
+    }

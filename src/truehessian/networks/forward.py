@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from truehessian.data import trees
+from truehessian.data.trees import Tree
 from truehessian.networks.layouts import channels_last_is_safe
 
 logger = logging.getLogger(__name__)
@@ -21,10 +23,10 @@ _BF16_CAPABILITY = (8, 0)  # of CUDA, from which on bfloat16 is computed and not
 
 
 class Forward:
-    """A network's logits during training, in float32 whatever its layers compute in.
+    """A network's outputs during training, in float32 whatever its layers compute in.
 
     Weights, gradients and running statistics stay in the dtype of the model, and the loss is to be
-    taken of float32 logits. In bf16, layers that PyTorch holds to be safe for it, convolutions and
+    taken of float32 outputs. In bf16, layers that PyTorch holds to be safe for it, convolutions and
     matrix products above all, compute in bfloat16, forwards and backwards; normalisation takes
     bfloat16 in and gives it out, with statistics in float32. For TF32 see
     `devices.deterministic_algorithms`, inside which training runs.
@@ -32,7 +34,8 @@ class Forward:
     Parameters
     ----------
     model
-        On `device`; with `channels_last` its weights are laid out anew in place.
+        On `device`, and called by `trees.passed`; with `channels_last` its weights are laid out
+        anew in place.
     device
         Where the inputs will be.
     precision
@@ -88,7 +91,7 @@ class Forward:
                     "which some processors compute wrongly with channels last"
                 )
         self._compiled_size = compiled_size
-        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._compiled: Callable[..., Any] | None = None
         if compiled_size is not None:
             # No kernel is chosen by its time, so that a killed run resumes to the same bits. On a
             # CPU the compiler would lay channels last by itself.
@@ -98,19 +101,19 @@ class Forward:
             }
             self._compiled = torch.compile(model, dynamic=False, options=options)
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Map inputs (B, C, H, W) to float32 logits (B, num_classes)."""
+    def __call__(self, inputs: Tree) -> Any:
+        """Map the inputs of B examples to outputs, real numbers in float32."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            if self.model.training and len(inputs) == self._compiled_size:
-                logits = self._run_compiled(inputs)
+            if self.model.training and trees.count(inputs) == self._compiled_size:
+                outputs = self._run_compiled(inputs)
             else:
-                logits = self.model(inputs)
-        return logits.float()
+                outputs = trees.passed(self.model, inputs)
+        return trees.cast(outputs, torch.float32)
 
-    def _run_compiled(self, inputs: Tensor) -> Tensor:
+    def _run_compiled(self, inputs: Tree) -> Any:
         assert self._compiled is not None
         try:
-            return self._compiled(inputs)
+            return trees.passed(self._compiled, inputs)
         except RuntimeError as error:
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise

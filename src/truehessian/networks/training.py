@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from truehessian import devices, streams
-from truehessian.data import batches as shuffling
+from truehessian.data import batches as shuffling, trees
 from truehessian.data.dataset import Dataset
 from truehessian.data.own_augmentation import Augment
+from truehessian.data.trees import Tree
 from truehessian.networks import resume
-from truehessian.networks.evaluation import Metrics, Total, evaluate
+from truehessian.networks.evaluation import Metrics, Total, columns, evaluate
 from truehessian.networks.forward import Forward
+from truehessian.networks.losses.base import Loss
+from truehessian.networks.losses.objective import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Recipe:
         `batch_size`. Weights and momentum are kept in float32. Each choice rounds differently, and
         each resumes to its own bits.
     loss
-        (outputs, targets) -> scalar, the mean over a batch.
+        (outputs, targets) -> scalar, the mean over a batch; see `losses.objective.Objective`.
     """
 
     epochs: int
@@ -73,7 +76,7 @@ class Recipe:
     precision: str = "float32"
     channels_last: bool = False
     compiled: bool = False
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    loss: Loss = F.cross_entropy
     augmentation: Augment | None = None
 
 
@@ -121,15 +124,16 @@ def train(
     -------
     list of dict
         One row per epoch: epoch, learning_rate, train_loss, train_accuracy, test_loss,
-        test_accuracy, seconds. Row 0 is the initialisation, in evaluation mode and with learning
+        test_accuracy, seconds. In the place of the accuracy is what the loss measures, such as
+        r_squared, or nothing. Row 0 is the initialisation, in evaluation mode and with learning
         rate 0; the later training values are means over the epoch's own batches, taken before each
-        step.
+        step. A batch in which no example counts takes no step.
 
     Raises
     ------
     ValueError
-        A checkpoint epoch is out of range, `precision` is unknown, or the network or the device
-        cannot do what is asked for.
+        A checkpoint epoch is out of range, `precision` is unknown, the network or the device
+        cannot do what is asked for, or no example counts in the loss.
     RuntimeError
         The network cannot be compiled.
     FloatingPointError
@@ -153,8 +157,7 @@ def train(
     )
     rows = resume.load(state, model, optimiser)
     for epoch in range(len(rows), recipe.epochs + 1):
-        rows.append(_one_epoch(forward, optimiser, dataset, recipe, epoch))
-        _log(progress, rows[-1], recipe.epochs)
+        rows.append(_one_epoch(forward, optimiser, dataset, recipe, epoch, progress))
         if epoch in checkpoint_epochs:
             on_checkpoint(epoch, model)
         if state is not None:
@@ -165,24 +168,24 @@ def train(
 def step(
     forward: Forward,
     optimiser: torch.optim.Optimizer,
-    inputs: Tensor,
-    targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-) -> tuple[Tensor, Tensor]:
+    inputs: Tree,
+    targets: Tree,
+    loss: Loss = F.cross_entropy,
+) -> tuple[Tensor, Any]:
     """Take a step down the gradient of the mean loss of one batch.
 
     Returns
     -------
     tuple of Tensor
-        The loss and the logits before the step, float32, without their graph. Nothing waits for the
-        device.
+        The loss and the outputs before the step, float32, without their graph. Nothing waits for
+        the device.
     """
-    logits = forward(inputs)
-    value = loss(logits, targets)
+    outputs = forward(inputs)
+    value = loss(outputs, targets)
     optimiser.zero_grad()
     value.backward()
     optimiser.step()
-    return value.detach(), logits.detach()
+    return value.detach(), trees.mapped(outputs, Tensor.detach)
 
 
 def _check_epochs(checkpoint_epochs: Collection[int], epochs: int) -> None:
@@ -200,6 +203,7 @@ def _one_epoch(
     dataset: Dataset,
     recipe: Recipe,
     epoch: int,
+    progress: logging.Logger,
 ) -> dict[str, Any]:
     """Pass over the training set, for epoch 0 without a step, and give the row of the epoch."""
     rate = learning_rate_at(epoch - 1, recipe.epochs, recipe.learning_rate) if epoch else 0.0
@@ -221,52 +225,41 @@ def _one_epoch(
                 augmentation if recipe.augment else None,
                 forward.memory_format,
             )
-            on_train = _train_epoch(forward, optimiser, batches, recipe.loss)
+            objective = Objective(recipe.loss, dataset.train.targets)
+            on_train = _train_epoch(forward, optimiser, batches, objective)
         on_test = evaluate(forward.model, dataset.test, forward, loss=recipe.loss)
-    return _row(epoch, rate, on_train, on_test, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    _check_finite(epoch, rate, on_train, on_test)
+    progress.info(
+        "epoch %d of %d: learning rate %.4g, training loss %s, test loss %s, %.1f s",
+        *(epoch, recipe.epochs, rate, on_train.describe(), on_test.describe(), seconds),
+    )
+    found = columns(on_train, on_test)
+    return {"epoch": epoch, "learning_rate": rate, **found, "seconds": seconds}
 
 
 def _train_epoch(
     forward: Forward,
     optimiser: torch.optim.Optimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    batches: Iterable[tuple[Tree, Tree]],
+    objective: Objective,
 ) -> Metrics:
     forward.model.train()
-    total = Total(forward.device)
+    total = Total(objective)
     for inputs, targets in batches:
-        value, logits = step(forward, optimiser, inputs, targets, loss)
-        total.add(value, logits, targets)
+        if objective.some_count_nothing and not bool(objective.count(targets) > 0):
+            continue
+        value, outputs = step(forward, optimiser, inputs, targets, objective)
+        total.add(value, outputs, targets)
     return total.metrics()
 
 
-def _row(
-    epoch: int, rate: float, on_train: Metrics, on_test: Metrics, seconds: float
-) -> dict[str, Any]:
+def _check_finite(epoch: int, rate: float, on_train: Metrics, on_test: Metrics) -> None:
     if not (math.isfinite(on_train.loss) and math.isfinite(on_test.loss)):
         raise FloatingPointError(
             f"training diverged in epoch {epoch} at learning rate {rate:g} (training loss "
             f"{on_train.loss}, test loss {on_test.loss}); lower the learning rate"
         )
-    return {
-        "epoch": epoch,
-        "learning_rate": rate,
-        "train_loss": on_train.loss,
-        "train_accuracy": on_train.accuracy,
-        "test_loss": on_test.loss,
-        "test_accuracy": on_test.accuracy,
-        "seconds": seconds,
-    }
-
-
-def _log(progress: logging.Logger, row: dict[str, Any], epochs: int) -> None:
-    progress.info(
-        "epoch %d of %d: learning rate %.4g, training loss %.4f (accuracy %.3f), "
-        "test loss %.4f (accuracy %.3f), %.1f s",
-        row["epoch"],
-        epochs,
-        *(row[key] for key in list(row)[1:]),
-    )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from truehessian.report.measures import label, measure_in, written
 from truehessian.report.tables import select
 from truehessian.spectra.spectrum import ENDS
 from truehessian.text import count, listing, number, percent, times, with_error
@@ -51,15 +52,15 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
 
 def of_checkpoints(frame: pd.DataFrame) -> list[str]:
     """Warn of weights, other than initial ones, that have learned nothing of the data."""
-    stuck = frame[frame["at_chance"] & (frame["epoch"] > 0)]
-    if stuck.empty:
+    stuck = frame[frame.get("at_chance", False) & (frame["epoch"] > 0)]
+    measure = measure_in(frame)
+    if stuck.empty or measure is None:
         return []
     epochs = listing([str(epoch) for epoch in stuck["epoch"]])
-    best = stuck["train_accuracy"].max()
+    best = written(measure, stuck[f"train_{measure}"].max())
     return [
-        f"Warning: at epoch {epochs} the network recognises {percent(best)} of the training images "
-        "at most, not significantly more than by chance: it has learned nothing, or the weights do "
-        "not belong to these data or their normalisation."
+        f"Warning: at epoch {epochs} the training {label(measure)} is {best} at most, no more than "
+        "by chance: nothing is learned, or the weights belong to other data or normalisation."
     ]
 
 

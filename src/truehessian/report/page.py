@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from truehessian import text
-from truehessian.report import captions, findings
+from truehessian.report import captions, findings, measures
 from truehessian.report.contents import catalogue
 from truehessian.report.contents.base import SECTIONS, Content
 from truehessian.report.run import RunReport
@@ -197,8 +197,9 @@ def _facts(run: RunReport) -> list[tuple[str, str]]:
         ("Device", summary.get("device")),
     ]
     if run.training is not None and not run.training.empty:
-        accuracy = run.training["test_accuracy"].iloc[-1]
-        facts.append(("Final test accuracy", text.percent(accuracy)))
+        measure = measures.measure_in(run.training) or "loss"
+        final = run.training[f"test_{measure}"].iloc[-1]
+        facts.append((f"Final test {measures.label(measure)}", measures.written(measure, final)))
     return [
         (label, text.count(value) if isinstance(value, int) else str(value))
         for label, value in facts

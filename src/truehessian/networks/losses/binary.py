@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from truehessian.networks.losses.base import as_weights
+from truehessian.networks.losses.base import as_weights, check_factors, check_index
+from truehessian.networks.losses.measures import LabelAccuracy
 from truehessian.networks.losses.squares import MeanSquaredError
 
 
@@ -24,10 +25,25 @@ class BinaryCrossEntropy:
         Factor of the loss where the target is 1, one number for each label; all 1 if None.
     ignore_index
         Targets of this number, such as -1 for unknown labels, do not count; all do if None.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
     """
 
     pos_weight: Sequence[float] | Tensor | None = None
     ignore_index: int | None = None
+
+    def __post_init__(self) -> None:
+        """Look at the numbers."""
+        check_factors("pos_weight", self.pos_weight)
+        check_index(self.ignore_index)
+
+    @property
+    def measure(self) -> LabelAccuracy:
+        """The accuracy of answers by the sign of the logits, over the labels that are known."""
+        return LabelAccuracy(self)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of logits (B, ..) and targets between 0 and 1 of the same shape.
@@ -64,3 +80,11 @@ class BinaryCrossEntropy:
         if self.ignore_index is None:
             return torch.ones_like(targets, dtype=torch.bool)
         return targets != self.ignore_index
+
+    def chosen(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Say yes where it is more probable than not."""
+        return outputs.reshape(targets.shape) > 0
+
+    def right(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a target above 1/2 for yes."""
+        return targets > 0.5, self.known(targets)

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from truehessian.networks.losses.base import as_weights
+from truehessian.networks.losses.base import as_weights, check_factors, check_index
+from truehessian.networks.losses.measures import Accuracy
 
 IGNORED = -100  # PyTorch's default: the number of a target that does not count
 
@@ -49,12 +50,18 @@ class CrossEntropy:
 
     def __post_init__(self) -> None:
         """Look at the numbers."""
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1], got {self.label_smoothing}")
+        smoothing: object = self.label_smoothing
+        if not isinstance(smoothing, int | float) or not 0 <= smoothing <= 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1], got {smoothing!r}")
         if self.class_axis not in (1, -1, None):
             raise ValueError(f"class_axis must be 1, -1 or null, got {self.class_axis!r}")
-        if self.weight is not None and bool((torch.as_tensor(self.weight) < 0).any()):
-            raise ValueError(f"weight must be one number from 0 on per class, got {self.weight}")
+        check_factors("weight", self.weight)
+        check_index(self.ignore_index)
+
+    @property
+    def measure(self) -> Accuracy:
+        """The accuracy of choosing the most probable class, over the targets that count."""
+        return Accuracy(self)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss.
@@ -95,6 +102,22 @@ class CrossEntropy:
     def aligned(self, targets: Tensor) -> Tensor:
         """Bring each target to the place of the logits that predict it."""
         return targets
+
+    def chosen(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Choose the most probable class."""
+        return self.arranged(outputs, targets).argmax(1)
+
+    def right(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the right class, of probabilities the most probable one, and where it counts."""
+        if targets.is_floating_point():
+            right = self.arranged(targets, targets).argmax(1)
+            return right, torch.ones_like(right, dtype=torch.bool)
+        targets = self.aligned(targets)
+        counted = targets != self.ignore_index
+        if self.weight is not None:
+            weight = torch.as_tensor(self.weight, device=targets.device)
+            counted &= weight[targets.long().where(counted, 0)] > 0
+        return targets, counted
 
     def arranged(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Put the classes on axis 1.

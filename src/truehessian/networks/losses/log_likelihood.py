@@ -8,6 +8,7 @@ from torch import Tensor
 
 from truehessian.networks.losses.base import as_weights
 from truehessian.networks.losses.cross_entropy import IGNORED, CrossEntropy
+from truehessian.networks.losses.measures import Accuracy
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,10 +22,24 @@ class NegativeLogLikelihood:
     ----------
     weight, ignore_index
         As of `CrossEntropy`.
+
+    Raises
+    ------
+    ValueError
+        A number is out of range.
     """
 
     weight: Sequence[float] | Tensor | None = None
     ignore_index: int = IGNORED
+
+    def __post_init__(self) -> None:
+        """Look at the numbers."""
+        _ = self._classes
+
+    @property
+    def measure(self) -> Accuracy:
+        """As of `CrossEntropy`."""
+        return Accuracy(self._classes)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of log-probabilities (B, C, ..) and classes (B, ..)."""
@@ -34,4 +49,9 @@ class NegativeLogLikelihood:
 
     def weights(self, targets: Tensor) -> Tensor:
         """Count targets as `CrossEntropy` does."""
-        return CrossEntropy(weight=self.weight, ignore_index=self.ignore_index).weights(targets)
+        return self._classes.weights(targets)
+
+    @property
+    def _classes(self) -> CrossEntropy:
+        """What chooses and counts in the same way; log-probabilities have the order of logits."""
+        return CrossEntropy(weight=self.weight, ignore_index=self.ignore_index, class_axis=1)

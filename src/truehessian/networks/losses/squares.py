@@ -5,10 +5,17 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from truehessian.networks.losses.measures import RSquared
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeanSquaredError:
     """The mean of squared differences of outputs and targets, over examples and numbers alike."""
+
+    @property
+    def measure(self) -> RSquared:
+        """The share of the targets' variance that is explained."""
+        return RSquared()
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss.

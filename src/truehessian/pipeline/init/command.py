@@ -31,7 +31,7 @@ from truehessian.pipeline.init.talk import Talk
 
 _NOTHING_LEARNED = (
     "  Warning: that is no better than guessing: the weights have learned nothing, or do not "
-    "belong to these classes or to this normalisation (--mean, --std)"
+    "belong to these data or to this normalisation (--mean, --std)"
 )
 _RATHER_NOT = "train"  # the answer to where weights are, where there are none
 
@@ -112,7 +112,7 @@ def _weights(
             networks.load(network, path, data)
             metrics = networks.recognised(network, data, loss, device)
             talk.say(f"Weights: {path}, epoch {epoch}, {networks.judged(metrics, data)}")
-        if networks.is_at_chance(metrics, data):
+        if metrics.at_chance:
             talk.say(_NOTHING_LEARNED)
         return found
 

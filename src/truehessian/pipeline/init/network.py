@@ -1,7 +1,6 @@
 """The network of a run, looked at: its parameters, its weights, and what it recognises."""
 
 import copy
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,9 @@ from truehessian.data.examples import Examples
 from truehessian.networks import evaluation, parameters, registry, state_dicts, weights
 from truehessian.networks.libraries import LIBRARIES
 from truehessian.networks.libraries.library import absence
-from truehessian.networks.losses.base import WeightedLoss
 from truehessian.pipeline.config.networks import NetworkFacts, facts_of
 from truehessian.pipeline.init.data import Data
+from truehessian.report import measures
 
 _AT_ONCE = 64  # examples per forward pass of an evaluation
 _TRIED = 512  # examples that weights are evaluated on
@@ -103,7 +102,7 @@ def load(network: Network, path: str, data: Data) -> None:
 
 
 def recognised(network: Network, data: Data, loss: Any, device: torch.device) -> evaluation.Metrics:
-    """Evaluate loss and accuracy on some training examples.
+    """Evaluate loss and measure on some training examples.
 
     Raises
     ------
@@ -116,8 +115,6 @@ def recognised(network: Network, data: Data, loss: Any, device: torch.device) ->
     try:
         with torch.no_grad(), devices.deterministic_algorithms(tf32=False):
             _check_classes(name, trees.passed(module, next(examples.chunks(2))[0]), data)
-            if data.classes is None:
-                return evaluation.Metrics(_mean_loss(module, examples, loss), math.nan)
             return evaluation.evaluate(module, examples, loss=loss, chunk_size=_AT_ONCE)
     except (RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
@@ -126,33 +123,15 @@ def recognised(network: Network, data: Data, loss: Any, device: torch.device) ->
         ) from error
 
 
-def _mean_loss(module: nn.Module, examples: Examples, loss: Any) -> float:
-    total, count = 0.0, 0.0
-    for inputs, targets in examples.chunks(_AT_ONCE):
-        weights = loss.weights(targets) if isinstance(loss, WeightedLoss) else None
-        size = float(trees.count(targets) if weights is None else weights.sum())
-        total += size * loss(trees.passed(module, inputs), targets).item() if size else 0.0
-        count += size
-    return total / count
-
-
 def judged(metrics: evaluation.Metrics, data: Data) -> str:
     """Say what the network recognises, beside chance."""
     count = min(_TRIED, len(data.examples.train))
     said = f"on {count} training examples: loss {text.number(metrics.loss)}"
-    if data.classes is None:
-        return said
-    chance = text.percent(evaluation.chance_accuracy(data.examples.train))
-    return f"{said}, accuracy {text.percent(metrics.accuracy)}; guessing gives {chance}"
-
-
-def is_at_chance(metrics: evaluation.Metrics, data: Data) -> bool:
-    """Tell whether weights recognise classes no better than guessing does."""
-    if data.classes is None:
-        return False
-    chance = evaluation.chance_accuracy(data.examples.train)
-    count = min(_TRIED, len(data.examples.train))
-    return evaluation.is_at_chance(metrics.accuracy, chance, count)
+    for name, value in metrics.measured.items():
+        said += f", {measures.label(name)} {measures.written(name, value)}"
+    for name, value in metrics.chance.items():
+        said += f"; guessing gives {measures.written(name, value)}"
+    return said
 
 
 def some(data: Data, number: int) -> Examples:

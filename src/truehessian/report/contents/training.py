@@ -5,12 +5,26 @@ from typing import Any
 
 import pandas as pd
 
+from truehessian.report import measures
 from truehessian.report.contents.base import Content, Figure, Made, Table
 from truehessian.report.run import RunReport
 
 
 def _last_epoch(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
-    return {"last": None if run.training is None or run.training.empty else run.training.iloc[-1]}
+    if run.training is None or run.training.empty:
+        return {"last": None, "measure": None, "values": None}
+    last, name = run.training.iloc[-1], measures.measure_in(run.training)
+    if name is None:
+        return {"last": last, "measure": None, "values": None}
+    values = [measures.written(name, last[f"{split}_{name}"]) for split in ("train", "test")]
+    return {"last": last, "measure": measures.label(name), "values": values}
+
+
+def _measure(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
+    frame = run.tables["checkpoints"]
+    name = measures.measure_in(frame)
+    label = None if name is None else measures.label(name)
+    return {"name": name, "measure": label, "has_chance": f"chance_{name}" in frame}
 
 
 def _draw(files: Mapping[str, list[str]]) -> Made:
@@ -38,7 +52,8 @@ CHECKPOINTS = Content(
     "checkpoints",
     "training",
     table=Table(),
-    title="Loss and accuracy of the checkpoints",
+    title="Losses of the checkpoints, and what is measured beside them",
+    facts=_measure,
     make=_collect,
     inputs={"evaluations": "evaluation/{epoch}.csv"},
 )
