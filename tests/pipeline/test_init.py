@@ -44,11 +44,12 @@ class Language(nn.Module):
         self.head = nn.Linear(3, num_classes)
 
     def forward(self, input_ids, attention_mask):
-        return self.head(self.embedding(input_ids).tanh())
+        return {"logits": self.head(self.embedding(input_ids).tanh())}
 
 def tokens(count=80):
     ids = torch.arange(count * 6).view(count, 6) % 11
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    labels = ids.where(ids != 3, -100)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
 def few(hidden=4):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
@@ -275,6 +276,17 @@ def test_tokens_that_are_their_own_targets_have_the_loss_of_language_models(own,
     assert (run.loss, run.dataset.arguments) == ("next_token", {"count": 60})
     assert "arguments of the source: count=60" in out
     assert f"P = {11 * 3 + 3 * 11 + 11} parameters: embedding 33, head 44" in out
+
+
+def test_a_loss_has_arguments(folder, capsys):
+    flags = [*SMALL, "--train", "--run", "mine", "--loss", "cross_entropy"]
+    assert init(*flags, "--loss-arg", "label_smoothing=0.1") == 0
+    run, _, text = written(capsys, Path("mine.yaml"))
+    assert run.loss.model_dump() == {"name": "cross_entropy", "label_smoothing": 0.1}
+    assert "loss: {name: cross_entropy, label_smoothing: 0.1}" in text
+    sentence = refused(capsys, *flags, "--loss-arg", "smoothing=0.1", "--force")
+    assert "loss cross_entropy" in sentence
+    assert "smoothing" in sentence
 
 
 def test_weights_that_recognise_nothing_are_told_of(folder, capsys):

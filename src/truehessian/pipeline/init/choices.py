@@ -131,10 +131,11 @@ def _bounded(sizes: Sizes, num_params: int) -> Sizes:
 def _network_and_weights(
     wishes: Wishes, data: Data, network: Network, weights: Weights | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
+    more = wishes.loss_arguments
     own: dict[str, Any] = {
         "dataset": data.section.model_dump(),
         "model": network.section,
-        "loss": wishes.loss,
+        "loss": {"name": wishes.loss, **more} if more else wishes.loss,
         "parameters": wishes.chosen,
     }
     if weights is not None:

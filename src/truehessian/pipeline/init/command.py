@@ -93,7 +93,7 @@ def _network(wishes: Wishes, talk: Talk, data: Data) -> Network:
 def _loss(wishes: Wishes, talk: Talk, data: Data) -> tuple[str, Any]:
     return talk.about(
         "--loss", wishes.loss, f"which loss ({', '.join(LOSSES)}, package.module:function)",
-        data.loss, lambda text: (text, losses.made(text)),
+        data.loss, lambda text: (text, losses.made(text, wishes.loss_arguments)),
     )  # fmt: skip
 
 
@@ -144,6 +144,7 @@ def _write(
     content = written.configuration(name, made, chosen.remarks, heading)
     checked = checks.check(yaml.safe_load(content))
     checks.check_networks(checked)
+    checks.check_losses(checked)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     snakefile = _snakefile()

@@ -25,7 +25,7 @@ class Wishes(NamedTuple):
         A name or an import path, and what its factory takes beside.
     weights, train
         A file, or a pattern with ``{epoch}``; or whether to train.
-    loss, parameters, epochs, steps, batch_sizes, device
+    loss, loss_arguments, parameters, epochs, steps, batch_sizes, device
         As in a configuration.
     quick
         Whether to look first, with few examples and steps.
@@ -45,6 +45,7 @@ class Wishes(NamedTuple):
     weights: str | None = None
     train: bool = False
     loss: str | None = None
+    loss_arguments: Mapping[str, Any] = MappingProxyType({})
     parameters: list[str] | None = None
     epochs: list[int] | None = None
     steps: int | None = None
@@ -65,11 +66,12 @@ class Wishes(NamedTuple):
         Raises
         ------
         ValueError
-            An argument of data or network is no KEY=VALUE.
+            An argument of data, network or loss is no KEY=VALUE.
         """
         values = {name: getattr(parsed, name) for name in cls._fields}
-        for name, flag in (("data_arguments", "data-arg"), ("model_arguments", "model-arg")):
-            values[name] = dict(_pair(flag, text) for text in values[name])
+        for kind in ("data", "model", "loss"):
+            pairs = (_pair(f"{kind}-arg", text) for text in values[f"{kind}_arguments"])
+            values[f"{kind}_arguments"] = dict(pairs)
         return cls(**values)
 
 
@@ -92,6 +94,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     whence.add_argument("--weights", metavar="PATH", help="weights.pt, or weights/{epoch}.pt")
     whence.add_argument("--train", action="store_true", help="train instead")
     add("--loss", metavar="NAME", help="of the catalogue, or package.module:function")
+    add("--loss-arg", metavar="KEY=VALUE", action="append", default=[], dest="loss_arguments",
+        help="of the loss, such as label_smoothing=0.1")  # fmt: skip
     add("--parameters", metavar="PATTERN", nargs="+", help="names to restrict matrices to, "
         "or trainable")  # fmt: skip
     add("--epochs", metavar="E", type=int, nargs="+", help="epochs to analyse")

@@ -15,7 +15,7 @@ from truehessian.pipeline.init.data import Data
 from truehessian.pipeline.init.network import Network, some
 
 _FIRST = 4  # examples of the first product, which shows how many a longer one may have
-_SECONDS = 1.0  # that the timed product may take
+_SECONDS = 2.5  # that a product of as many examples as a chunk has may take, or fewer are taken
 _TIMES = 5  # that it is timed at most
 _CHUNKS = {"cpu": 256, "cuda": 512}  # examples per forward pass, at most
 _SHARE = 0.25  # of the free memory that the graph of a chunk may take
@@ -65,30 +65,32 @@ def timed(
         There is no such product; the sentence says why.
     """
     total = len(data.examples.train)
-    how = {"loss": loss, "parameters": parameters, "device": device}
+    how: dict[str, Any] = {"loss": loss, "parameters": parameters, "device": device}
     try:
         few = some(data, _FIRST).to(device)
         operator = Hessian(network.module, few, chunk_size=_FIRST, memory=0, **how)
         vector = torch.ones(operator.num_params, device=device)
-        first = _seconds(operator, vector)
+        operator.matvec(vector)  # looks at the examples
         per_example = _graph_bytes(operator, few, vector)
-        chunk_size = _chunk_size(per_example, device, total)
-        number = max(min(int(_SECONDS / first * len(few)), chunk_size), len(few))
         kept = graphs_fit(per_example, total, None, device)
-        many = some(data, number).to(device)
-        memory = None if kept else 0
-        operator = Hessian(network.module, many, chunk_size=number, memory=memory, **how)
-        seconds = _seconds(operator, vector)
+        how["memory"] = None if kept else 0
+        chunk_size = _chunk_size(per_example, device, total)
+        number, seconds = len(few), _seconds(Hessian(network.module, few, **how), vector)
+        # Of few examples a product takes far longer for each, above all on a busy machine.
+        while number < chunk_size and seconds < _SECONDS:
+            number = min(chunk_size, int(number * min(max(2 * _SECONDS / seconds, 2), 16)))
+            many = some(data, number).to(device)
+            seconds = _seconds(Hessian(network.module, many, chunk_size=number, **how), vector)
     except (ComputationError, NotImplementedError, FloatingPointError, TypeError) as error:
         raise ValueError(str(error)) from error
-    return Trial(device, len(many) / seconds, len(many), per_example, chunk_size, kept)
+    return Trial(device, number / seconds, number, per_example, chunk_size, kept)
 
 
 def _seconds(operator: Hessian, vector: torch.Tensor) -> float:
     """Time a product after the first ones, which look at the examples: the fastest of some."""
     operator.matvec(vector)
     taken: list[float] = []
-    while not taken or (len(taken) < _TIMES and sum(taken) < _SECONDS):
+    while len(taken) < 2 or (len(taken) < _TIMES and sum(taken) < _SECONDS):
         begin = time.perf_counter()
         operator.matvec(vector).norm().item()  # waits for a GPU
         taken.append(time.perf_counter() - begin)
