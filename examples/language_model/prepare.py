@@ -29,7 +29,7 @@ def prepare(folder: Path, examples: int, steps: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(arrays, folder / "text.safetensors")
     train = splits["train"]
-    for step, model in enumerate(trained(tokens[train], mask[train], targets[train], steps)):
+    for step, model in enumerate(trained(tokens, mask, targets, train, steps)):
         if step in (0, steps):
             torch.save({"model": model.state_dict(), "step": step}, folder / f"{step}.pt")
 
@@ -46,14 +46,14 @@ def lines(count: int) -> tuple[Tensor, Tensor]:
     return tokens, (tokens > 0).long()
 
 
-def trained(tokens: Tensor, mask: Tensor, targets: Tensor, steps: int):
+def trained(tokens: Tensor, mask: Tensor, targets: Tensor, train: Tensor, steps: int):
     """Train with batches of 64 lines; give the network before the first step and after each."""
     torch.manual_seed(0)
-    model = Language(CHARACTERS + 2)
+    model = Language(int(tokens.max()) + 1)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.003)
     yield model
     for _ in range(steps):
-        chosen = torch.randint(len(tokens), (64,))
+        chosen = train[torch.randint(len(train), (64,))]
         logits = model(tokens[chosen], mask[chosen])["logits"]
         loss = nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), targets[chosen][:, 1:].flatten()

@@ -14,7 +14,8 @@ FILES = {
     "ownnet/__init__.py": "",
     "ownnet/build.py": (
         "import helper\nfrom . import blocks\nfrom .parts.conv import Conv\n"
-        "from .constants import WIDTH\nfrom plain.leaf import LEAF\n\n"
+        "from .constants import WIDTH\nfrom plain.leaf import LEAF\n"
+        "from plain.within.leaf import DEEP\n\n"
         "def make(**arguments):\n    import ownnet.late\n"
         "    from importlib import import_module\n    import_module('named')\n"
         "    import_module('.relative', __package__)\n"
@@ -33,6 +34,7 @@ FILES = {
     "helper.py": "VALUE = 1\n",
     "named.py": "VALUE = 1\n",
     "plain/leaf.py": "LEAF = 1\n",  # a folder without __init__
+    "plain/within/leaf.py": "DEEP = 1\n",  # and one in it
     "unreached.py": "VALUE = 1\n",
 }
 

@@ -167,10 +167,21 @@ def _find(name: str, folders: list[str] | None) -> ModuleSpec | None:
     """Ask Python where a module is, without importing its parents."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)  # which very old ones do not have
-        spec: ModuleSpec | None = None if find is None else find(name, folders, None)
+        try:
+            spec: ModuleSpec | None = None if find is None else find(name, folders, None)
+        except KeyError:  # folders without __init__ in such folders want their parents imported
+            return _namespace(name, folders or [])
         if spec is not None:
             return spec
     return None
+
+
+def _namespace(name: str, folders: list[str]) -> ModuleSpec:
+    """Make what Python finds where a package is nothing but folders."""
+    spec = ModuleSpec(name, None, is_package=True)
+    inner = [Path(folder) / name.rpartition(".")[2] for folder in folders]
+    spec.submodule_search_locations = [str(folder) for folder in inner if folder.is_dir()]
+    return spec
 
 
 def _reading(path: Path) -> Reading | None:
