@@ -64,7 +64,7 @@ def _row(whole: NetworkOperator, settings: Settings) -> list[str]:
     whole.matmat(one)  # warm
     timings = interleave(actions, settings.rounds, settings.device)
     ratios = [report.spread(_ratios(timings["blocks"], timings[name])) for name in ("many", "one")]
-    return [*ratios, f"{deviation:.0e}"]
+    return [*ratios, f"{deviation:.0e}" if deviation else "0"]
 
 
 def _ratios(one: Timing, other: Timing) -> list[float]:

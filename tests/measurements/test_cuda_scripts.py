@@ -143,6 +143,20 @@ class Run:
         return [path]
 
     @functools.cached_property
+    def measure_group_spectra(self) -> list[str]:
+        path = self.path("groups.npz")
+        call(
+            "measure_group_spectra",
+            self.checkpoint,
+            self.dataset,
+            groups_out=path,
+            settings=self.products("groups", probes=2),
+            epoch=1,
+            **self.common,
+        )
+        return [path]
+
+    @functools.cached_property
     def measure_operator_spectrum(self) -> list[str]:
         path = self.path("fisher.npz")
         settings = self.products("spectrum")
@@ -226,6 +240,7 @@ SCRIPTS = [
     "measure_augmented_spectra",
     "measure_subsample_spectra",
     "measure_batchnorm_spectra",
+    "measure_group_spectra",
     "measure_directions",
     "measure_self_test",
 ]

@@ -10,9 +10,13 @@ from cases import Convolutional, Smooth, examples, network
 from dense import dense_hessian
 
 import truehessian as th
-from truehessian.measurements import blocks
+from truehessian.data import dataset as datasets
+from truehessian.measurements import blocks, source
+from truehessian.networks import checkpoints, registry
 from truehessian.operators import GGN, DiagonalBlocks, Hessian
 from truehessian.operators.mean import NetworkOperator
+from truehessian.pipeline.config import checks
+from truehessian.pipeline.config.settings import GroupSettings
 from truehessian.spectra import density, lockstep, spectrum, stacks
 from truehessian.spectra.recurrence import Journal
 
@@ -58,7 +62,7 @@ def test_blocks_are_those_of_operators_that_are_restricted_to_them(operator, mod
     stack = blocks.measure(operator, steps=6, probes=2, seed=3)
     for number, (name, own) in enumerate(stacks.by_group(stack).items()):
         alone = Hessian(model, examples(8), precision="float64", parameters=GROUPS[name])
-        expected, _ = th.measurements.source.measure(
+        expected, _ = source.measure(
             alone, steps=min(6, SIZES[name]), probes=2, seed=3, purpose="groups", numbers=[number]
         )
         real = np.isfinite(own.ritz_values)
@@ -172,3 +176,37 @@ def test_only_the_largest_end_of_a_semidefinite_matrix_has_to_converge():
     ]
     assert found[0] == found[1]
     assert found[0] != found[2]
+
+
+def test_a_factory_says_what_is_trained_and_checkpoints_keep_to_it(tmp_path, monkeypatch):
+    """As of a large model with adapters: weights are loaded into what the factory has frozen."""
+    (tmp_path / "adapted_net.py").write_text(
+        "from torch import nn\n\ndef make(num_classes, input_shape):\n"
+        "    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, num_classes))\n"
+        "    model[1].requires_grad_(False)\n    return model\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = {"name": "adapted_net:make", "num_classes": 10, "input_shape": [1, 8, 8]}
+    paths = [str(tmp_path / f"{name}.safetensors") for name in ("checkpoint", "dataset")]
+    model = registry.build(**made, seed=1)
+    checkpoints.save(paths[0], model, metadata={"model": made, "epoch": 0})
+    datasets.save(paths[1], th.data.fetch("digits", train_examples=32, test_examples=8))
+    run = {
+        "dataset": {"name": "digits", "train_examples": 32, "test_examples": 8},
+        "model": {"name": "adapted_net:make"},
+        "training": {"epochs": 1},
+        "epochs": [0],
+        "parameters": "trainable",
+        "spectrum": {"precision": "float64", "device": "cpu"},
+        "groups": {},
+    } | dict.fromkeys(("batch", "variance"))
+    settings = checks.check({"runs": {"run": run}, "analyse": ["run"]}).runs["run"]
+    how = GroupSettings.model_validate(settings.settings("groups"))
+    loaded = source.Source.load(*paths, how, made)
+    whole = loaded.operator(Hessian, loaded.dataset.train)
+    assert whole.describe()["num_parameters"] == 60
+    assert whole.describe()["num_left_out"] == 65 * 5
+    named = Hessian(model, loaded.dataset.train, parameters=["2.*"], precision="float64")
+    vector = torch.randn(60, dtype=torch.float64)
+    torch.testing.assert_close(whole @ vector, named @ vector)
+    assert list(DiagonalBlocks(whole, how.groups).groups) == ["2"]
