@@ -120,6 +120,7 @@ def test_a_network_of_ours_is_to_be_trained_on_a_data_set(folder, capsys):
     assert (run.training.epochs, run.epochs, run.checkpoints) == (2, [0, 2], None)
     assert run.model.model_dump() == {"name": "mlp", "hidden": [6]}
     assert run.dataset.sizes == (512, 256)
+    assert (run.dataset.train_examples, run.dataset.test_examples) == (512, 256)
     num_params = 64 * 6 + 6 + 6 * 10 + 10
     assert f"P = {num_params} parameters: layers {num_params}" in out
     counts = np.bincount(catalogue.fetch(**run.settings("dataset")).train.targets)
@@ -331,6 +332,7 @@ def test_nothing_is_replaced_unless_asked_to(folder, capsys):
         ([*SMALL, "--loss", "cross-entropy"], "did you mean 'cross_entropy'?"),
         ([*SMALL, "--train", "--device", "cuda:7"], "needs a GPU and PyTorch sees none"),
         ([*SMALL, "--train", "--run", "a b"], "the name of a run must match"),
+        ([*SMALL, "--train", "--run", "digits-vgg"], "digits-vgg is a run of"),
         (
             [*SMALL, "--train", "--steps", "9999"],
             "spectrum.steps is 9999, but the network has only",

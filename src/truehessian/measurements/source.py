@@ -99,7 +99,7 @@ class Source(NamedTuple):
         """Make an operator of the network on some data, with the penalty where it takes one."""
         how = {**self.products, **overrides}
         if not getattr(kind, "takes_weight_decay", False):  # as of a class of the user's own
-            del how["weight_decay"]
+            how.pop("weight_decay", None)
         return kind(self.model, data, **how)
 
     def measure(self, operator: Operator, **how: Any) -> tuple[Spectrum, list[Tridiagonalisation]]:

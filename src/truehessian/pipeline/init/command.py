@@ -64,12 +64,11 @@ def run(wishes: Wishes, talk: Talk) -> None:
 
 
 def _data(wishes: Wishes, talk: Talk) -> Data:
+    most = choices.QUICK if wishes.quick else None
     found = talk.about(
         "--data", wishes.data, "which data (a name, a file or a folder)", "digits" if talk.answers
-        else None, lambda text: datas.look(text, wishes),
+        else None, lambda text: datas.look(text, wishes, most),
     )  # fmt: skip
-    if wishes.quick:
-        found = datas.subset(found, wishes, *choices.QUICK)
     talk.say(*datas.lines(found))
     return found
 
@@ -155,7 +154,13 @@ def _write(
 
 
 def _checked_name(name: str, run: Any) -> str:
+    """Refuse a name that no folder may have, or with which other keys would be merged."""
     checks.check({"analyse": [name], "runs": {name: run}})
+    default = _workflow() / "config.yaml"
+    if default.exists() and name in yaml.safe_load(default.read_text())["runs"]:
+        raise ValueError(
+            f"{name} is a run of {default}, which yours would be merged with; take another name"
+        )
     return name
 
 
@@ -178,10 +183,14 @@ def _name(data: Data, network: Network) -> str:
 
 def _snakefile() -> str:
     """Give the flag for the workflow where it is not in this folder."""
-    if Path("Snakefile").exists():
-        return ""
-    own = Path(truehessian.__file__).parents[2] / "Snakefile"
-    return f"--snakefile {own} " if own.exists() else ""
+    own = _workflow() / "Snakefile"
+    return f"--snakefile {own} " if own.exists() and own.parent != Path() else ""
+
+
+def _workflow() -> Path:
+    """Find the folder of the workflow: this one, or that of the package."""
+    here = Path("Snakefile").exists()
+    return Path() if here else Path(truehessian.__file__).parents[2]
 
 
 @contextlib.contextmanager

@@ -55,8 +55,17 @@ class Data(NamedTuple):
         return "next_token" if same else "cross_entropy"
 
 
-def look(name: str, wishes: Wishes) -> Data:
+def look(name: str, wishes: Wishes, most: tuple[int, int] | None = None) -> Data:
     """Read data by a name or a path.
+
+    Parameters
+    ----------
+    name
+        What somebody means, see `naming.named`.
+    wishes
+        What else was given of them.
+    most
+        Training and test examples to take at most where no numbers were given; None for all.
 
     Raises
     ------
@@ -72,18 +81,14 @@ def look(name: str, wishes: Wishes) -> Data:
         checked = problem.Dataset.model_validate(section)
     except ValidationError as error:
         raise ValueError(f"data: {sentences.of_error(error, problem.Dataset)}") from None
+    if most is not None:
+        few = {
+            f"{split}_examples": number
+            for split, there, number in zip(("train", "test"), checked.sizes, most, strict=True)
+            if getattr(wishes, f"{split}_examples") is None and there > number
+        }
+        checked = checked.model_copy(update=few)
     return Data(checked, catalogue.fetch(**checked.reading))
-
-
-def subset(data: Data, wishes: Wishes, train: int, test: int) -> Data:
-    """Take fewer examples of both splits, where no numbers were given."""
-    sizes = data.section.sizes
-    few = {
-        "train_examples": wishes.train_examples or min(sizes.train, train),
-        "test_examples": wishes.test_examples or min(sizes.test, test),
-    }
-    section = problem.Dataset.model_validate(data.section.model_dump() | few)
-    return Data(section, catalogue.fetch(**section.reading))
 
 
 def lines(data: Data) -> Iterator[str]:
