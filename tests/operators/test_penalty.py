@@ -1,5 +1,7 @@
 """The penalty on the weights that matrices may have beside the loss."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from dense import dense_ggn, dense_hessian
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import truehessian as th
-from truehessian.measurements import variance
+from truehessian.measurements import source, variance
 from truehessian.operators import OPERATORS
 
 DECAY = 0.25
@@ -86,6 +88,25 @@ def test_the_noise_within_ritz_vectors_is_that_of_the_loss_alone():
     operator = th.Hessian(network(Convolutional), examples(4), weight_decay=DECAY)
     with pytest.raises(ValueError, match="that of the loss alone; take an operator without"):
         variance.of_subspace(operator, None, None, None, None)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_a_killed_run_has_left_of_another_weight_decay_is_not_gone_on_with(
+    tmp_path, monkeypatch, finished
+):
+    monkeypatch.setattr(source, "Journal", functools.partial(source.Journal, interval=0))
+    data, how = examples(4), {"steps": 4, "seed": 0}
+    made = source.Source(network(Convolutional), None, {"precision": "float64"}, None)
+    first, second = (made.operator(th.Hessian, data, weight_decay=d) for d in (0.0, DECAY))
+    if finished:
+        made.spectrum(first, state=tmp_path / "state", **how)
+        again = made.spectrum
+    else:
+        made.measure(first, state=tmp_path / "state", **how)
+        again = made.measure
+    again(first, state=tmp_path / "state", **how)
+    with pytest.raises(ValueError, match="matrix"):
+        again(second, state=tmp_path / "state", **how)
 
 
 def test_it_is_said_and_marks_the_matrix():

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, get_args
 
 import yaml
 
+from truehessian.data.sources import SOURCES
+from truehessian.networks import NETWORKS
+from truehessian.networks.losses import LOSSES
 from truehessian.pipeline.config.fields import Chosen
 
 _WORDS = get_args(get_args(Chosen)[-1])  # that stand for some parameters, as `trainable`
@@ -78,22 +81,23 @@ class Wishes(NamedTuple):
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Let a parser take the flags."""
     add = parser.add_argument
-    add("--data", metavar="NAME_OR_PATH", help="a data set, a file of arrays (.npz, .safetensors), "
-        "a folder of images, or package.module:source")  # fmt: skip
+    add("--data", metavar="NAME_OR_PATH", help=f"one of {', '.join(SOURCES)}; a file of "
+        "arrays (.npz, .safetensors), a folder of images, or package.module:function")  # fmt: skip
     add("--data-arg", metavar="KEY=VALUE", action="append", default=[], dest="data_arguments",
         help="of the source, such as size=64 of images")  # fmt: skip
     add("--train-examples", metavar="N", type=int, help="a random subset of the training split")
     add("--test-examples", metavar="N", type=int, help="the same of the test split")
     add("--mean", metavar="M", type=float, nargs="+", help="of the normalisation, per channel")
     add("--std", metavar="S", type=float, nargs="+", help="standard deviation that goes with it")
-    add("--model", metavar="NAME", help="mlp, preresnet, vgg, torchvision:resnet18, timm:NAME, "
-        "transformers:CLASS, or package.module:factory")  # fmt: skip
+    add("--model", metavar="NAME", help=f"{', '.join(NETWORKS)}, of a library such as "
+        "torchvision:resnet18 (timm:NAME, transformers:CLASS), or package.module:factory")  # fmt: skip
     add("--model-arg", metavar="KEY=VALUE", action="append", default=[], dest="model_arguments",
         help="what the network takes beside classes and shape, such as hidden=[32,16]")  # fmt: skip
     whence = parser.add_mutually_exclusive_group()
     whence.add_argument("--weights", metavar="PATH", help="weights.pt, or weights/{epoch}.pt")
     whence.add_argument("--train", action="store_true", help="train instead")
-    add("--loss", metavar="NAME", help="of the catalogue, or package.module:function")
+    add("--loss", metavar="NAME", help=f"{', '.join(LOSSES)}, or "
+        "package.module:function")  # fmt: skip
     add("--loss-arg", metavar="KEY=VALUE", action="append", default=[], dest="loss_arguments",
         help="of the loss, such as label_smoothing=0.1")  # fmt: skip
     add("--parameters", metavar="PATTERN", nargs="+", help="names to restrict matrices to, "
