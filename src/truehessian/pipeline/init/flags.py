@@ -89,8 +89,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--test-examples", metavar="N", type=int, help="the same of the test split")
     add("--mean", metavar="M", type=float, nargs="+", help="of the normalisation, per channel")
     add("--std", metavar="S", type=float, nargs="+", help="standard deviation that goes with it")
-    add("--model", metavar="NAME", help=f"{', '.join(NETWORKS)}, of a library such as "
-        "torchvision:resnet18 (timm:NAME, transformers:CLASS), or package.module:factory")  # fmt: skip
+    add("--model", metavar="NAME", help=f"{', '.join(NETWORKS)}, torchvision:resnet18, timm:NAME, "
+        "transformers:CLASS, or package.module:factory")  # fmt: skip
     add("--model-arg", metavar="KEY=VALUE", action="append", default=[], dest="model_arguments",
         help="what the network takes beside classes and shape, such as hidden=[32,16]")  # fmt: skip
     whence = parser.add_mutually_exclusive_group()
