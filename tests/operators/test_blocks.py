@@ -114,6 +114,7 @@ def test_a_block_needs_the_gradients_of_its_own_weights_only(batch_norm):
     assert first.calls > middle.calls > last.calls  # a block passes through what is behind it
     everything = counted(operator, ones.items())
     assert everything.weights == 3
+    assert operator.describe()["differentiation"] == "by rules"
 
 
 def test_nothing_is_computed_for_groups_whose_vectors_are_zero():
