@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from truehessian.networks import checkpoints, registry
+from truehessian.pipeline.config import networks
 from truehessian.pipeline.config.networks import network_facts
 
 DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10}
@@ -151,7 +152,7 @@ def test_a_factory_is_counted_whatever_it_does(factory, count, capsys, recwarn):
     """On the meta device where that works, else for real; nothing global changes."""
     before = states()
     facts = network_facts(own(factory))
-    assert facts[:2] == (count, factory == "lazy")
+    assert (facts.num_parameters, facts.has_batch_norm) == (count, factory == "lazy")
     assert states() == before
     assert capsys.readouterr().out == ""
     assert not recwarn.list
@@ -178,7 +179,7 @@ def test_the_network_of_a_wrapper_is_meant(factory, tmp_path):
 def test_a_network_takes_no_memory_to_be_counted(monkeypatch):
     devices = []
     monkeypatch.setattr(
-        registry, "count_parameters", lambda model: devices.append(next(model.parameters()).device)
+        networks, "facts_of", lambda model: devices.append(next(model.parameters()).device)
     )
     network_facts(own("keyword"))
     network_facts(own("warns"))
