@@ -78,6 +78,15 @@ MODULE = """
     def said_wrongly():
         return {**said(), "num_classes": 2}
 
+    def normalised_wrongly():
+        return {"train": one(), "mean": [0.5, 0.5, 0.5]}
+
+    def too_many_channels():
+        return {**pixels(), "std": [0.5, 0.5]}
+
+    def padded_wrongly():
+        return {"train": one(), "padding": 4}
+
     def named_wrongly():
         return Map(lambda i: (torch.ones(2), i % 3), classes=["one", "two"])
 
@@ -280,6 +289,9 @@ def test_what_draws_from_global_generators_gives_the_same_data_again(own, name):
         ("nothing", "its examples must be a pair .*, got a NoneType"),
         ("misspelt", "gives 'tset' beside train; .*; did you mean 'test'"),
         ("said_wrongly", "num_classes is 2, but targets go up to 2; it must be 3 at least"),
+        ("normalised_wrongly", r"mean must have one value .* there are 0 channels"),
+        ("too_many_channels", r"std must have one value .* there are 1 channels; got \[0.5, 0.5\]"),
+        ("padded_wrongly", r"padding and flip are of images .*, and the inputs are none"),
         ("named_wrongly", "num_classes is 2, but targets go up to 2"),
         ("empty", "its examples must be at least one"),
         ("THING", "is a int and neither a function that makes data nor a source"),

@@ -88,6 +88,7 @@ def describe(
     inputs = splits[0].inputs
     is_image = is_image_of_bytes(inputs)
     channels = inputs.shape[1] if is_image else 0
+    _check_images(where, inputs, channels, {"mean": mean, "std": std}, cropped=padding > 0 or flip)
     counts = [next(iter(_leaves(split.targets)))[1].shape[0] for split in splits]
     return DatasetInfo(
         num_classes=_outputs(where, splits, num_classes),
@@ -176,6 +177,28 @@ def _check_alike(where: str, kind: str, splits: Sequence[Split]) -> None:
         raise ValueError(
             f"{where}: {kind} must be the same for training and test but for their number, got "
             f"{' and '.join(map(_written, forms))}"
+        )
+
+
+def _check_images(
+    where: str,
+    inputs: Any,
+    channels: int,
+    normalisation: Mapping[str, Sequence[float] | None],
+    *,
+    cropped: bool,
+) -> None:
+    """Refuse what is said of images where there are none, or others."""
+    for key, values in normalisation.items():
+        if values is not None and len(values) != channels:
+            raise ValueError(
+                f"{where}: {key} must have one value for each channel of images of bytes "
+                f"(N, C, H, W), and there are {channels} channels; got {list(values)}"
+            )
+    if cropped and not (isinstance(inputs, Leaf) and len(inputs.shape) == 4):
+        raise ValueError(
+            f"{where}: padding and flip are of images (N, C, H, W), and the inputs are none; leave "
+            "them out, or name a function of your own as dataset.augmentation"
         )
 
 
