@@ -71,6 +71,9 @@ MODULE = '''
             hidden = self.hidden(self.embedding(input_ids)).tanh()
             shown = attention_mask[..., None].to(hidden.dtype)
             return {"logits": self.out((hidden * shown).sum(1) / shown.sum(1))}
+'''
+REPLACED = '''
+    import torch
 
 
     def replaced(inputs, generator):
@@ -102,6 +105,7 @@ def settings(text: str = CONFIG, **changes):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "own_words.py").write_text(textwrap.dedent(MODULE))
+    (tmp_path / "own_words_replaced.py").write_text(textwrap.dedent(REPLACED))
     return tmp_path
 
 
@@ -145,7 +149,7 @@ def test_a_module_with_inputs_by_name_is_trained_measured_and_reported(folder, m
     assert "Nothing to be done" in run(folder, settings(), "--dry-run")
 
     augmented = settings()
-    augmented["runs"]["own"]["dataset"]["augmentation"] = "own_words:replaced"
+    augmented["runs"]["own"]["dataset"]["augmentation"] = "own_words_replaced:replaced"
     augmented["runs"]["own"]["augmentation"] = {"factors": [{"factor": 2, "steps": 5}]}
     before = spectrum.load(folder / "results/own/spectra/2/full.npz")
     said = run(folder, augmented)
@@ -155,8 +159,8 @@ def test_a_module_with_inputs_by_name_is_trained_measured_and_reported(folder, m
     after = spectrum.load(folder / "results/own/spectra/2/full.npz")
     assert (after.ritz_values != before.ritz_values).any(), "trained on other sentences"
 
-    (folder / "own_words.py").write_text(
-        textwrap.dedent(MODULE).replace("torch.randint(2, (1,)", "torch.randint(1, (1,)")
+    (folder / "own_words_replaced.py").write_text(
+        textwrap.dedent(REPLACED).replace("torch.randint(2, (1,)", "torch.randint(1, (1,)")
     )
     planned = run(folder, augmented, "--dry-run")
     for stage, again in (("train_network", True), ("measure_augmented", True), ("prepare", False)):

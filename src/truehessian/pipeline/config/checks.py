@@ -46,7 +46,9 @@ def data_infos(configuration: Configuration) -> dict[str, Any]:
     the data: jobs get it from the process that starts them.
     """
     sections = [run.dataset for run in configuration.analysed.values()]
-    return {section.question: section.info._asdict() for section in sections}
+    # Names of classes, of which there may be thousands, are for people.
+    known = {each.question: each.info._replace(class_names=()) for each in sections}
+    return {question: info._asdict() for question, info in known.items()}
 
 
 def check_networks(configuration: Configuration) -> None:
