@@ -67,6 +67,11 @@ def test_in_training_draws_depend_on_the_example_and_not_on_the_batch(examples, 
     whole = rows(examples, batch_size=COUNT, augmentation=masked)
     monkeypatch.setattr(batches, "_BLOCK", 3)
     assert rows(examples, batch_size=3, augmentation=masked) == whole
+    draw = generator()
+    torch.randperm(COUNT, generator=draw)  # the order of the epoch
+    seeds = torch.randint(2**63 - 1, (COUNT,), generator=draw)
+    own = own_augmentation.transformed(examples.inputs, masked, seeds)
+    assert own["ids"].tolist() == whole
     plain = rows(examples, batch_size=COUNT)
     assert plain == examples.inputs["ids"].tolist()
     assert plain != whole
