@@ -564,3 +564,14 @@ def test_the_spectrum_of_the_noise_is_drawn_over_the_laws_of_the_same_moments(si
     assert np.abs(found - levels).max() < 0.02
     semicircle = labelled(last, "semicircle")
     assert (semicircle.get_xdata()[0], semicircle.get_xdata()[-1]) == (-2, 2)
+
+
+def test_another_measure_has_its_panel_and_none_has_none():
+    frame = training_frame().drop(columns=["train_accuracy", "test_accuracy"])
+    (alone,) = plots.learning_curves(frame).axes
+    assert alone.get_ylabel() == "loss"
+    frame = frame.assign(train_r_squared=0.5, test_r_squared=[-3.0, 0.25, 0.25])
+    _, axes = plots.learning_curves(frame).axes
+    assert axes.get_ylabel() == "R²"
+    assert list(labelled(axes, "test data").get_ydata()) == [-3.0, 0.25, 0.25]
+    assert "%" not in axes.yaxis.get_major_formatter()(0.5, 0)

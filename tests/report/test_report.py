@@ -187,6 +187,53 @@ def test_a_network_that_knows_nothing_of_its_data_is_a_warning_but_for_the_initi
     assert findings.headlines({"checkpoints": frame[frame["epoch"].isin([0, 30])]}) == []
 
 
+def test_other_measures_are_called_by_their_names():
+    frame = pd.DataFrame({"epoch": [3], "train_r_squared": [-0.25], "at_chance": [True]})
+    (sentence,) = headlines(checkpoints=frame)
+    assert sentence.startswith("Warning: at epoch 3 the training R² is −0.250 at most, no more")
+    assert headlines(checkpoints=frame.drop(columns=["train_r_squared", "at_chance"])) == []
+
+
+@pytest.mark.parametrize(
+    ("measure", "fragment", "fact"),
+    [
+        ("accuracy", "the accuracy is 50 % on the training data and 25 % on the", "accuracy: 25 %"),
+        ("r_squared", "the R² is 0.500 on the training data and 0.250 on the", "R²: 0.250"),
+        ("mean_error", "the mean error is 0.500 on the training data and", "mean error: 0.250"),
+        (None, "and the test loss 2.00. ", "loss: 2.00"),
+    ],
+)
+def test_learning_curves_and_key_facts_say_what_is_measured(measure, fragment, fact):
+    frame = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "test_loss": [2.0]})
+    if measure is not None:
+        frame = frame.assign(**{f"train_{measure}": 0.5, f"test_{measure}": 0.25})
+    run = bare_run(training=frame)
+    assert fragment in caption(run, "learning_curves").replace("\n", " ") + " "
+    label, value = fact.split(": ")
+    facts = dict(page._facts(run))
+    assert facts[f"Final test {label}"].replace("\N{NO-BREAK SPACE}", " ") == value
+
+
+@pytest.mark.parametrize(
+    ("columns", "said", "unsaid"),
+    [
+        (("accuracy", True), "always guessing what is most frequent", "R²"),
+        (("r_squared", True), "that mean by itself has an R² of 0", "most frequent"),
+        (("mean_error", True), "chance mean error: that of what is best to guess", "most frequent"),
+        (("mean_error", False), "Loss and mean error of the checkpoints", "chance"),
+        ((None, False), "Loss of the checkpoints", "chance"),
+    ],
+)
+def test_the_table_of_checkpoints_says_what_chance_is(columns, said, unsaid):
+    measure, has_chance = columns
+    names = ["epoch", "train_loss"] + ([f"train_{measure}"] if measure else [])
+    names += [f"chance_{measure}", "at_chance"] if has_chance else []
+    run = bare_run(tables={"checkpoints": pd.DataFrame([[1] * len(names)], columns=names)})
+    text = captions.of_table(page.environment(TEMPLATES), run, "checkpoints").striptags()
+    assert said in text
+    assert unsaid not in text
+
+
 def test_collect_reads_everything_that_a_run_has_left(tmp_path):
     root = write_run(tmp_path)
     (run,) = report.collect(tmp_path, ["run"])

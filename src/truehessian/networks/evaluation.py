@@ -69,10 +69,11 @@ class Total:
         """Count a batch with the mean loss of its examples, NaN where nothing in it counts."""
         weight = self.objective.count(targets)
         self.measure = self.measure or self.objective.measure(outputs, targets)
-        sums = [torch.where(weight > 0, loss.double() * weight, 0.0), weight]
+        sums: list[Tensor | int] = [torch.where(weight > 0, loss.double() * weight, 0.0), weight]
         if self.measure is not None:
             sums += self.measure.sums(logits_of(outputs), targets)
-        self.sums[: len(sums)] += torch.stack([each.double() for each in sums])
+        parts = [torch.as_tensor(each).to(self.sums) for each in sums]
+        self.sums[: len(sums)] += torch.stack(parts)
 
     def metrics(self) -> Metrics:
         """Divide by the weights, and by the number of predictions."""

@@ -24,7 +24,7 @@ class Measure(ABC):
     name: str
 
     @abstractmethod
-    def sums(self, outputs: Any, targets: Tree) -> tuple[Tensor, Tensor]:
+    def sums(self, outputs: Any, targets: Tree) -> tuple[Tensor, Tensor | int]:
         """Give the sum of the scores of a batch, and how many predictions it is of."""
 
     def value(self, total: float, count: float, targets: Tree) -> float:
