@@ -172,11 +172,12 @@ def test_what_was_written_is_what_was_chosen(capsys, folder, monkeypatch):
 
 
 def test_flags_are_taken_as_they_are(capsys, folder):
-    flags = ["--steps", 7, "--batch-sizes", 12, 24, "--parameters", "layers.1.*", "--device", "cpu"]
+    flags = ["--steps", 5, "--batch-sizes", 12, 24, "--parameters", "layers.1.*", "--device", "cpu"]
     flags += ["--train-examples", 96, "--test-examples", 48, "--mean", 0.5, "--std", 0.25]
     assert init(*SMALL, "--train", *flags, "--output", "there/mine.yaml") == 0
     run, out, _ = written(capsys, Path("there/mine.yaml"))
-    assert (run.spectrum.steps, run.spectrum.device, run.training.device) == (7, "cpu", "cpu")
+    assert (run.spectrum.steps, run.spectrum.device, run.training.device) == (5, "cpu", "cpu")
+    assert run.spectrum.vectors == 2  # of either end, of five Ritz values
     assert (run.batch.sizes, run.variance.group_size) == ([12, 24], 12)
     assert (run.parameters, run.dataset.mean, run.dataset.std) == (["layers.1.*"], [0.5], [0.25])
     assert run.dataset.sizes == (96, 48)

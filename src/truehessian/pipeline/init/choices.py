@@ -69,7 +69,8 @@ def settings(
     """
     sizes = _bounded(FIRST_LOOK if wishes.quick else CAREFUL, network.facts.count(wishes.chosen))
     if wishes.steps is not None:
-        sizes = sizes._replace(steps=wishes.steps)
+        most = max(1, min(sizes.vectors, wishes.steps // 2))  # no vector is of both ends
+        sizes = sizes._replace(steps=wishes.steps, vectors=most)
     train, test = len(data.examples.train), len(data.examples.test)
     batches = wishes.batch_sizes or batch_sizes(train)
     group = group_size(batches, train, test)
