@@ -11,6 +11,7 @@ import torch
 
 from truehessian.data import catalogue
 from truehessian.data.about import DatasetInfo
+from truehessian.data.sources import sets
 
 MODULE = """
     import numpy as np
@@ -216,6 +217,21 @@ def test_a_map_style_set_is_described_by_its_first_example_and_read_once(own):
     assert read[1:601] == list(range(600))
     assert len(read) == 1 + 600 + 5, "five are read again to see whether they are the same"
     assert (data.train.targets == data.train.inputs[:, 0] % 4).all()
+
+
+def test_how_far_reading_has_come_is_shown_in_a_terminal_and_logged_elsewhere(
+    own, caplog, capsys, monkeypatch
+):
+    monkeypatch.setattr(sets, "_EVERY", -1.0)
+    caplog.set_level(logging.INFO)
+    catalogue.fetch(**of("pairs"))
+    assert "256 of 600 are read" in caplog.text
+    assert not capsys.readouterr().err
+    caplog.clear()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    catalogue.fetch(**of("pairs"))
+    assert "600/600" in capsys.readouterr().err
+    assert "are read" not in caplog.text
 
 
 def test_a_map_style_set_of_mappings_is_put_together_as_a_data_loader_does(own, caplog):

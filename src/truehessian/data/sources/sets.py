@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
+from tqdm import tqdm
 
 from truehessian import text
 from truehessian.data import trees
@@ -113,13 +114,15 @@ class MapStyle:
     @cached_property
     def _all(self) -> tuple[Tree, Tree]:
         blocks: list[tuple[Tree, Tree]] = []
-        last = time.monotonic()
-        for begin in range(0, len(self._data), _BLOCK):
-            blocks.append(self._block(begin, min(begin + _BLOCK, len(self._data))))
-            if time.monotonic() - last > _EVERY:
-                last = time.monotonic()
-                done = min(begin + _BLOCK, len(self._data))
-                logger.info("%s: %d of %d are read", self._where, done, len(self._data))
+        count, last = len(self._data), time.monotonic()
+        with tqdm(total=count, desc=self._where, disable=None) as bar:  # in a terminal only
+            for begin in range(0, count, _BLOCK):
+                done = min(begin + _BLOCK, count)
+                blocks.append(self._block(begin, done))
+                bar.update(done - begin)
+                if bar.disable and time.monotonic() - last > _EVERY:
+                    last = time.monotonic()
+                    logger.info("%s: %d of %d are read", self._where, done, count)
         read = self._joined(blocks)
         self._check_again(read)
         return read
