@@ -30,9 +30,14 @@ EXPENSIVE = {
     "measure_batchnorm_spectra",
     "measure_self_test",
     "measure_directions",
+    "measure_group_spectra",
 }
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
-AT_CHOSEN_EPOCHS = {"measure_batchnorm_spectra", "measure_self_test"}
+AT_CHOSEN_EPOCHS = {
+    "measure_batchnorm_spectra",
+    "measure_group_spectra",
+    "measure_self_test",
+}
 TABLES = {
     "make_checkpoints",
     "tabulate_extremal_ritz_values",
@@ -49,6 +54,7 @@ FIGURES = {
     "compare_batchnorm",
     "tabulate_self_test",  # which draws it too
     "make_checkpoints",  # by the script that makes figures as well
+    "make_groups",  # its table too
 }
 REPORT = {"write_report"}
 

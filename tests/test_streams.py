@@ -62,7 +62,8 @@ def test_randomness_enters_by_streams_only():
     }
     assert {name: calls for name, calls in found.items() if calls} == {
         "src/truehessian/streams.py": {"default_rng", "SeedSequence"},
-        "src/truehessian/networks/factories.py": {"seed", "manual_seed"},
+        "src/truehessian/data/own_augmentation.py": {"Generator", "manual_seed"},
+        "src/truehessian/data/seeding.py": {"seed", "manual_seed"},
         "src/truehessian/networks/training.py": {"Generator", "manual_seed"},
         # Directions in which an operator is compared with its twin: they decide no number.
         "src/truehessian/operators/diagnosis.py": {"Generator", "manual_seed"},

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 class Language(nn.Module):
     """Embeddings that are also the weights of the last layer, and layers of causal attention."""
 
-    def __init__(self, num_classes: int, width: int = 64, depth: int = 2, length: int = 64) -> None:
+    def __init__(self, num_classes: int, width: int = 32, depth: int = 2, length: int = 64) -> None:
         super().__init__()
         self.tokens = nn.Embedding(num_classes, width)
         self.places = nn.Embedding(length, width)

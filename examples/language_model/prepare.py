@@ -67,6 +67,6 @@ def trained(tokens: Tensor, mask: Tensor, targets: Tensor, train: Tensor, steps:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("data/language_model"))
-    parser.add_argument("--examples", type=int, default=2048, help="lines to train on")
+    parser.add_argument("--examples", type=int, default=512, help="lines to train on")
     parser.add_argument("--steps", type=int, default=500)
     prepare(**vars(parser.parse_args()))
