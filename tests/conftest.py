@@ -20,8 +20,9 @@ for _name in [name for name in os.environ if name.startswith("TRUEHESSIAN_")]:
 # Files that take longest begin first: none is to be left over for one process at the end.
 LONGEST = (
     "test_workflow.py", "test_caching.py", "test_cuda_scripts.py", "test_slurm.py",
-    "test_readme.py", "test_init.py", "test_faults.py", "test_kernels.py", "test_scripts.py",
-    "test_contributing.py", "test_sequences.py", "test_benchmarks.py", "test_own_code.py",
+    "test_readme.py", "test_examples.py", "test_init.py", "test_faults.py", "test_kernels.py",
+    "test_scripts.py", "test_contributing.py", "test_sequences.py", "test_benchmarks.py",
+    "test_own_code.py",
 )  # fmt: skip
 
 
