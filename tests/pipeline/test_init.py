@@ -21,7 +21,7 @@ from truehessian.pipeline.config import checks
 from truehessian.pipeline.config.inference import SelfTest
 from truehessian.pipeline.config.run import Run
 from truehessian.pipeline.config.spectra import BatchNorm, Subsamples
-from truehessian.pipeline.init import choices, files, talk, trial
+from truehessian.pipeline.init import choices, cost, files, talk, trial
 
 SMALL = ["--data", "digits", "--model", "mlp", "--model-arg", "hidden=[6]", "--quick"]
 NETWORK = """
@@ -157,6 +157,34 @@ def test_what_is_to_be_done_is_what_a_plan_says_at_the_speed_of_the_trial(
     assert f": about {minutes:.1f} min at most" in out
     assert "training about 1 s" in out  # 6 epochs of a third of 512 examples
     assert run.spectrum.chunk_size == 32
+
+
+def test_passes_through_small_groups_take_as_long_as_they_have_been_timed():
+    """A pass of 100 examples takes 0.1 s, of which half does not depend on their number."""
+    slow = trial.Trial(torch.device("cpu"), 1000.0, 100, 0.0, 64, True, per_pass=0.05)
+    assert slow.seconds(1, 100) == pytest.approx(0.1)
+    assert slow.seconds(25, 100) == pytest.approx(25 * 0.05 + 0.05)
+    run = checks.check(
+        {
+            "analyse": ["mine"],
+            "runs": {
+                "mine": {
+                    "dataset": {"name": "digits", "train_examples": 96, "test_examples": 48},
+                    "model": {"name": "mlp"},
+                    "training": {"epochs": 1},
+                    "epochs": [1],
+                    "spectrum": {"chunk_size": 32},
+                    "batch": None,
+                    "variance": {"group_size": 4},
+                }
+            },
+        }
+    ).runs["mine"]
+    stages = {stage.name: stage for stage in plan.plan("mine", run, 460).stages}
+    for name, passes in (("full", 3), ("variance", 24)):
+        stage = stages[name]
+        exact = stage.products * (passes * 0.05 + 96 * 0.0005)
+        assert cost._seconds(stage, run, slow) == pytest.approx(exact)
 
 
 def test_what_was_written_is_what_was_chosen(capsys, folder, monkeypatch):

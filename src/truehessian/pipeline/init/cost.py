@@ -1,5 +1,6 @@
 """What a run would take: products, time, memory and disk, from a product that was timed."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ _TRAINING = 1 / 3  # an epoch of training takes as long as a product with this p
 _BYTES = 4  # of a number in float32
 _ALONG = 12  # bytes of a number of a direction, its product and its mean
 _LONG = 3600  # seconds from which on it is said how to do less
+_IN_GROUPS = ("variance", "held-out")  # stages that pass through groups of examples
 _COPIES = 2  # of what is kept: under `results`, and in the store
 
 
@@ -67,7 +69,7 @@ def estimate(name: str, run: Run, data: Data, network: Network, trial: Trial) ->
     epochs = len(run.epochs)
     return Cost(
         planned,
-        sum(stage.work for stage in planned.stages) / trial.rate,
+        sum(_seconds(stage, run, trial) for stage in planned.stages),
         run.training.epochs * count * _TRAINING / trial.rate if run.training else 0.0,
         trial.graphs(count)
         + max([basis, *(_ALONG * num_params * number for number in along)])
@@ -76,3 +78,12 @@ def estimate(name: str, run: Run, data: Data, network: Network, trial: Trial) ->
         _COPIES * (examples + epochs * (state + kept * num_params * _BYTES)),
         float(basis),
     )
+
+
+def _seconds(stage: plan.Stage, run: Run, trial: Trial) -> float:
+    """Seconds of a stage in all, of which small groups of examples take more than their share."""
+    size = run.spectrum.chunk_size
+    if stage.name in _IN_GROUPS and run.variance is not None:
+        size = run.variance.group_size
+    passes = stage.jobs * stage.products * math.ceil(stage.examples / size)
+    return trial.seconds(passes, stage.work)

@@ -39,6 +39,8 @@ class Trial(NamedTuple):
         Examples per forward pass for which the memory suffices.
     kept
         Whether the graphs of all training examples would be kept between products.
+    per_pass
+        Seconds of a pass through the graph of some examples that do not depend on their number.
     """
 
     device: torch.device
@@ -47,6 +49,12 @@ class Trial(NamedTuple):
     graph_bytes: float
     chunk_size: int
     kept: bool
+    per_pass: float = 0.0
+
+    def seconds(self, passes: int, examples: int) -> float:
+        """Seconds of passes through so many examples in all."""
+        per_example = max(1 / self.rate - self.per_pass / self.examples, 0.0)
+        return passes * self.per_pass + examples * per_example
 
     def graphs(self, num_examples: int) -> float:
         """Bytes of the graphs that are held at once."""
@@ -76,6 +84,7 @@ def timed(
         how["memory"] = None if kept else 0
         chunk_size = _chunk_size(per_example, device, total)
         number, seconds = len(few), _seconds(Hessian(network.module, few, **how), vector)
+        first = seconds
         # Of few examples a product takes far longer for each, above all on a busy machine.
         while number < chunk_size and seconds < _SECONDS:
             number = min(chunk_size, int(number * min(max(2 * _SECONDS / seconds, 2), 16)))
@@ -83,7 +92,12 @@ def timed(
             seconds = _seconds(Hessian(network.module, many, chunk_size=number, **how), vector)
     except (ComputationError, NotImplementedError, FloatingPointError, TypeError) as error:
         raise ValueError(str(error)) from error
-    return Trial(device, number / seconds, number, per_example, chunk_size, kept)
+    per_pass = 0.0
+    if number > len(few):
+        slope = max(seconds - first, 0.0) / (number - len(few))
+        per_pass = max(first - slope * len(few), 0.0)
+    rate = number / seconds
+    return Trial(device, rate, number, per_example, chunk_size, kept, per_pass)
 
 
 def _seconds(operator: Hessian, vector: torch.Tensor) -> float:
