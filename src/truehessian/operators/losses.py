@@ -9,9 +9,8 @@ from torch.overrides import TorchFunctionMode
 from truehessian.data import trees
 from truehessian.data.trees import Tree, tensors_of
 from truehessian.networks.losses.base import Loss, check_weights, logits_of, made, name_of
-from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
-from truehessian.networks.losses.recognition import recognised
+from truehessian.networks.losses.recognition import Interpreted
 from truehessian.operators import closed_forms, copies, diagnosis
 from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.autograd.definition import ByDefinition
@@ -34,8 +33,8 @@ class FrozenLoss:
 
     Attributes
     ----------
-    known
-        The loss as one of ours, of which more is known, or None.
+    known, taken
+        As of `Interpreted`.
 
     Raises
     ------
@@ -56,10 +55,8 @@ class FrozenLoss:
         self.device, self.dtype = device, dtype
         if isinstance(loss, nn.Module):
             loss = copies.prepared(loss, "train", device, dtype)
-        self.known = recognised(loss)
-        # Ours takes what PyTorch's does, and logits with the classes last.
-        self._loss = self.known if isinstance(self.known, CrossEntropy) else loss
-        self._weights: Any = getattr(self.known or loss, "weights", None)
+        self._loss = Interpreted(loss)
+        self.known, self.taken = self._loss.known, self._loss.taken
 
     def double(self) -> "FrozenLoss":
         """Give the same loss in float64."""
@@ -100,7 +97,7 @@ class FrozenLoss:
     @property
     def has_weights(self) -> bool:
         """Whether examples may count with other weights than 1."""
-        return callable(self._weights)
+        return self._loss.has_weights
 
     def weights(self, targets: Tree) -> Tensor | None:
         """Give the weight of each example, shape (B,), float64; None where all count alike.
@@ -110,13 +107,8 @@ class FrozenLoss:
         ValueError
             The loss gives something else.
         """
-        weights = self._weights(targets) if self.has_weights else None
+        weights = self._loss.weights(targets)
         return None if weights is None else check_weights(self.own, weights, targets)
-
-    def taken(self, outputs: Any) -> Any:
-        """Take the logits from what a network gives, for a loss that is known to want them."""
-        wants = self.known is not None or getattr(self.own, "takes_logits", False)
-        return logits_of(outputs) if wants else outputs
 
     def weigher(self, outputs: Tensor, targets: Tree) -> closed_forms.Weigher | None:
         """Give the product with the loss's Hessian by the outputs in closed form.
@@ -160,7 +152,7 @@ class FrozenLoss:
         """
         try:
             with how or ByDefinition(self.dtype, self.device), _InPrecision(self):
-                value = self._loss(outputs, targets)
+                value = self._loss.function(outputs, targets)
         except Exception as error:
             if isinstance(error, RulesDoNotHold) or is_out_of_memory(error):
                 raise

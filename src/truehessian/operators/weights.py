@@ -8,8 +8,9 @@ from torch import Tensor
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree
+from truehessian.networks.losses.base import nothing_counts
 from truehessian.operators.batches import Data, chunk_sizes
-from truehessian.operators.losses import FrozenLoss, name_of
+from truehessian.operators.losses import FrozenLoss
 
 
 class Weights(NamedTuple):
@@ -52,10 +53,7 @@ def weights_of(loss: FrozenLoss, data: Data, chunk_size: int, dtype: torch.dtype
     chunks = torch.stack(sums).tolist()
     least, most = torch.stack(extremes).cpu().T
     if not most.max() > 0:
-        raise ValueError(
-            f"no example counts in the loss {name_of(loss.own)}, such as where all targets are "
-            "ignored"
-        )
+        raise nothing_counts(loss.own)
     if least.min() == most.max():
         return equal
     return Weights(chunks, float(sum(chunks)), False)

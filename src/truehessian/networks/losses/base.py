@@ -117,6 +117,13 @@ def check_weights(loss: Loss, weights: Any, targets: Tree) -> Tensor:
     return weights
 
 
+def nothing_counts(loss: Loss) -> ValueError:
+    """Say that there is no mean over examples none of which has a weight."""
+    return ValueError(
+        f"no example counts in the loss {name_of(loss)}, such as where all targets are ignored"
+    )
+
+
 def check_factors(key: str, factors: Sequence[float] | Tensor | None) -> None:
     """Refuse factors of classes or labels that are no numbers from 0 on.
 

@@ -8,10 +8,16 @@ from torch import Tensor, nn
 
 from truehessian.data import trees
 from truehessian.data.trees import Tree
-from truehessian.networks.losses.base import Loss, check_weights, logits_of, name_of
+from truehessian.networks.losses.base import (
+    Loss,
+    check_weights,
+    logits_of,
+    name_of,
+    nothing_counts,
+)
 from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.networks.losses.measures import Accuracy, Measure
-from truehessian.networks.losses.recognition import recognised
+from truehessian.networks.losses.recognition import Interpreted
 
 
 class Objective:
@@ -42,22 +48,17 @@ class Objective:
         self._device = trees.tensors_of(targets)[0].device
         if isinstance(loss, nn.Module):
             loss = copy.deepcopy(loss).to(self._device)
-        known = recognised(loss)
-        # Ours takes logits with the classes last as well.
-        self._loss: Any = known if isinstance(known, CrossEntropy) else loss
-        self._takes_logits = known is not None or getattr(loss, "takes_logits", False)
-        self._measure: Any = getattr(known or loss, "measure", None)
-        self._weights: Any = getattr(known or loss, "weights", None)
+        self._loss = Interpreted(loss)
+        self._measure: Any = getattr(self._loss.told, "measure", None)
         self._are_equal, self.some_count_nothing = self._look_at_weights()
 
     def __call__(self, outputs: Any, targets: Tree) -> Tensor:
         """Give the mean over some examples, NaN where nothing counts."""
-        value: Tensor = self._loss(logits_of(outputs) if self._takes_logits else outputs, targets)
-        return value
+        return self._loss.function(self._loss.taken(outputs), targets)
 
     def count(self, targets: Tree) -> Tensor:
         """Sum the weights of a batch, float64."""
-        weights = None if self._are_equal else self._weights(targets)
+        weights = None if self._are_equal else self._loss.weights(targets)
         if weights is None:
             count = trees.count(targets)
             return torch.full((), count, dtype=torch.float64, device=self._device)
@@ -92,16 +93,13 @@ class Objective:
 
     def _look_at_weights(self) -> tuple[bool, bool]:
         """Tell whether all examples count alike, and whether some do not count."""
-        weights = self._weights(self.targets) if callable(self._weights) else None
+        weights = self._loss.weights(self.targets)
         if weights is None:
             return True, False
         weights = check_weights(self.own, weights, self.targets)
         least, most = torch.stack([weights.min(), weights.max()]).tolist()
         if not most > 0:
-            raise ValueError(
-                f"no example counts in the loss {name_of(self.own)}, such as where all targets are "
-                "ignored"
-            )
+            raise nothing_counts(self.own)
         return least == most, least == 0
 
 

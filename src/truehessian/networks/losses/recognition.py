@@ -7,7 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
-from truehessian.networks.losses.base import WeightedLoss
+from truehessian.data.trees import Tree
+from truehessian.networks.losses.base import Loss, WeightedLoss, logits_of
 from truehessian.networks.losses.binary import BinaryCrossEntropy
 from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.networks.losses.log_likelihood import NegativeLogLikelihood
@@ -61,3 +62,43 @@ def recognised(loss: Any) -> WeightedLoss | None:
         options["as_pytorch"] = True
     found: WeightedLoss = kind(**options)
     return found
+
+
+class Interpreted:
+    """A loss with what is known of it: what gives its value, its weights, and what it takes.
+
+    Parameters
+    ----------
+    loss
+        Of a user's own, of PyTorch's or of ours.
+
+    Attributes
+    ----------
+    known
+        The loss as one of ours, or None.
+    told
+        What tells more than a value, such as a measure: ours where there is one.
+    function
+        What gives the value.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.known = recognised(loss)
+        self.told: Any = self.known or loss
+        # Ours takes what PyTorch's does, and logits with the classes last.
+        self.function: Loss = self.known if isinstance(self.known, CrossEntropy) else loss
+        self._wants_logits = self.known is not None or getattr(loss, "takes_logits", False)
+        self._weights: Any = getattr(self.told, "weights", None)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether examples may count with other weights than 1."""
+        return callable(self._weights)
+
+    def weights(self, targets: Tree) -> Any:
+        """Give what the loss says are the weights of examples, unchecked; None for all 1."""
+        return self._weights(targets) if self.has_weights else None
+
+    def taken(self, outputs: Any) -> Any:
+        """Take the logits from what a network gives, for a loss that is known to want them."""
+        return logits_of(outputs) if self._wants_logits else outputs
