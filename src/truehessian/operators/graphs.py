@@ -117,9 +117,10 @@ class GraphOperator(Operator):
         del number
         return True
 
-    def _share(self, part: Tree, chunk: Tree) -> float:
-        """Give the share of some targets in the weight of a chunk."""
-        return trees.count(part) / trees.count(chunk)
+    def _shares(self, parts: Sequence[Tree]) -> list[float]:
+        """Give the share of each part of a chunk's targets in the weight of the chunk."""
+        counts = [trees.count(part) for part in parts]
+        return [count / sum(counts) for count in counts]
 
     def _of_leaves(self, graph: Any, places: Sequence[int]) -> Any:
         """Give the part of a graph that products by some of the leaves need, see `blocks`."""
@@ -172,10 +173,9 @@ class GraphOperator(Operator):
 
     def _pieces(self, inputs: Tree, targets: Tree, made: list[_Piece]) -> Iterator[_Piece]:
         """Make the graphs of a chunk one by one; those that are kept are listed in `made`."""
-        parts = zip(*(trees.split(t, self._at_once) for t in (inputs, targets)), strict=True)
-        size = trees.count(targets)
-        for part, wanted in parts:
-            share = 1.0 if trees.count(wanted) == size else self._share(wanted, targets)
+        parts, wanted_parts = (list(trees.split(t, self._at_once)) for t in (inputs, targets))
+        shares = [1.0] if len(parts) == 1 else self._shares(wanted_parts)
+        for part, wanted, share in zip(parts, wanted_parts, shares, strict=True):
             if not share:
                 continue
             piece = _Piece(trees.count(wanted), share, self._linearised(part, wanted))

@@ -1,7 +1,7 @@
 """A mean over chunks of examples that count by the weights of a loss."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -113,8 +113,10 @@ class WeightedMean(GraphOperator):
     def _counts(self, number: int) -> bool:
         return self.weights.chunks[number] > 0
 
-    def _share(self, part: Tree, chunk: Tree) -> float:
+    def _shares(self, parts: Sequence[Tree]) -> list[float]:
         if self.weights.are_equal:
-            return super()._share(part, chunk)
-        own, whole = self.loss.weights(part), self.loss.weights(chunk)
-        return 1.0 if own is None or whole is None else (own.sum() / whole.sum()).item()
+            return super()._shares(parts)
+        weights = [w.sum() for w in map(self.loss.weights, parts) if w is not None]
+        sums = torch.stack(weights)
+        shares: list[float] = (sums / sums.sum()).tolist()
+        return shares
