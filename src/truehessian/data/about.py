@@ -1,7 +1,7 @@
 """What is known of data before they are read, and what a source of data is. Needs no PyTorch."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -127,6 +127,20 @@ def mapped(tree: Any, function: Callable[[Any], Any], is_leaf: Callable[[Any], b
     if isinstance(tree, tuple | list):
         return tuple(mapped(value, function, is_leaf) for value in tree)
     return tree
+
+
+def named(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Go through leaves with their names: keys and positions with dots between, as `inputs.0`."""
+    branches: Iterable[tuple[Any, Any]]
+    if isinstance(tree, Mapping):
+        branches = tree.items()
+    elif isinstance(tree, tuple | list):
+        branches = enumerate(tree)
+    else:
+        yield name, tree
+        return
+    for key, branch in branches:
+        yield from named(branch, f"{name}.{key}" if name else str(key))
 
 
 def as_tuples(tree: Any) -> Any:

@@ -1,7 +1,8 @@
 """A fixed, ordered set of labelled examples; images are kept in uint8 and normalised on the fly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -98,6 +99,26 @@ class Examples:
     def chunks(self, size: int, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tree, Tree]]:
         """All examples as contiguous batches of `size`, in fixed order; the last may be short."""
         return (self.batch(chunk, dtype) for chunk in chunk_slices(len(self), size))
+
+
+def separated(batch: Any, words: Sequence[str] = ("labels", "targets")) -> tuple[Any, Any] | None:
+    """Separate inputs from targets; None where that cannot be done.
+
+    Parameters
+    ----------
+    batch
+        A pair (inputs, targets), or a mapping that holds the targets beside the inputs.
+    words
+        Keys under which a mapping may have them; the first that is there counts.
+    """
+    if isinstance(batch, Mapping):
+        word = next((word for word in words if word in batch), None)
+        if word is None:
+            return None
+        return {key: value for key, value in batch.items() if key != word}, batch[word]
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
+    return None
 
 
 def as_index(indices: Indices, device: torch.device) -> slice | Tensor:

@@ -10,31 +10,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from truehessian.data.about import named
+
 Tree: TypeAlias = Any
 
 
 def tensors_of(tree: Tree) -> list[Tensor]:
     """List the tensors of a tree, in order; what is no tensor is left out."""
-    return [leaf for leaf in leaves_of(tree) if isinstance(leaf, Tensor)]
-
-
-def leaves_of(tree: Tree) -> list[Any]:
-    """List what is no tuple, list or mapping, in order."""
-    return [leaf for _, leaf in named(tree)]
-
-
-def named(tree: Tree, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Go through leaves with their names: keys and positions with dots between, as `inputs.0`."""
-    branches: Iterable[tuple[Any, Any]]
-    if isinstance(tree, Mapping):
-        branches = tree.items()
-    elif isinstance(tree, tuple | list):
-        branches = enumerate(tree)
-    else:
-        yield name, tree
-        return
-    for key, branch in branches:
-        yield from named(branch, f"{name}.{key}" if name else str(key))
+    return [leaf for _, leaf in named(tree) if isinstance(leaf, Tensor)]
 
 
 def mapped(tree: Tree, function: Callable[[Tensor], Any]) -> Tree:

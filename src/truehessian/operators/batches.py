@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from truehessian.data import trees
-from truehessian.data.examples import chunk_slices
+from truehessian.data.examples import chunk_slices, separated
 from truehessian.data.trees import Tree, cast
 
 Pair: TypeAlias = tuple[Tree, Tree]  # inputs and targets
-_TARGETS = ("labels", "targets")  # under which a batch that is a mapping has them
 
 
 @runtime_checkable
@@ -169,7 +168,7 @@ def as_data(data: object) -> Data:
     result: Data
     if isinstance(data, Data):
         result = data
-    elif _is_batch(data) and not _are_batches(data):
+    elif separated(data) is not None and not _are_batches(data):
         result = TensorData(*_pair(data))
     elif hasattr(data, "__iter__") and not isinstance(data, Tensor | Mapping | str):
         result = BatchData(list(data))
@@ -184,16 +183,9 @@ def as_data(data: object) -> Data:
     return result
 
 
-def _is_batch(data: Any) -> bool:
-    """Whether this may be inputs and targets."""
-    if isinstance(data, Mapping):
-        return any(key in data for key in _TARGETS)
-    return isinstance(data, tuple | list) and len(data) == 2
-
-
 def _are_batches(data: Any) -> bool:
     """Whether two things are batches rather than inputs and targets."""
-    return isinstance(data, tuple | list) and all(map(_is_batch, data))
+    return isinstance(data, tuple | list) and all(separated(item) is not None for item in data)
 
 
 def _pair(batch: Any) -> Pair:
@@ -206,17 +198,16 @@ def _pair(batch: Any) -> Pair:
     ValueError
         Inputs and targets do not go together.
     """
-    if not _is_batch(batch):
+    pair = separated(batch)
+    if pair is None:
         raise TypeError(
             "a batch must be a pair of tensors (inputs, targets) whose first axis counts examples, "
             "of which the inputs may be a tuple or a mapping, or a mapping that holds 'labels' "
             f"beside the inputs; got {_described(batch)}; pick the two beforehand"
         )
-    if isinstance(batch, Mapping):
-        key = next(key for key in _TARGETS if key in batch)
-        batch = ({name: value for name, value in batch.items() if name != key}, batch[key])
+    inputs, targets = pair
     lengths = {}
-    for name, leaf in trees.named(dict(zip(("inputs", "targets"), batch, strict=True))):
+    for name, leaf in trees.named({"inputs": inputs, "targets": targets}):
         if not isinstance(leaf, Tensor):
             raise TypeError(
                 f"{name} must be a tensor whose first axis counts examples, got "
@@ -233,9 +224,8 @@ def _pair(batch: Any) -> Pair:
             " and ".join(map(str, part)) for part in zip(*lengths.items(), strict=True)
         )
         raise ValueError(f"{names} differ in length: {counts}")
-    inputs, targets = batch
     if not trees.tensors_of(inputs) or not trees.tensors_of(targets):
-        raise TypeError(f"a batch must hold inputs and targets, got {_described(batch)}")
+        raise TypeError(f"a batch must hold inputs and targets, got {_described(pair)}")
     return trees.mapped(inputs, _usable), trees.mapped(targets, _usable)
 
 

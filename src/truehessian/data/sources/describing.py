@@ -1,10 +1,10 @@
 """What a configuration needs to know of examples, from the shapes and types of their tensors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from truehessian.data.about import DatasetInfo, as_plain, mapped
+from truehessian.data.about import DatasetInfo, as_plain, mapped, named
 
 TARGETS = ("targets", "labels")  # two words for the same
 
@@ -89,7 +89,7 @@ def describe(
     is_image = is_image_of_bytes(inputs)
     channels = inputs.shape[1] if is_image else 0
     _check_images(where, inputs, channels, {"mean": mean, "std": std}, cropped=padding > 0 or flip)
-    counts = [next(iter(_leaves(split.targets)))[1].shape[0] for split in splits]
+    counts = [next(iter(named(split.targets)))[1].shape[0] for split in splits]
     return DatasetInfo(
         num_classes=_outputs(where, splits, num_classes),
         input_shape=mapped(inputs, lambda leaf: tuple(leaf.shape[1:]), _is_leaf),
@@ -139,19 +139,11 @@ def _is_leaf(tree: Any) -> bool:
     return isinstance(tree, Leaf)
 
 
-def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Leaf]]:
-    if isinstance(tree, Leaf):
-        yield name, tree
-        return
-    for key, branch in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
-        yield from _leaves(branch, f"{name}.{key}" if name else str(key))
-
-
 def _check_rows(where: str, split: Split) -> None:
     """Look that there is a row for each example, and nothing but numbers."""
     leaves = [
-        *_leaves(split.inputs, f"{split.name}inputs"),
-        *_leaves(split.targets, f"{split.name}targets"),
+        *named(split.inputs, f"{split.name}inputs"),
+        *named(split.targets, f"{split.name}targets"),
     ]
     for name, leaf in leaves:
         if not leaf.shape:

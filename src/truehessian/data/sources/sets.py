@@ -15,6 +15,7 @@ from tqdm import tqdm
 from truehessian import text
 from truehessian.data import trees
 from truehessian.data.about import Labelled, mapped
+from truehessian.data.examples import separated
 from truehessian.data.sources import keeping
 from truehessian.data.sources.describing import TARGETS, Leaf, Split
 from truehessian.data.trees import Tree
@@ -212,14 +213,10 @@ def _is_map_style(value: Any) -> bool:
 
 
 def _pair(value: Any) -> tuple[Any, Any] | None:
-    """Separate inputs from targets; None where that cannot be done."""
-    if isinstance(value, Mapping):
-        word = next((word for word in _WORDS if word in value), None)
-        rest = {key: each for key, each in value.items() if key != word}
-        return (rest, value[word]) if word is not None and rest else None
-    if isinstance(value, tuple | list) and len(value) == 2:
-        return value[0], value[1]
-    return None
+    """Separate inputs from targets; None where that cannot be done, or there are no inputs."""
+    pair = separated(value, _WORDS)
+    lacks_inputs = isinstance(value, Mapping) and pair is not None and not pair[0]
+    return None if lacks_inputs else pair
 
 
 def _plain(value: Any) -> Any:
