@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from truehessian.measurements.one_call import as_operator
-from truehessian.measurements.source import arrays_of, facts_of, mark_of
+from truehessian.measurements.source import arrays_of, ends_of, facts_of, mark_of
 from truehessian.operators import NetworkOperator
 from truehessian.operators.blocks import DiagonalBlocks, Groups
 from truehessian.spectra import lanczos, stacks
 from truehessian.spectra.lanczos import Tridiagonalisation
 from truehessian.spectra.recurrence import Journal
-from truehessian.spectra.spectrum import ENDS, Spectrum
+from truehessian.spectra.spectrum import Spectrum
 
 
 def group_spectra(
@@ -96,8 +96,7 @@ def measure(
         With a leading axis of groups; see `stacks.by_group`.
     """
     begin = time.perf_counter()
-    if ends is None:
-        ends = ENDS[:1] if operator.semidefinite else ENDS
+    ends = ends_of(operator) if ends is None else ends
     names = [name for name in operator.groups for _ in range(probes)]
     runs = lanczos.tridiagonalise_each(
         lambda vectors: operator.products((names[i], v) for i, v in vectors.items()),

@@ -25,7 +25,7 @@ from truehessian.operators.mean import MAKING
 from truehessian.spectra import bases, lanczos, overlaps, spectrum, stacks
 from truehessian.spectra.lanczos import Tridiagonalisation
 from truehessian.spectra.recurrence import Journal, another_matrix
-from truehessian.spectra.spectrum import ENDS, Spectrum
+from truehessian.spectra.spectrum import ENDS, End, Spectrum
 from truehessian.spectra.stacks import stack_folds
 
 logger = logging.getLogger(__name__)
@@ -190,8 +190,7 @@ def measure(
         done, and the runs with their bases, for Ritz vectors.
     """
     begin = time.perf_counter()
-    if ends is None:
-        ends = ENDS[:1] if operator.semidefinite else ENDS
+    ends = ends_of(operator) if ends is None else ends
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
     runs = lanczos.tridiagonalise_block(
         operator.matmat,
@@ -223,6 +222,11 @@ def facts_of(runs: Sequence[Tridiagonalisation]) -> dict[str, Any]:
         "basis_device": bases.place_of(runs[0].basis),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
     }
+
+
+def ends_of(operator: Operator) -> tuple[End, ...]:
+    """Name the ends that have a relative error: of a semidefinite matrix the largest alone."""
+    return ENDS[:1] if operator.semidefinite else ENDS
 
 
 def _probe(
