@@ -1,6 +1,6 @@
 """Networks by name, from a library, or by the import path of a user's own factory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from truehessian.data.about import Shape, as_tuples, is_shape, names_in
 from truehessian.data.seeding import seeded
 from truehessian.networks import NETWORKS, factories
 from truehessian.networks.libraries import LIBRARIES
+from truehessian.networks.losses.base import logits_of
 
 _OF_IMAGES = ("torchvision", "timm")  # libraries whose networks take one tensor
 
@@ -107,7 +108,7 @@ def check_output(
         raise ValueError(
             f"model {name} does not take {what} ({text.exception(error)}); {remedy}"
         ) from error
-    logits = outputs["logits"] if isinstance(outputs, Mapping) and "logits" in outputs else outputs
+    logits = logits_of(outputs)
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(outputs).__name__
     suits = isinstance(found, tuple) and len(found) > 1 and found[-1] >= num_classes
     if found != (1, num_classes) and (are_images or not suits):
