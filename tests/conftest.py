@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import fake_cuda
 import pytest
@@ -16,6 +17,8 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 # What a shell, or a Snakemake that has started all this, says to the workflow is not for tests.
 for _name in [name for name in os.environ if name.startswith("TRUEHESSIAN_")]:
     del os.environ[_name]
+# What is true of code and settings is found out once, by whichever test asks first.
+os.environ["TRUEHESSIAN_MEMORY"] = str(Path(__file__).parents[1] / ".pytest_cache/memory")
 
 # Files that take longest begin first: none is to be left over for one process at the end.
 LONGEST = (

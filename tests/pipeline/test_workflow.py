@@ -17,6 +17,7 @@ from truehessian.pipeline.stage.fingerprint import closure
 from truehessian.report.papers import coverage
 
 ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "sklearn", "transformers"}
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 EPOCHS = (0, 2)
 EXPENSIVE = ("train_network", "measure_")
@@ -55,6 +56,22 @@ def reduced(folder: Path) -> str:
     run = snakemake(folder, *TARGETS, "--configfile", config, "--cores", "2")
     assert run.returncode == 0, run.stderr
     return run.stdout + run.stderr
+
+
+def imported_in(said: str) -> set[str]:
+    """Top-level names of all modules in what Python says with PYTHONPROFILEIMPORTTIME."""
+    return set(re.findall(r"^import time:.*\| +(\w+)$", said, flags=re.MULTILINE))
+
+
+def assert_light(said: str, folder: Path) -> None:
+    """Nothing heavy is imported by a start but what Snakemake takes itself, for its plugins."""
+    (folder / "Snakefile").write_text("rule all:\n")
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "--cores", "1"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    itself = imported_in(run.stderr)
+    assert "torch" not in itself
+    assert "truehessian" in imported_in(said)
+    assert imported_in(said) & HEAVY <= itself
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +121,23 @@ def test_one_command_makes_every_file_of_the_contract(finished):
 
 
 @pytest.mark.slow
-def test_a_second_run_has_nothing_to_do(finished):
-    assert "Nothing to be done" in reduced(finished)
+def test_a_second_run_has_nothing_to_do(finished, monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    said = reduced(finished)
+    assert "Nothing to be done" in said
+    assert_light(said, finished)
+
+
+def test_a_start_that_has_nothing_to_do_imports_nothing_heavy(tmp_path, monkeypatch):
+    """Not even to check networks and losses: what is known of them is remembered."""
+    monkeypatch.setenv("TRUEHESSIAN_MEMORY", str(tmp_path / "memory"))
+    wanted = ["results/tiny/dataset.safetensors", "--configfile", str(ROOT / "tests/tiny.yaml")]
+    run = snakemake(tmp_path, *wanted, "--cores", "1")
+    assert run.returncode == 0, run.stderr
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    again = snakemake(tmp_path, *wanted, "--cores", "1")
+    assert "Nothing to be done" in again.stderr
+    assert_light(again.stderr, tmp_path)
 
 
 @pytest.mark.slow

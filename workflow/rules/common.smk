@@ -27,7 +27,7 @@ from truehessian.networks.losses import LOSSES
 from truehessian.networks.places import PLACES
 from truehessian.operators import OPERATORS
 from truehessian.pipeline.stage import modules, once, origins, own_code, presence
-from truehessian.pipeline.stage.fingerprint import fingerprint
+from truehessian.pipeline.stage.fingerprint import Tree
 from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import coverage as items
 from truehessian.theory.estimates import ESTIMATORS
@@ -157,6 +157,7 @@ WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
 FORMATS = ["pdf", "svg", "png", "csv"]
+CODE = Tree()
 
 MOST_THREADS = 8
 
@@ -173,7 +174,8 @@ def code(script, *uses):
     """
     path = Path(workflow.basedir) / "scripts" / f"{script}.py"
     name = named_by(f"CODE_{script}", *uses)
-    return " ".join([as_the_run_began(name, lambda: fingerprint(path, uses)), *uses])
+    digest = as_the_run_began(name, lambda: CODE.fingerprint(path, uses))
+    return " ".join([digest, *uses])
 
 
 def code_for_run(script):

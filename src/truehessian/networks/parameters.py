@@ -3,10 +3,12 @@
 import fnmatch
 import glob
 from collections.abc import Iterable, Mapping, Sequence
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from truehessian.registry import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Words for patterns: of the parameters that require gradients, and of a group for each layer.
 TRAINABLE = "trainable"
@@ -15,7 +17,7 @@ LAYERS = "layers"
 _NETWORK = "(network)"
 
 
-def named(model: nn.Module) -> list[tuple[tuple[str, ...], nn.Parameter]]:
+def named(model: "nn.Module") -> "list[tuple[tuple[str, ...], nn.Parameter]]":
     """List each parameter once with all of its names, in the order of the model."""
     names: dict[int, list[str]] = {}
     parameters: dict[int, nn.Parameter] = {}
@@ -25,7 +27,7 @@ def named(model: nn.Module) -> list[tuple[tuple[str, ...], nn.Parameter]]:
     return [(tuple(own), parameters[key]) for key, own in names.items()]
 
 
-def can_vary(parameter: nn.Parameter) -> bool:
+def can_vary(parameter: "nn.Parameter") -> bool:
     """Whether there is a derivative by it: whole numbers have none."""
     return parameter.is_floating_point() or parameter.is_complex()
 
@@ -37,7 +39,7 @@ def are_chosen(names: Iterable[str], patterns: Sequence[str] | None) -> bool:
     )
 
 
-def trainable(model: nn.Module) -> list[str]:
+def trainable(model: "nn.Module") -> list[str]:
     """Give patterns that match those parameters of a model that require gradients, exactly.
 
     Raises

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from truehessian.pipeline.config import sentences
+from truehessian.pipeline.config import known, sentences
 from truehessian.pipeline.config.loss import settings_of
-from truehessian.pipeline.config.networks import NetworkFacts, network_facts
+from truehessian.pipeline.config.networks import NetworkFacts
 from truehessian.pipeline.config.run import Configuration, Run
 
 
@@ -52,7 +52,7 @@ def data_infos(configuration: Configuration) -> dict[str, Any]:
 
 
 def check_networks(configuration: Configuration) -> None:
-    """Build the network of each run and check what depends on it; see `network_facts`.
+    """Build the network of each run and check what depends on it; see `known`.
 
     Raises
     ------
@@ -92,12 +92,10 @@ def check_losses(configuration: Configuration) -> None:
     ConfigError
         It cannot be imported, is none, or does not take the arguments.
     """
-    from truehessian.networks.losses import base
-
     for name, run in configuration.analysed.items():
         try:
             with contextlib.redirect_stdout(sys.stderr):  # as of networks
-                base.of_settings(settings_of(run.loss))
+                known.check_loss(settings_of(run.loss))
         except ValueError as error:
             raise ConfigError(f"runs.{name}.loss: {error}") from error
 
@@ -119,7 +117,7 @@ def _check_groups(name: str, run: Run, network: NetworkFacts) -> None:
 
 def _network(name: str, run: Run) -> NetworkFacts:
     try:
-        return network_facts(run.network)
+        return known.network_facts(run.network)
     except ValueError as error:
         raise ConfigError(f"runs.{name}.model: {error}") from error
     except Exception as error:  # a user's factory, or an argument of the wrong type

@@ -32,6 +32,16 @@ class NetworkFacts(NamedTuple):
     has_batch_norm: bool
     parameters: tuple[ParameterFacts, ...] = ()
 
+    def plain(self) -> list[Any]:
+        """Give values that JSON can hold."""
+        return [self.has_batch_norm, [list(each) for each in self.parameters]]
+
+    @classmethod
+    def from_plain(cls, values: Sequence[Any]) -> "NetworkFacts":
+        """Make it of what `plain` has given, as JSON gives it back."""
+        parameters = (ParameterFacts(tuple(names), *more) for names, *more in values[1])
+        return cls(values[0], tuple(parameters))
+
     @property
     def num_parameters(self) -> int:
         """The order P of the Hessian."""
@@ -96,13 +106,13 @@ def network_facts(network: Mapping[str, Any]) -> NetworkFacts:
     Exception
         Whatever its factory raises when it is called for real.
     """
-    import torch
+    from truehessian.networks.unweighted import built_without_weights
 
     settings = {**network, "seed": 0}
     # What a factory prints has no place in the output of `snakemake --dag` or `--summary`.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            with torch.device("meta"), warnings.catch_warnings():
+            with built_without_weights(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of weights that cannot be loaded there
                 model = _tried(settings)
         except Exception:

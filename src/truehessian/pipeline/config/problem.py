@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from truehessian.data import catalogue, own_augmentation
+from truehessian.data import catalogue
 from truehessian.data.catalogue import DatasetInfo, Sizes
 from truehessian.data.sources import SOURCES
 from truehessian.networks import NETWORKS
@@ -17,6 +17,7 @@ from truehessian.networks.libraries.library import absence
 from truehessian.networks.places import PLACES
 from truehessian.networks.places.files import holds_epoch
 from truehessian.networks.places.place import Place
+from truehessian.pipeline.config import known
 from truehessian.pipeline.config.beside import Beside
 from truehessian.pipeline.config.fields import (
     Count,
@@ -129,7 +130,7 @@ class Dataset(Section):
             _ = self.sizes
             catalogue.normalised(self.info, self.mean, self.std)
             if self.augmentation is not None:
-                own_augmentation.named(self.augmentation)
+                known.check_augmentation(self.augmentation)
         except (ValueError, OSError) as error:
             yield f"dataset: {error}"
 

@@ -7,84 +7,112 @@ docstrings, formatting, log lines and the words of errors taken away.
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
-from truehessian.pipeline.stage import modules
+from truehessian.pipeline.stage import modules, reading
 from truehessian.pipeline.stage.modules import PACKAGE
-from truehessian.pipeline.stage.reading import effect, read
+from truehessian.pipeline.stage.reading import read
 
 # How numbers are worded counts for what is written for readers, and nowhere else.
 _WORDS = frozenset({f"{PACKAGE}.text", f"{PACKAGE}.display"})
 _READERS = f"{PACKAGE}.report"
 
 
-def fingerprint(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> str:
-    """Hash the meaning of a script together with all project code that it reaches.
+class Tree:
+    """The project's code as it is at one moment: no file is looked at again.
 
     Parameters
     ----------
-    script
-        Path of a Python file; its stem becomes the first part of the result.
-    uses
-        Import paths ``package.module:name`` of what the script takes from catalogues. Those that
-        lie outside the project have no part in it.
     source
         Folder that holds the package; that of this file by default.
-
-    Returns
-    -------
-    str
-        ``stem:hexadecimal digest``, the same on every Python version from 3.11.
     """
-    digest = hashlib.sha256(effect(script).encode())
-    for name, path in sorted(closure(script, uses, source).items()):
-        digest.update(f"\n# {name}\n{effect(path)}".encode())
-    return f"{script.stem}:{digest.hexdigest()}"
+
+    def __init__(self, source: Path | None = None) -> None:
+        self._folder = source or modules.source()
+        self._reached = cache(lambda path, name: tuple(_reached(path, name, self._folder)))
+        self._found = cache(self._find)
+
+    def fingerprint(self, script: Path, uses: Iterable[str] = ()) -> str:
+        """Hash the meaning of a script together with all project code that it reaches.
+
+        Parameters
+        ----------
+        script
+            Path of a Python file; its stem becomes the first part of the result.
+        uses
+            Import paths ``package.module:name`` of what the script takes from catalogues. Those
+            that lie outside the project have no part in it.
+
+        Returns
+        -------
+        str
+            ``stem:hexadecimal digest``, the same on every Python version from 3.11.
+        """
+        lines = (f"{name} {digest}" for name, digest in self.module_digests(script, uses).items())
+        return f"{script.stem}:{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}"
+
+    def module_digests(self, script: Path, uses: Iterable[str] = ()) -> dict[str, str]:
+        """Digest of each module that a script reaches, to say which of them has changed."""
+        found = {script.stem: script, **self.closure(script, uses)}
+        digests = {name: read(path).effect for name, path in sorted(found.items())}
+        reading.keep()
+        return digests
+
+    def closure(self, script: Path, uses: Iterable[str] = ()) -> dict[str, Path]:
+        """Find all modules of the package that have a part in what a script does.
+
+        Imports inside functions count; imports by computed names are not seen: they are those of
+        catalogues, whose entries are in `uses`. Packages themselves have no part, see `modules`.
+
+        Returns
+        -------
+        dict
+            Files by dotted name.
+        """
+        found: dict[str, Path] = {}
+        waiting = [path.partition(":")[0] for path in uses]
+        waiting += self._reached(script, script.stem)
+        while waiting:
+            name = waiting.pop()
+            path = None if name in found else self._found(name)
+            if path is not None:
+                found[name] = path
+                waiting += self._reached(path, name)
+        return found
+
+    def reaches(self, script: Path, package: str, uses: Iterable[str] = ()) -> bool:
+        """Whether a script, or a module of ours that it reaches, imports another package."""
+        paths = [script, *self.closure(script, uses).values()]
+        names = (n for path in paths for item in read(path).imports for n in item.candidates(""))
+        return any(name.split(".")[0] == package for name in names)
+
+    def _find(self, name: str) -> Path | None:
+        return modules.file_of(name, self._folder) if modules.has_a_part(name) else None
+
+
+def fingerprint(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> str:
+    """`Tree.fingerprint` of the code as it is now."""
+    return Tree(source).fingerprint(script, uses)
 
 
 def module_digests(
     script: Path, uses: Iterable[str] = (), source: Path | None = None
 ) -> dict[str, str]:
-    """Digest of each module that a script reaches, to say which of them has changed."""
-    found = {script.stem: script, **closure(script, uses, source)}
-    return {
-        name: hashlib.sha256(effect(path).encode()).hexdigest()
-        for name, path in sorted(found.items())
-    }
+    """`Tree.module_digests` of the code as it is now."""
+    return Tree(source).module_digests(script, uses)
 
 
 def closure(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> dict[str, Path]:
-    """Find all modules of the package that have a part in what a script does.
-
-    Imports inside functions count; imports by computed names are not seen: they are those of
-    catalogues, whose entries are in `uses`. Packages themselves have no part, see `modules`.
-
-    Returns
-    -------
-    dict
-        Files by dotted name.
-    """
-    folder = source or modules.source()
-    found: dict[str, Path] = {}
-    waiting = [path.partition(":")[0] for path in uses]
-    waiting += _reached(script, script.stem, folder)
-    while waiting:
-        name = waiting.pop()
-        path = modules.file_of(name, folder) if modules.has_a_part(name) else None
-        if path is None or name in found:
-            continue
-        found[name] = path
-        waiting += _reached(path, name, folder)
-    return found
+    """`Tree.closure` of the code as it is now."""
+    return Tree(source).closure(script, uses)
 
 
 def reaches(
     script: Path, package: str, uses: Iterable[str] = (), source: Path | None = None
 ) -> bool:
-    """Whether a script, or a module of the package that it reaches, imports another package."""
-    paths = [script, *closure(script, uses, source).values()]
-    names = (name for path in paths for item in read(path).imports for name in item.candidates(""))
-    return any(name.split(".")[0] == package for name in names)
+    """`Tree.reaches` of the code as it is now."""
+    return Tree(source).reaches(script, package, uses)
 
 
 def _reached(path: Path, name: str, folder: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 import sysconfig
 from functools import cache
 from importlib import metadata
@@ -69,6 +70,16 @@ def version(distribution: metadata.Distribution) -> str:
     )
     code = "\n".join(line for line in files if ".dist-info/" not in line)
     return f"{number} of files {hashlib.sha256(code.encode()).hexdigest()[:16]}"
+
+
+def folders() -> list[str]:
+    """Names of all installed distributions with their versions, and when each was installed."""
+    return sorted(
+        f"{folder.name} {folder.stat().st_mtime_ns}"
+        for entry in dict.fromkeys(sys.path)
+        if is_installed(Path(entry))
+        for folder in Path(entry).glob("*.dist-info")
+    )
 
 
 @cache

@@ -14,8 +14,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from truehessian.pipeline.stage import installed, modules
-from truehessian.pipeline.stage.reading import Import, Reading, effect, read
+from truehessian.pipeline.stage import installed, modules, reading as readings
+from truehessian.pipeline.stage.reading import Import, Reading, read
 
 # What keys have an entry for already.
 _COUNTED = frozenset({"torch"})
@@ -78,6 +78,7 @@ def of_paths(paths: Iterable[str]) -> Code:
                 "on PYTHONPATH, or install it"
             )
     walk.finish()
+    readings.keep()
     return Code(dict(sorted(walk.modules.items())), dict(sorted(walk.packages.items())))
 
 
@@ -140,11 +141,10 @@ class _Walk:
     def _read(self, name: str, path: Path, *, package: bool) -> None:
         """Take in a file of the user's own, and remember what it imports."""
         reading = _reading(path)
-        meaning = reading and (effect(path) if modules.is_ours(name) else reading.meaning)
-        content = _bytes(path) if meaning is None else meaning.encode()
-        self.modules[name] = hashlib.sha256(content).hexdigest()
         if reading is None:
+            self.modules[name] = hashlib.sha256(_bytes(path)).hexdigest()
             return
+        self.modules[name] = reading.effect if modules.is_ours(name) else reading.meaning
         parent = name if package else name.rpartition(".")[0]
         for item in reading.imports:
             if modules.is_ours(item.absolute(parent)):

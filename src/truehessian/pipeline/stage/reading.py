@@ -1,10 +1,17 @@
-"""What one Python file means, and what it imports, read off its syntax tree."""
+"""What one Python file means, and what it imports, read off its syntax tree.
+
+To take a tree apart takes long, so what was read of a content is remembered.
+"""
 
 import ast
+import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from truehessian.pipeline.stage import memory
 
 # Calls that import or run files. Where their argument is computed, the tree does not say which.
 _BY_NAME = frozenset({"import_module", "__import__"})
@@ -53,7 +60,10 @@ class Reading(NamedTuple):
     Attributes
     ----------
     meaning
-        The source without comments, docstrings and formatting.
+        SHA-256 of the source without comments, docstrings and formatting.
+    effect
+        The same without log lines and words of errors too: for code of the project alone, whose log
+        lines have no effects. A user's own counts in full.
     imports
         All imports, those inside functions too.
     exports
@@ -64,9 +74,16 @@ class Reading(NamedTuple):
     """
 
     meaning: str
+    effect: str
     imports: tuple[Import, ...]
     exports: tuple[str, ...] | None
     computed: bool
+
+
+_MOST = 4000  # readings that are kept, some kilobytes each
+_all: dict[str, Reading] = {}
+_used: set[str] = set()  # by this process
+_kept: set[str] = set()
 
 
 def read(path: Path) -> Reading:
@@ -77,32 +94,67 @@ def read(path: Path) -> Reading:
     SyntaxError
         It is not Python, or not of this version.
     """
-    return _parse(path, path.stat().st_mtime_ns)
+    return _reading(path, path.stat().st_mtime_ns)
 
 
-def effect(path: Path) -> str:
-    """Source of a file without comments, docstrings and formatting, log lines and words of errors.
-
-    For code of the project alone, whose log lines have no effects; a user's own counts in full.
-    """
-    return _without_words(path, path.stat().st_mtime_ns)
+def keep() -> None:
+    """Remember for later processes what this one has read."""
+    if not _used <= _kept:
+        known = _recalled() | {digest: _all[digest] for digest in _used}
+        if len(known) > _MOST:
+            known = {digest: _all[digest] for digest in _used}
+        memory.remember(_form(), known)
+        _kept.update(known)
 
 
 @cache  # most modules are reached by many scripts
-def _parse(path: Path, _version: int) -> Reading:
+def _reading(path: Path, _version: int) -> Reading:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if not _all:
+        _all.update(_recalled())
+        _kept.update(_all)
+    if digest not in _all:
+        _all[digest] = _parsed(content, str(path))
+    _used.add(digest)
+    return _all[digest]
+
+
+def _recalled() -> dict[str, Reading]:
+    return {
+        digest: _from_plain(*values) for digest, values in (memory.recall(_form()) or {}).items()
+    }
+
+
+@cache
+def _form() -> dict[str, Any]:
+    """Say what decides readings beside the contents of files: this file, and the grammar."""
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return {"readings of files by": own, "python": list(sys.version_info[:2])}
+
+
+def _from_plain(
+    meaning: str, effect: str, imports: list[Any], exports: list[str] | None, computed: bool
+) -> Reading:
+    found = tuple(Import(level, module, tuple(names)) for level, module, names in imports)
+    return Reading(meaning, effect, found, None if exports is None else tuple(exports), computed)
+
+
+def _parsed(content: bytes, name: str) -> Reading:
     # Bytes, because a file may declare an encoding of its own.
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+    tree = ast.parse(content, filename=name)
     imports, computed = _imports(tree)
     exports = _exports(tree)
     _take_docstrings_off(tree)
     # The unparsed source is the same on all Python versions, a dump of the tree is not.
-    return Reading(ast.unparse(tree), tuple(imports), exports, computed)
+    meaning = ast.unparse(tree)
+    wordless = _WithoutWords().visit(ast.parse(meaning))
+    effect = ast.unparse(ast.fix_missing_locations(wordless))
+    return Reading(_digest(meaning), _digest(effect), tuple(imports), exports, computed)
 
 
-@cache
-def _without_words(path: Path, version: int) -> str:
-    tree = _WithoutWords().visit(ast.parse(_parse(path, version).meaning))
-    return ast.unparse(ast.fix_missing_locations(tree))
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _take_docstrings_off(tree: ast.Module) -> None:
