@@ -1,6 +1,5 @@
 """Rule compare_batchnorm: spectra by either kind of statistics in, a table and figures out."""
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.tables import extremes, summary
 from truehessian.spectra import spectrum
@@ -28,7 +27,3 @@ def main(
         figure = plots.stacked_stems(panels, f"Hessian by batch normalisation, epoch {epoch}")
         files = figures_out[number * len(formats) : (number + 1) * len(formats)]
         plots.save(figure, files, plots.stems_of(item))
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

@@ -7,7 +7,6 @@ from typing import Any
 from truehessian.data import dataset as datasets
 from truehessian.networks import checkpoints
 from truehessian.networks.places import PLACES
-from truehessian.pipeline import stage
 
 
 def main(
@@ -26,7 +25,3 @@ def main(
             assert place is not None, "weights are in a file, or fetched"
             source = PLACES.load(place["name"]).fetch(place["where"], epoch, Path(folder))
         checkpoints.convert(source, checkpoint_out, model_settings=network, metadata=metadata)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -4,7 +4,6 @@ from typing import Any
 
 import pandas as pd
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.contents import CONTENTS
 from truehessian.report.tables import extremes
@@ -16,14 +15,16 @@ def main(
     table_out: list[str],
     figures_out: list[str],
     name: str,
+    names: list[str],
     cases: list[dict[str, Any]],
 ) -> None:
     content = CONTENTS.load(name)
     make = plots.styled(content.make)
+    found = dict(zip(names, files, strict=True))
     per_figure = len(figures_out) // len(cases)
     data = []
     for number, case in enumerate(cases):
-        made = make(case["inputs"])
+        made = make({key: [found[each] for each in case["inputs"][key]] for key in case["inputs"]})
         data.append(made.data.assign(**case["numbers"]))
         targets = figures_out[number * per_figure : (number + 1) * per_figure]
         if targets:  # else it is a table only
@@ -31,7 +32,3 @@ def main(
     if table_out:
         csv, tex, md = table_out
         extremes.write(pd.concat(data), csv, tex, md, caption=content.title)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

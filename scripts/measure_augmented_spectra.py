@@ -8,7 +8,6 @@ from truehessian.data.augmentation import Augmented
 from truehessian.measurements import source as measurement
 from truehessian.measurements.costs.augmented import augmented_spectra
 from truehessian.operators.hessian import Hessian
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import AugmentationSettings
 from truehessian.spectra import spectrum
 
@@ -52,7 +51,3 @@ def main(
             state=state / str(item.number),
         )
         spectrum.save(path, measured)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

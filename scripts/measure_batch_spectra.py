@@ -9,7 +9,6 @@ from truehessian.measurements import groups, source as measurement
 from truehessian.measurements.costs.batches import OfBatches, batch_spectra
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.noise import Noise
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import BatchSettings
 from truehessian.spectra import overlaps, spectrum, vectors as extremal_vectors
 from truehessian.spectra.spectrum import Spectrum
@@ -88,7 +87,3 @@ def of_size(
     stack = measurement.stack_folds(batches, indices)
     stack.metadata.update(noise_squares=squares, population=len(train))
     return stack, measurement.stack_folds(noises, indices[: len(noises)]), squared
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -6,7 +6,6 @@ from typing import Any
 from truehessian.measurements import source as measurement
 from truehessian.measurements.costs.batchnorm import batchnorm_spectra
 from truehessian.operators.hessian import Hessian
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import SpectrumSettings
 from truehessian.spectra import spectrum
 
@@ -41,7 +40,3 @@ def main(
             state=state / str(size),
         )
         spectrum.save(path, measured)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

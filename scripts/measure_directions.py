@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from truehessian.measurements import groups, held_out, leak_sketch, source as measurement, variance
 from truehessian.measurements.costs import directions as costs
 from truehessian.operators.hessian import Hessian
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import VarianceSettings
 from truehessian.spectra import vectors as extremal_vectors
 from truehessian.theory.predictions import noise as subspace
@@ -82,7 +81,3 @@ def held_out_frame(
     grouped = [source.operator(Hessian, part, chunk_size=group_size) for part in parts]
     brackets = held_out.brackets(grouped, runs, memory=room)
     return held_out.table(names, values, quotients, brackets)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -10,7 +10,6 @@ from truehessian.networks import checkpoints, evaluation
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
 from truehessian.operators.mean import NetworkOperator
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import SpectrumSettings
 from truehessian.spectra import spectrum, vectors
 
@@ -56,7 +55,3 @@ def main(
     spectrum.save(test_out, test)
     ggn, _ = measured(of_ggn, GGN, "train")
     spectrum.save(ggn_out, ggn)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -7,7 +7,6 @@ from truehessian.measurements import blocks, source as sources
 from truehessian.operators.blocks import DiagonalBlocks
 from truehessian.operators.ggn import GGN
 from truehessian.operators.hessian import Hessian
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import GroupSettings
 from truehessian.spectra import spectrum
 
@@ -38,7 +37,3 @@ def main(
         state=state,
     )
     spectrum.save(groups_out, measured)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

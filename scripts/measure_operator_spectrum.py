@@ -6,7 +6,6 @@ from typing import Any
 from truehessian.measurements import source as sources
 from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.operators import OPERATORS
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import OperatorSettings
 from truehessian.spectra import spectrum
 
@@ -38,7 +37,3 @@ def main(
     # By the run's own name tables tell it from the training Hessian, of some layers perhaps.
     measured.metadata.update(operator=settings.name, matrix=measured.metadata["operator"])
     spectrum.save(spectrum_out, measured)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from truehessian.measurements import calibration, source as measurement
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import SelfTestSettings
 
 
@@ -26,7 +25,3 @@ def main(
         seed=settings.seed,
     )
     frame.to_csv(self_test_out, index=False)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -6,7 +6,6 @@ from typing import Any
 from truehessian.measurements import source as measurement
 from truehessian.measurements.costs.subsamples import subsample_spectra
 from truehessian.operators.hessian import Hessian
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import SubsampleSettings
 from truehessian.spectra import spectrum
 
@@ -43,7 +42,3 @@ def main(
             for fold, positions in enumerate(indices)
         ]
         spectrum.save(path, measurement.stack_folds(measured, indices))
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.tables import extremes
 from truehessian.spectra.spectrum import ENDS
@@ -24,7 +23,3 @@ def main(
         plots.save(plots.boxplot(frame, size, end), files, plots.boxes_of(frame, size, end))
     laws = pd.read_csv(shrinkage)
     plots.save(plots.shrinkage(laws), shrinkage_out, laws)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

@@ -1,6 +1,5 @@
 """Rule plot_stems: all spectra of a run in, a stem plot of each out."""
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.tables import extremes as tables
 from truehessian.spectra import spectrum
@@ -44,7 +43,3 @@ def title(measured: Spectrum) -> str:
     elif facts.get("factor"):
         kind = f"Hessian, {facts['num_examples']:,} augmented images"
     return f"{kind}, epoch {facts['epoch']}"
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.tables import extremes
 from truehessian.spectra import spectrum
@@ -38,7 +37,3 @@ def main(
         plots.save(drawn, noise_out, frame)
     frame = pd.read_csv(true_hessian)
     plots.save(plots.true_hessian(frame), true_hessian_out, frame)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

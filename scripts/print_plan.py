@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from truehessian.pipeline import plan, stage
+from truehessian.pipeline import plan
 from truehessian.pipeline.config.networks import network_facts
 from truehessian.pipeline.config.run import Run
 from truehessian.spectra import spectrum
@@ -26,7 +26,3 @@ def plan_of(name: str, run: Run) -> plan.RunPlan:
     network = network_facts(run.network)
     groups = network.groups(run.parameters, run.groups.parameters) if run.groups else {}
     return plan.plan(name, run, network.count(run.parameters), len(groups))
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

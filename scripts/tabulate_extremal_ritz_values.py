@@ -1,6 +1,5 @@
 """Rule tabulate_extremal_ritz_values: all spectra of a run in, two tables out."""
 
-from truehessian.pipeline import stage
 from truehessian.report.tables import extremes, truth
 from truehessian.spectra import spectrum
 
@@ -25,7 +24,3 @@ def main(
         md,
         caption="Extremal Ritz values against the number of examples, with two laws",
     )
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

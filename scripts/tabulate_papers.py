@@ -4,7 +4,6 @@ from typing import Any
 
 import pandas as pd
 
-from truehessian.pipeline import stage
 from truehessian.report.papers import confrontation, published as numbers
 from truehessian.report.tables import extremes as tables, summary
 from truehessian.spectra import spectrum
@@ -47,7 +46,3 @@ def main(
         caption = "Extremes of batches, bound, predictions and element variance"
         csv, tex, md = predictions_out
         tables.write(frame, csv, tex, md, caption=caption)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

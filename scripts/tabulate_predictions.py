@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.inference import Theory
 from truehessian.report.tables import extremes, noise as noise_tables, sampling, truth
 from truehessian.spectra import spectrum
@@ -56,7 +55,3 @@ def main(
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
     for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):
         extremes.write(frame, csv, tex, md, caption=caption)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

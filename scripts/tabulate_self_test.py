@@ -1,6 +1,5 @@
 """Rule tabulate_self_test: what subsamples show in, the errors of estimators out."""
 
-from truehessian.pipeline import stage
 from truehessian.report import plots
 from truehessian.report.tables import extremes, truth
 from truehessian.theory.estimates import guesses
@@ -11,7 +10,3 @@ def main(self_tests: list[str], *, table_out: list[str], figure_out: list[str]) 
     csv, tex, md = table_out
     extremes.write(frame, csv, tex, md, caption="Estimators of the true extremes, on a known truth")
     plots.save(plots.self_test(frame), figure_out, frame)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake, stored=False)

@@ -12,7 +12,6 @@ from truehessian import devices, tensorfile
 from truehessian.data import dataset as datasets, own_augmentation
 from truehessian.networks import checkpoints, registry, training
 from truehessian.networks.losses import base as losses
-from truehessian.pipeline import stage
 from truehessian.pipeline.config.settings import TrainingSettings
 
 _RECIPE = {
@@ -75,7 +74,3 @@ def _check(path: Path) -> None:
         tensorfile.load(path)
     except ValueError as error:
         raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from error
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)

@@ -107,13 +107,13 @@ class Clone:
         shutil.copytree(self.store, folder / "store")
         return Clone(folder / "clone", folder / "store")
 
-    def snakemake(self, *arguments: str) -> str:
-        """Run Snakemake; everything that it printed."""
+    def snakemake(self, *arguments: str, path: str = "") -> str:
+        """Run Snakemake, with further folders to import from; everything that it printed."""
         done = subprocess.run(
             # As the command `snakemake` does it; without -P, Python itself looks here first.
             [sys.executable, "-P", "-m", "snakemake", "--configfile", "mine.yaml", *arguments],
             cwd=self.folder,
-            env={**os.environ, "TRUEHESSIAN_CACHE": str(self.store), "PYTHONPATH": ""},
+            env={**os.environ, "TRUEHESSIAN_CACHE": str(self.store), "PYTHONPATH": path},
             capture_output=True,
             text=True,
         )
@@ -312,19 +312,19 @@ ROWS = [
         SPECTRA | CHEAP,
         "the stages of that epoch, tables, figures, report",
     ),
-    Row("run renamed", _rename, CHEAP, "tables, figures, report; the expensive ones are restored"),
+    Row("run renamed", _rename, REPORT, "report; all others are restored"),
     Row("clone moved to another folder", _move, set(), "none"),
     Row(
         "`rm -rf results .snakemake`",
         _delete,
-        CHEAP,
-        "tables, figures, report; the expensive ones are restored",
+        set(),
+        "none: all are restored",
     ),
     Row(
         "training seed changed and changed back",
         _seed_and_back,
-        CHEAP,
-        "everything once; then tables, figures, report",
+        set(),
+        "everything once; then all are restored",
     ),
     Row(
         "two settings of one section swap their values",

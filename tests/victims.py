@@ -87,4 +87,4 @@ def run_stage(begun: Event, folder: Path, cache: Path) -> None:
     os.environ[store.VARIABLE] = str(cache)
     os.chdir(folder)
     begun.set()
-    stage.run(work, job(folder))
+    stage.run(job(folder), work)

@@ -1,6 +1,8 @@
 """Nothing expensive is computed twice: every row of the table in docs/caching.md."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from rerun_rows import AT_CHOSEN_EPOCHS, CHEAP, EXPENSIVE, ROWS, SPECTRA, Clone, unexpected
@@ -41,6 +43,44 @@ def test_only_what_has_changed_runs(base, row, tmp_path):
         assert {re.sub(r"_reduced$", "", name) for name in ran} == row.expected
     if row.change == "one more epoch to analyse":
         assert sum(stage in EXPENSIVE for stage in ran) == len(SPECTRA - AT_CHOSEN_EPOCHS)
+
+
+WITNESS = """
+import atexit, sys
+from pathlib import Path
+
+def tell():
+    heavy = {name.partition(".")[0] for name in sys.modules} & {HEAVY}
+    path = Path(__file__).with_name("seen") / sys.argv[0].rpartition("/")[2]
+    path.write_text(" ".join(sorted(heavy)))
+
+if sys.argv[0].endswith(".run_stage.py"):
+    atexit.register(tell)
+"""
+HEAVY = {"torch", "torchvision", "pandas", "matplotlib", "scipy", "pydantic", "sklearn"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All results, but for logs."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_everything_is_restored_to_the_same_bits_and_no_job_imports_what_computes(base, tmp_path):
+    clone = base.twin(tmp_path)
+    before = contents(clone.folder / "results")
+    shutil.rmtree(clone.folder / "results")
+    shutil.rmtree(clone.folder / ".snakemake")
+    (tmp_path / "witness/seen").mkdir(parents=True)
+    text = WITNESS.replace("{HEAVY}", repr(HEAVY))
+    (tmp_path / "witness/sitecustomize.py").write_text(text)
+    clone.snakemake(path=str(tmp_path / "witness"))
+    logs = [path.read_text() for path in clone.folder.glob("results/**/logs/**/*.log")]
+    seen = [path.read_text() for path in (tmp_path / "witness/seen").iterdir()]
+    assert seen == [""] * len(logs)
+    assert all("restored from the store" in log and "computing" not in log for log in logs)
+    assert contents(clone.folder / "results") == before
+    assert "report.html" in before
 
 
 def test_a_module_of_a_network_is_seen_by_exactly_the_stages_that_it_decides(base, tmp_path):

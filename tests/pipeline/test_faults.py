@@ -184,13 +184,13 @@ def test_a_job_whose_run_was_succeeded_publishes_nothing(tmp_path, cache, monkey
     mine = presence.begin(tmp_path / "state")
     presence._held.pop().close()  # as if killed
     monkeypatch.setenv(presence.VARIABLE, mine)
-    stage.run(work, job(tmp_path, tmp_path / "before"))
+    stage.run(job(tmp_path, tmp_path / "before"), work)
     assert whole(tmp_path / "before") == WHOLE
     shutil.rmtree(tmp_path / "cache")
     presence.begin(tmp_path / "state")
     presence._held.pop().close()
     with pytest.raises(SystemExit):
-        stage.run(work, job(tmp_path))
+        stage.run(job(tmp_path), work)
     assert "another one has begun" in capsys.readouterr().err
     assert list((tmp_path / "results").iterdir()) == []
     assert len(list(store.entries())) == 1, "the work is not lost"
@@ -204,7 +204,7 @@ def test_a_job_that_no_run_has_started_asks_nobody(tmp_path, cache, monkeypatch)
     monkeypatch.chdir(tmp_path)
     opened = []
     monkeypatch.setattr(presence, "_read", lambda file: opened.append(file) or {"generation": "1"})
-    stage.run(work, job(tmp_path))
+    stage.run(job(tmp_path), work)
     assert whole(tmp_path / "results") == WHOLE
     assert opened == []
 
@@ -232,12 +232,12 @@ def test_a_full_disk_leaves_nothing_half_and_says_so(tmp_path, disk, cache, caps
     injected.log[0] = str(disk / "measure.log")  # which cannot be written either
     filler = fill(disk)
     with pytest.raises(SystemExit) as caught:
-        stage.run(work, injected)
+        stage.run(injected, work)
     assert caught.value.code == 1
     assert "No space left on device; make room, then start snakemake again" in sentence(capsys)
     assert list(outputs.iterdir()) == []
     filler.unlink()
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert whole(outputs) == WHOLE
 
 
@@ -245,28 +245,28 @@ def test_a_full_store_costs_a_warning_and_not_the_result(tmp_path, disk, monkeyp
     monkeypatch.setenv(store.VARIABLE, str(disk / "cache"))
     filler = fill(disk)
     injected = job(tmp_path)
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert whole(tmp_path / "results") == WHOLE
     assert store.VARIABLE in capsys.readouterr().err
     assert not list((disk / "cache").rglob(".*-*")), "nothing half-written in the store"
     filler.unlink()
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert len(list(store.entries())) == 1
 
 
 def test_a_read_only_store_still_serves_what_it_has(tmp_path, disk, monkeypatch, capsys):
     monkeypatch.setenv(store.VARIABLE, str(disk / "cache"))
     injected = job(tmp_path)
-    stage.run(work, injected)
+    stage.run(injected, work)
     remount(disk, "ro")
     shutil.rmtree(tmp_path / "results")
     (tmp_path / "results").mkdir()
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert whole(tmp_path / "results") == WHOLE
     assert "restored from the store" in Path(injected.log[0]).read_text()
     capsys.readouterr()
     injected.params["factor"] = 3
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert whole(tmp_path / "results") == WHOLE
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
@@ -281,13 +281,13 @@ def test_read_only_results_are_an_error_of_one_sentence(tmp_path, disk, cache, c
     injected.log[0] = str(disk / "logs/measure.log")
     remount(disk, "ro")
     with pytest.raises(SystemExit) as caught:
-        stage.run(work, injected)
+        stage.run(injected, work)
     assert caught.value.code == 1
     said = sentence(capsys)
     assert "Read-only file system" in said
     assert "; make it writable, then start snakemake again" in said
     remount(disk, "rw")
-    stage.run(work, injected)
+    stage.run(injected, work)
     assert whole(outputs) == WHOLE
 
 
@@ -308,7 +308,7 @@ def test_the_state_moves_when_its_disk_is_full_and_takes_along_what_is_done(
         for path in (copy_out, *parts_out):
             Path(path).write_text("done")
 
-    stage.run(main, job(tmp_path))
+    stage.run(job(tmp_path), main)
     assert steps == [0, 1, 2]
     assert set(whole(tmp_path / "results").values()) == {"done"}
     said = capsys.readouterr().err
@@ -332,7 +332,7 @@ def test_a_store_that_is_deleted_in_the_middle_costs_no_result(tmp_path, cache, 
         for path in (copy_out, *parts_out):
             shutil.copyfile(state / "first", path)
 
-    stage.run(main, job(tmp_path))
+    stage.run(job(tmp_path), main)
     assert set(whole(tmp_path / "results").values()) == {"done"}
     assert len(calls) == 2
     assert "the resume state lies in" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.pipeline.stage.fingerprint import closure, fingerprint, module_digests, reaches
+from truehessian.pipeline.stage.fingerprint import closure, fingerprint, module_digests, packages
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -16,16 +16,12 @@ PACKAGES = sorted((ROOT / "src").rglob("__init__.py"))
 SCRIPT = '''"""A script."""
 
 from truehessian import operators
-from truehessian.pipeline import stage
+from truehessian.pipeline import settings
 
 
 def main(x):
     """Double it."""
     return operators.product(x)
-
-
-if __name__ == "__main__":
-    stage.run(main, snakemake)
 '''
 FILES = {
     "__init__.py": '"""The package."""\n',
@@ -255,12 +251,13 @@ def test_every_module_imported_when_a_script_is_loaded_is_in_its_closure():
 
 def test_a_package_is_reached_through_any_module_that_imports_it(project):
     def reached():
-        return reaches(project / "measure.py", "torch", source=project / "src")
+        return packages(project / "measure.py", source=project / "src")
 
     (project / "src/truehessian/pipeline/stage/runner.py").write_text("import torch\n")
-    assert not reached()
-    (project / "src/truehessian/deep.py").write_text("def twice():\n    from torch import nn\n")
-    assert reached()
+    assert reached() == set()
+    text = "def twice():\n    import json\n    from torch.nn import Linear\n"
+    (project / "src/truehessian/deep.py").write_text(text)
+    assert reached() == {"torch"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,14 +74,12 @@ def log_of(tmp_path):
     return (tmp_path / "logs/measure.log").read_text()
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_outputs_get_the_names_and_contents_that_main_gave_them(job, tmp_path, stored):
-    stage.run(Main(), job, stored=stored)
+def test_outputs_get_the_names_and_contents_that_main_gave_them(job, tmp_path):
+    stage.run(job, Main())
     assert results(tmp_path) == WHOLE
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_outputs_appear_only_when_main_is_done(job, tmp_path, stored):
+def test_outputs_appear_only_when_main_is_done(job, tmp_path):
     seen = []
 
     def main(source, *, copy_out, parts_out, factor):
@@ -88,21 +87,18 @@ def test_outputs_appear_only_when_main_is_done(job, tmp_path, stored):
         seen.extend(Path(path).name for path in (copy_out, *parts_out))
         assert not any((tmp_path / "results" / name).exists() for name in WHOLE)
 
-    stage.run(main, job, stored=stored)
+    stage.run(job, main)
     assert seen == list(WHOLE)
     assert results(tmp_path) == WHOLE
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_an_error_is_one_sentence_on_the_terminal_and_a_traceback_in_the_log(
-    job, tmp_path, capsys, stored
-):
+def test_an_error_is_one_sentence_on_the_terminal_and_a_traceback_in_the_log(job, tmp_path, capsys):
     def main(source, *, copy_out, parts_out, factor):
         Path(copy_out).write_text("half")
         raise ValueError("the batch is too large")
 
     with pytest.raises(SystemExit) as caught:
-        stage.run(main, job, stored=stored)
+        stage.run(job, main)
     assert caught.value.code == 1
     terminal = capsys.readouterr().err
     assert terminal == f"measure: the batch is too large\n(log: {job.log[0]})\n"
@@ -117,18 +113,17 @@ def test_an_error_without_words_is_named_by_its_type(job, capsys):
         raise MemoryError
 
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert capsys.readouterr().err.startswith("measure: MemoryError\n")
 
 
-@pytest.mark.parametrize("stored", [True, False])
-def test_an_output_that_main_forgets_is_an_error_and_none_appears(job, tmp_path, capsys, stored):
+def test_an_output_that_main_forgets_is_an_error_and_none_appears(job, tmp_path, capsys):
     def main(source, *, copy_out, parts_out, factor):
         Path(copy_out).write_text("written")
         Path(parts_out[0]).write_text("written")
 
     with pytest.raises(SystemExit):
-        stage.run(main, job, stored=stored)
+        stage.run(job, main)
     assert "the script has not written 1.txt" in capsys.readouterr().err
     assert results(tmp_path) == {}
     assert list(store.entries()) == []
@@ -140,7 +135,7 @@ def test_an_interruption_leaves_no_half_written_file(job, tmp_path, capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as caught:
-        stage.run(main, job)
+        stage.run(job, main)
     assert caught.value.code == 130
     assert capsys.readouterr().err == "measure: interrupted; to go on, start snakemake again\n"
     assert results(tmp_path) == {}
@@ -148,11 +143,11 @@ def test_an_interruption_leaves_no_half_written_file(job, tmp_path, capsys):
 
 def test_the_same_stage_is_restored_and_not_computed_again(job, tmp_path):
     main = Main()
-    stage.run(main, job)
+    stage.run(job, main)
     assert "computing" in log_of(tmp_path)
     for path in (tmp_path / "results").iterdir():
         path.unlink()
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 1
     assert results(tmp_path) == WHOLE
     assert "restored from the store" in log_of(tmp_path)
@@ -160,7 +155,7 @@ def test_the_same_stage_is_restored_and_not_computed_again(job, tmp_path):
 
 def test_the_key_is_about_contents_not_places(job, tmp_path):
     main = Main()
-    stage.run(main, job)
+    stage.run(job, main)
     (tmp_path / "elsewhere").mkdir()
     os.rename(tmp_path / "source.txt", tmp_path / "elsewhere/renamed.txt")
     job.input["source"] = str(tmp_path / "elsewhere/renamed.txt")
@@ -168,7 +163,7 @@ def test_the_key_is_about_contents_not_places(job, tmp_path):
         "copy": str(tmp_path / "elsewhere/copy.txt"),
         "parts": [str(tmp_path / f"elsewhere/{n}.txt") for n in "01"],
     }
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 1
     assert (tmp_path / "elsewhere/copy.txt").read_text() == "inputinput"
 
@@ -190,20 +185,29 @@ def change_code(job, tmp_path):
 @pytest.mark.parametrize("change", [change_input, change_setting, change_code])
 def test_other_inputs_settings_or_code_are_computed(job, tmp_path, change):
     main = Main()
-    stage.run(main, job)
+    stage.run(job, main)
     change(job, tmp_path)
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 2
 
 
 def environment(job):
-    stage.run(Main(), job)
+    stage.run(job, Main())
     (found,) = store.entries()
     return found.manifest["parts"]["environment"]
 
 
-def test_the_key_of_a_stage_without_pytorch_holds_neither_device_nor_version(job):
+def test_the_key_of_a_stage_without_packages_holds_neither_device_nor_version(job):
+    job.params["settings"] = {"device": "cpu"}
     assert environment(job) == {}
+
+
+def test_a_stage_without_pytorch_counts_by_all_packages_that_it_imports(job, tmp_path):
+    script = tmp_path / "scripts/measure.py"
+    script.write_text(f"import json, pandas.api.types, sklearn, no_such_package\n{TEXT}")
+    job.params["code"] = fingerprint(script)
+    found = {"pandas": metadata.version("pandas"), "sklearn": metadata.version("scikit-learn")}
+    assert environment(job) == found
 
 
 @pytest.mark.parametrize(
@@ -239,12 +243,12 @@ def with_network(job, tmp_path, monkeypatch):
 def restored_until(job, read_the_workflow, path, text):
     """Run a stage, run it again, which restores it, and run it after a file has changed."""
     main = Main()
-    stage.run(main, job)
-    stage.run(main, job)
+    stage.run(job, main)
+    stage.run(job, main)
     assert main.calls == 1
     path.write_text(text)
     read_the_workflow()
-    stage.run(main, job)
+    stage.run(job, main)
     return main
 
 
@@ -259,7 +263,7 @@ def test_packages_of_network_and_data_are_in_the_key_once(job, tmp_path, with_ne
     with_network()
     job.params["settings"] = {"name": "digits"}
     job.params["data_sources"] = origins.of_data(job.params["settings"])
-    stage.run(Main(), job)
+    stage.run(job, Main())
     (found,) = store.entries()
     assert set(found.manifest["parts"]["packages"]) == {"numpy", "scikit-learn"}
 
@@ -287,7 +291,7 @@ def test_replaced_data_are_computed_and_named(job, tmp_path, with_data):
     assert "in data file t10k-labels-idx1-ubyte (key" in log_of(tmp_path)
     shutil.move(tmp_path / "data", tmp_path / "moved")
     job.params["settings"]["root"] = str(tmp_path / "moved")
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 2, "what is in the files counts, not where they lie"
 
 
@@ -297,7 +301,7 @@ def test_data_that_are_replaced_while_the_workflow_runs_are_refused(
     (tmp_path / "data/MNIST/raw/t10k-labels-idx1-ubyte").write_text("new")
     main = Main()
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert main.calls == 0
     assert "code or data were edited" in capsys.readouterr().err
 
@@ -308,16 +312,16 @@ def test_a_helper_that_changes_while_the_workflow_runs_is_refused(
     (tmp_path / "own/stage_layers.py").write_text("WIDTH = 8\n")
     main = Main()
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert main.calls == 0
     assert "code or data were edited after the workflow had started" in capsys.readouterr().err
 
 
 def test_a_comment_in_the_script_computes_nothing_again(job, tmp_path):
     main = Main()
-    stage.run(main, job)
+    stage.run(job, main)
     (tmp_path / "scripts/measure.py").write_text(f"# a comment\n{TEXT}")
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 1
 
 
@@ -325,7 +329,7 @@ def test_code_that_was_edited_since_the_workflow_was_read_is_refused(job, tmp_pa
     (tmp_path / "scripts/measure.py").write_text(TEXT.replace("pass", "return"))
     main = Main()
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert main.calls == 0
     assert "start snakemake again" in capsys.readouterr().err
     assert results(tmp_path) == {}
@@ -333,14 +337,14 @@ def test_code_that_was_edited_since_the_workflow_was_read_is_refused(job, tmp_pa
 
 def test_a_damaged_entry_is_computed_again(job, tmp_path, capsys):
     main = Main()
-    stage.run(main, job)
+    stage.run(job, main)
     (found,) = store.entries()
     (found.path / "copy").write_text("damaged")
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 2
     assert results(tmp_path) == WHOLE
     assert "is damaged" in capsys.readouterr().err
-    stage.run(main, job)
+    stage.run(job, main)
     assert main.calls == 2
 
 
@@ -356,19 +360,20 @@ def test_resume_state_outlives_an_error_and_goes_with_success(job, tmp_path):
         Main()(source, copy_out=copy_out, parts_out=parts_out, factor=factor)
 
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert (folders[0] / "progress").read_text() == "half"
-    stage.run(main, job)
+    stage.run(job, main)
     assert folders[0] == folders[1]
     assert not folders[0].exists()
     assert results(tmp_path) == WHOLE
 
 
-def test_what_is_cheap_does_not_touch_the_store(job, tmp_path, cache):
-    main = Main()
-    stage.run(main, job, stored=False)
-    stage.run(main, job, stored=False)
-    assert main.calls == 2
+def test_what_has_no_outputs_runs_each_time_and_leaves_the_store_alone(job, cache):
+    seen = []
+    job.output = {}
+    for _ in range(2):
+        stage.run(job, lambda source, factor: seen.append(factor))
+    assert seen == [2, 2]
     assert not cache.exists()
 
 
@@ -377,7 +382,7 @@ def test_a_full_store_does_not_cost_the_result(job, tmp_path, monkeypatch, capsy
         raise OSError("no space left")
 
     monkeypatch.setattr(store, "save", full)
-    stage.run(Main(), job)
+    stage.run(job, Main())
     assert results(tmp_path) == WHOLE
     warning = capsys.readouterr().err
     assert "not stored" in warning
@@ -385,7 +390,7 @@ def test_a_full_store_does_not_cost_the_result(job, tmp_path, monkeypatch, capsy
 
 
 def test_a_disk_that_is_full_while_restoring_leaves_nothing(job, tmp_path, monkeypatch):
-    stage.run(Main(), job)
+    stage.run(job, Main())
     for path in (tmp_path / "results").iterdir():
         path.unlink()
 
@@ -395,7 +400,7 @@ def test_a_disk_that_is_full_while_restoring_leaves_nothing(job, tmp_path, monke
 
     monkeypatch.setattr(store.shutil, "copyfile", full)
     with pytest.raises(SystemExit):
-        stage.run(Main(), job)
+        stage.run(job, Main())
     assert results(tmp_path) == {}
 
 
@@ -416,14 +421,14 @@ def test_warnings_and_records_go_to_the_log(tmp_path, recwarn):
 
 
 def test_drafts_of_a_killed_job_are_cleared_away(tmp_path):
-    from truehessian.pipeline.stage import runner
+    from truehessian.pipeline.stage import drafts
 
     stale = tmp_path / ".draft-123-a.csv"
     stale.mkdir()
     (stale / "a.csv").write_text("half")
     other = tmp_path / ".draft-123-b.csv"
     other.mkdir()
-    runner._draft(tmp_path / "a.csv")
+    drafts._draft(tmp_path / "a.csv")
     assert not stale.exists()
     assert other.exists()
 
@@ -432,8 +437,8 @@ def test_results_of_an_earlier_version_are_said_to_be_old(job, tmp_path, monkeyp
     main = Main()
     with monkeypatch.context() as earlier:
         earlier.setattr(keys, "FORM", 1)
-        stage.run(main, job)
-    stage.run(main, job)
+        stage.run(job, main)
+    stage.run(job, main)
     assert main.calls == 2
     assert "results of this stage from an earlier version only" in log_of(tmp_path)
 
@@ -448,7 +453,7 @@ def test_settings_become_the_model_that_a_script_asks_for(job, tmp_path):
 
     job.params = {**job.params, "settings": {"draws": 7, "seed": 1}}
     del job.params["factor"]
-    stage.run(main, job)
+    stage.run(job, main)
     assert seen == [Theory(draws=7, seed=1)]
 
 
@@ -459,6 +464,6 @@ def test_settings_of_another_script_are_an_error(job, tmp_path, capsys):
     job.params = {**job.params, "settings": {"steps": 7}}
     del job.params["factor"]
     with pytest.raises(SystemExit):
-        stage.run(main, job)
+        stage.run(job, main)
     assert "steps" in capsys.readouterr().err
     assert not results(tmp_path)

@@ -310,8 +310,10 @@ def test_conda_environments_have_the_versions_that_the_project_is_tested_with(na
 def rules() -> list[tuple[str, str]]:
     """Script and environment of every rule."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    pattern = r'envs/(\w+)\.yaml"(?:(?!envs/).)*?scripts/(\w+)\.py"'
-    return [(script, env) for env, script in re.findall(pattern, text, flags=re.DOTALL)]
+    pattern = r'envs/(\w+)\.yaml"(?:(?!envs/).)*?\bcode(?:_for_run)?\(\s*"(\w+)"'
+    found = re.findall(pattern, text, flags=re.DOTALL)
+    assert text.count("script:\n") == text.count('"../run_stage.py"') == len(found)
+    return [(script, env) for env, script in found]
 
 
 def imported(path: Path) -> set[str]:
@@ -336,7 +338,7 @@ def test_every_script_belongs_to_a_rule():
 def test_a_conda_environment_holds_what_its_scripts_import(script, env):
     path = ROOT / "scripts" / f"{script}.py"
     files = [path, *closure(path).values()]
-    # A stage asks for PyTorch's version only where results are stored, which analyses are not.
+    # A stage asks PyTorch itself, of its device, only if it uses it.
     around = {
         name
         for folder in ("stage", "config")

@@ -99,19 +99,16 @@ def make(folder, run, name):
     (folder / "tables").mkdir()
     (folder / "figures").mkdir()
     cases = [
-        {
-            "numbers": case.numbers,
-            "inputs": {
-                key: [str(folder / path) for path in paths] for key, paths in case.inputs.items()
-            },
-        }
+        {"numbers": case.numbers, "inputs": case.inputs}
         for case in catalogue.cases_of(CONTENTS.load(name), run)
     ]
+    names = [path for case in cases for paths in case["inputs"].values() for path in paths]
     module.main(
-        [],
+        [str(folder / path) for path in names],
         table_out=[str(folder / f"tables/{name}.{suffix}") for suffix in ("csv", "tex", "md")],
         figures_out=[str(folder / f"figures/{name}.{suffix}") for suffix in ("svg", "csv")],
         name=name,
+        names=names,
         cases=cases,
     )
 

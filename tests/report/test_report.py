@@ -110,7 +110,7 @@ def extremal_frame():
 def write_run(folder, name="run", figures=("stem-full-30", "variance")):
     """Lay out what a run leaves behind, with stand-ins for figures."""
     root = folder / name
-    for part in ("figures", "tables", "variance", "checkpoints", "benchmarks/train"):
+    for part in ("figures", "tables", "variance", "checkpoints", "costs/train"):
         (root / part).mkdir(parents=True)
     for figure in figures:
         (root / "figures" / f"{figure}.svg").write_bytes(SVG % figure.encode())
@@ -132,9 +132,9 @@ def write_run(folder, name="run", figures=("stem-full-30", "variance")):
     header = {key: json.dumps(value) for key, value in settings.items()}
     checkpoint = root / "checkpoints" / "30.safetensors"
     safetensors.numpy.save_file({"weight": np.zeros(1, np.float32)}, checkpoint, header)
-    for job, seconds, memory in (("a", 1.5, 100.0), ("b", 2.0, "-")):
-        text = f"s\th:m:s\tmax_rss\n{seconds}\t0:00:02\t{memory}\n"
-        (root / "benchmarks" / "train" / f"{job}.tsv").write_text(text)
+    for job, seconds, memory in (("a", 1.5, 100.0), ("b", 2.0, "")):
+        text = f"seconds\tpeak_memory_mib\n{seconds}\t{memory}\n"
+        (root / "costs" / "train" / f"{job}.tsv").write_text(text)
     return root
 
 

@@ -13,10 +13,9 @@ for run in WITH_BATCHNORM:
                 size=chunk_sizes(run),
                 allow_missing=True,
             ),
+            cost=f"results/{run}/costs/measure_batchnorm_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_batchnorm_spectra/{{epoch}}.log",
-        benchmark:
-            f"results/{run}/benchmarks/measure_batchnorm_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -32,7 +31,7 @@ for run in WITH_BATCHNORM:
             epoch=epoch_of,
             code=code("measure_batchnorm_spectra", *uses(run)),
         script:
-            "../../scripts/measure_batchnorm_spectra.py"
+            "../run_stage.py"
 
     rule:
         """Compare extremes by running and by batch statistics, in a table and in figures."""
@@ -60,4 +59,4 @@ for run in WITH_BATCHNORM:
             formats=FORMATS,
             code=code("compare_batchnorm"),
         script:
-            "../../scripts/compare_batchnorm.py"
+            "../run_stage.py"

@@ -401,24 +401,39 @@ def in_formats(figures, run):
 
 
 def inputs_of(content, run):
-    """All files that a figure or table with a `make` is made of."""
+    """All files that a figure or table with a `make` is made of, as they lie in the run's folder."""
     cases = catalogue.cases_of(content, PLAIN_RUNS[run])
     files = [path for case in cases for paths in case.inputs.values() for path in paths]
-    return [f"results/{run}/{path}" for path in dict.fromkeys(files)]
+    return list(dict.fromkeys(files))
 
 
 def cases_of(content, run):
     """For each figure that a `make` gives: the numbers in its name, and its files by name."""
     return [
-        {
-            "numbers": case.numbers,
-            "inputs": {
-                name: [f"results/{run}/{path}" for path in paths]
-                for name, paths in sorted(case.inputs.items())
-            },
-        }
+        {"numbers": case.numbers, "inputs": dict(sorted(case.inputs.items()))}
         for case in catalogue.cases_of(content, PLAIN_RUNS[run])
     ]
+
+
+def costs_of(run):
+    """What preparing data, training and all measurements of a run have taken."""
+    every = ["measure_full_spectra"]
+    every += ["measure_batch_spectra"] if run in WITH_BATCHES else []
+    every += ["measure_augmented_spectra"] if run in WITH_AUGMENTATION else []
+    every += ["measure_subsample_spectra"] if run in WITH_SUBSAMPLES else []
+    every += ["measure_directions"] if run in WITH_VARIANCE else []
+    epochs = {stage: RUNS[run].epochs for stage in every}
+    epochs["measure_batchnorm_spectra"] = RUNS[run].epochs_of("batchnorm")
+    epochs["measure_group_spectra"] = RUNS[run].epochs_of("groups")
+    epochs["measure_self_test"] = RUNS[run].epochs_of("self_test")
+    names = ["prepare_dataset", *(["train_network"] if run in TRAINED else [])]
+    names += [f"{stage}/{epoch}" for stage in epochs for epoch in epochs[stage]]
+    names += [
+        f"measure_operator_spectrum/{epoch}-{kind}"
+        for epoch in RUNS[run].epochs
+        for kind in RUNS[run].operators
+    ]
+    return [f"results/{run}/costs/{name}.tsv" for name in names]
 
 
 def files_of(run):
@@ -434,7 +449,7 @@ def files_of(run):
     files += batchnorm_spectra(run) + groups_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
-    return files
+    return files + costs_of(run)
 
 
 def contract_files(wildcards):

@@ -7,7 +7,7 @@ for run in RUNS:
             name:
                 f"make_{content.name}_{run}"
             input:
-                files=inputs_of(content, run),
+                files=[f"results/{run}/{name}" for name in inputs_of(content, run)],
             output:
                 table=table_of(content.name, run),
                 figures=figures_of(content.name, run),
@@ -20,7 +20,8 @@ for run in RUNS:
                 runtime=10,
             params:
                 name=content.name,
+                names=inputs_of(content, run),
                 cases=cases_of(content, run),
                 code=code("make_content", CONTENTS[content.name]),
             script:
-                "../../scripts/make_content.py"
+                "../run_stage.py"

@@ -2,10 +2,9 @@ rule prepare_dataset:
     """Put the images of a run into one file: both splits as uint8, with their normalisation."""
     output:
         dataset="results/{run}/dataset.safetensors",
+        cost="results/{run}/costs/prepare_dataset.tsv",
     log:
         "results/{run}/logs/prepare_dataset.log",
-    benchmark:
-        "results/{run}/benchmarks/prepare_dataset.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -17,4 +16,4 @@ rule prepare_dataset:
         own_code=lambda wildcards: own(source_path(wildcards.run)),
         code=lambda wildcards: code("prepare_dataset", source_path(wildcards.run)),
     script:
-        "../../scripts/prepare_dataset.py"
+        "../run_stage.py"

@@ -22,7 +22,7 @@ for run in RUNS:
             formats=FORMATS,
             code=code("plot_stems"),
         script:
-            "../../scripts/plot_stems.py"
+            "../run_stage.py"
 
 
 for run in RUNS:
@@ -50,7 +50,7 @@ for run in RUNS:
             formats=FORMATS,
             code=code("plot_extremes"),
         script:
-            "../../scripts/plot_extremes.py"
+            "../run_stage.py"
 
 
 for run in WITH_VARIANCE:
@@ -84,13 +84,18 @@ for run in WITH_VARIANCE:
         params:
             code=code("plot_theory", *PREDICTIONS.values(), *ESTIMATORS.values()),
         script:
-            "../../scripts/plot_theory.py"
+            "../run_stage.py"
 
 
 rule write_report:
     """Put figures, tables and findings of all runs into one self-contained page."""
     input:
         files=contract_files,
+        # One of each run: it says what the network and the data are.
+        checkpoints=[
+            f"results/{run}/checkpoints/{min(RUNS[run].epochs)}.safetensors"
+            for run in RUNS
+        ],
         templates=report_templates(),
     output:
         report="results/report.html",
@@ -105,4 +110,4 @@ rule write_report:
         folders=expand("results/{run}", run=RUNS),
         code=code("write_report", *CONTENTS.values(), *PREDICTIONS.values()),
     script:
-        "../../scripts/write_report.py"
+        "../run_stage.py"

@@ -5,10 +5,9 @@ rule measure_group_spectra:
         dataset="results/{run}/dataset.safetensors",
     output:
         groups="results/{run}/spectra/{epoch}/groups.npz",
+        cost="results/{run}/costs/measure_group_spectra/{epoch}.tsv",
     log:
         "results/{run}/logs/measure_group_spectra/{epoch}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_group_spectra/{epoch}.tsv"
     wildcard_constraints:
         run=one_of(WITH_GROUPS),
     conda:
@@ -25,4 +24,4 @@ rule measure_group_spectra:
         epoch=epoch_of,
         code=code_for_run("measure_group_spectra"),
     script:
-        "../../scripts/measure_group_spectra.py"
+        "../run_stage.py"

@@ -5,10 +5,9 @@ rule measure_operator_spectrum:
         dataset="results/{run}/dataset.safetensors",
     output:
         spectrum="results/{run}/spectra/{epoch}/{kind}.npz",
+        cost="results/{run}/costs/measure_operator_spectrum/{epoch}-{kind}.tsv",
     log:
         "results/{run}/logs/measure_operator_spectrum/{epoch}-{kind}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_operator_spectrum/{epoch}-{kind}.tsv"
     wildcard_constraints:
         run=one_of(WITH_OPERATORS),
         kind=one_of({kind for run in RUNS.values() for kind in run.operators}),
@@ -32,4 +31,4 @@ rule measure_operator_spectrum:
             operator_path(wildcards.run, wildcards.kind),
         ),
     script:
-        "../../scripts/measure_operator_spectrum.py"
+        "../run_stage.py"

@@ -36,7 +36,7 @@ for run in RUNS:
             model=RUNS[run].settings("model"),
             code=code("tabulate_papers"),
         script:
-            "../../scripts/tabulate_papers.py"
+            "../run_stage.py"
 
 
 rule minibatch_fig_1_2:

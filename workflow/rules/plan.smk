@@ -14,4 +14,4 @@ rule plan:
         results="results",
         code=code("print_plan"),
     script:
-        "../../scripts/print_plan.py"
+        "../run_stage.py"

@@ -5,10 +5,9 @@ rule measure_self_test:
         dataset="results/{run}/dataset.safetensors",
     output:
         self_test="results/{run}/self_test/{epoch}.csv",
+        cost="results/{run}/costs/measure_self_test/{epoch}.tsv",
     log:
         "results/{run}/logs/measure_self_test/{epoch}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_self_test/{epoch}.tsv"
     wildcard_constraints:
         run=one_of(WITH_SELF_TEST),
     priority: 15
@@ -25,7 +24,7 @@ rule measure_self_test:
         own_code=own_of_run,
         code=code_for_run("measure_self_test"),
     script:
-        "../../scripts/measure_self_test.py"
+        "../run_stage.py"
 
 
 rule tabulate_self_test:
@@ -51,4 +50,4 @@ rule tabulate_self_test:
     params:
         code=code("tabulate_self_test", *ESTIMATORS.values()),
     script:
-        "../../scripts/tabulate_self_test.py"
+        "../run_stage.py"

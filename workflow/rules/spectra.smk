@@ -12,10 +12,9 @@ rule measure_full_spectra:
         ggn="results/{run}/spectra/{epoch}/ggn.npz",
         test="results/{run}/spectra/{epoch}/test.npz",
         evaluation="results/{run}/evaluation/{epoch}.csv",
+        cost="results/{run}/costs/measure_full_spectra/{epoch}.tsv",
     log:
         "results/{run}/logs/measure_full_spectra/{epoch}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_full_spectra/{epoch}.tsv"
     priority: 10
     conda:
         "../../envs/torch.yaml"
@@ -31,7 +30,7 @@ rule measure_full_spectra:
         epoch=epoch_of,
         code=code_for_run("measure_full_spectra"),
     script:
-        "../../scripts/measure_full_spectra.py"
+        "../run_stage.py"
 
 
 # One rule per run from here on: which files there are depends on the run's batch sizes and
@@ -58,10 +57,9 @@ for run in WITH_BATCHES:
                 size=batch_sizes(run),
                 allow_missing=True,
             ),
+            cost=f"results/{run}/costs/measure_batch_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_batch_spectra/{{epoch}}.log",
-        benchmark:
-            f"results/{run}/benchmarks/measure_batch_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -76,7 +74,7 @@ for run in WITH_BATCHES:
             epoch=epoch_of,
             code=code("measure_batch_spectra", *uses(run)),
         script:
-            "../../scripts/measure_batch_spectra.py"
+            "../run_stage.py"
 
 
 for run in WITH_AUGMENTATION:
@@ -94,10 +92,9 @@ for run in WITH_AUGMENTATION:
                 factor=factors(run),
                 allow_missing=True,
             ),
+            cost=f"results/{run}/costs/measure_augmented_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_augmented_spectra/{{epoch}}.log",
-        benchmark:
-            f"results/{run}/benchmarks/measure_augmented_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -112,7 +109,7 @@ for run in WITH_AUGMENTATION:
             epoch=epoch_of,
             code=code("measure_augmented_spectra", *uses(run), *augmentation_path(run)),
         script:
-            "../../scripts/measure_augmented_spectra.py"
+            "../run_stage.py"
 
 
 for run in WITH_SUBSAMPLES:
@@ -130,10 +127,9 @@ for run in WITH_SUBSAMPLES:
                 parts=parts_of(run),
                 allow_missing=True,
             ),
+            cost=f"results/{run}/costs/measure_subsample_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_subsample_spectra/{{epoch}}.log",
-        benchmark:
-            f"results/{run}/benchmarks/measure_subsample_spectra/{{epoch}}.tsv"
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -148,4 +144,4 @@ for run in WITH_SUBSAMPLES:
             epoch=epoch_of,
             code=code("measure_subsample_spectra", *uses(run)),
         script:
-            "../../scripts/measure_subsample_spectra.py"
+            "../run_stage.py"

@@ -16,7 +16,7 @@ rule tabulate_extremal_ritz_values:
     params:
         code=code("tabulate_extremal_ritz_values"),
     script:
-        "../../scripts/tabulate_extremal_ritz_values.py"
+        "../run_stage.py"
 
 
 rule tabulate_predictions:
@@ -66,4 +66,4 @@ rule tabulate_predictions:
         settings=settings("theory"),
         code=code("tabulate_predictions", *PREDICTIONS.values()),
     script:
-        "../../scripts/tabulate_predictions.py"
+        "../run_stage.py"

@@ -12,10 +12,9 @@ for run in TRAINED:
                 epoch=RUNS[run].checkpoint_epochs,
             ),
             training=f"results/{run}/training.csv",
+            cost=f"results/{run}/costs/train_network.tsv",
         log:
             f"results/{run}/logs/train_network.log",
-        benchmark:
-            f"results/{run}/benchmarks/train_network.tsv"
         priority: 20
         conda:
             "../../envs/torch.yaml"
@@ -32,7 +31,7 @@ for run in TRAINED:
             epochs=RUNS[run].checkpoint_epochs,
             code=code("train_network", *uses(run), *augmentation_path(run)),
         script:
-            "../../scripts/train_network.py"
+            "../run_stage.py"
 
 
 rule import_checkpoint:
@@ -59,4 +58,4 @@ rule import_checkpoint:
             "import_checkpoint", *uses(wildcards.run), *places_of(wildcards.run)
         ),
     script:
-        "../../scripts/import_checkpoint.py"
+        "../run_stage.py"

@@ -8,10 +8,9 @@ rule measure_directions:
         variance="results/{run}/variance/{epoch}.csv",
         subspace="results/{run}/variance/{epoch}.subspace.npz",
         held_out="results/{run}/held_out/{epoch}.csv",
+        cost="results/{run}/costs/measure_directions/{epoch}.tsv",
     log:
         "results/{run}/logs/measure_directions/{epoch}.log",
-    benchmark:
-        "results/{run}/benchmarks/measure_directions/{epoch}.tsv"
     wildcard_constraints:
         run=one_of(WITH_VARIANCE),
     priority: 5
@@ -28,4 +27,4 @@ rule measure_directions:
         own_code=own_of_run,
         code=code_for_run("measure_directions"),
     script:
-        "../../scripts/measure_directions.py"
+        "../run_stage.py"

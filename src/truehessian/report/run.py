@@ -57,8 +57,8 @@ def collect(
     run_names
         Which runs, in the order of the report.
     files
-        Figures, tables and spectra to take; by default all that there are. What an earlier
-        experiment left behind in a run's folder is thus kept out.
+        Figures, tables, spectra, checkpoints and costs to take; by default all that there are. What
+        an earlier experiment left behind in a run's folder is thus kept out.
 
     Returns
     -------
@@ -94,24 +94,24 @@ def _collect_run(folder: Path, wanted: Collection[Path] | None) -> RunReport:
     training = folder / "training.csv"
     return RunReport(
         name=folder.name,
-        summary=_summary(folder, metadata),
+        summary=_summary(metadata, find("checkpoints/[0-9]*.safetensors")),
         # SVG comes last in the alphabet, and so is preferred to PNG.
         figures={
             path.stem: path for suffix in ("png", "svg") for path in find(f"figures/*.{suffix}")
         },
         tables=tables,
         training=pd.read_csv(training) if training.exists() else None,
-        stages=_stages(folder),
+        stages=_stages(folder, [*find("costs/*.tsv"), *find("costs/*/*.tsv")]),
         spectra=_spectra(metadata),
     )
 
 
-def _summary(folder: Path, metadata: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+def _summary(metadata: dict[Path, dict[str, Any]], checkpoints: list[Path]) -> dict[str, Any]:
     keys = ("model", "dataset", "normalisation")
     full = {path: facts for path, facts in metadata.items() if path.stem == "full"}
     summary: dict[str, Any] = dict(list(full.values())[-1]) if full else {}
     summary["epochs"] = sorted(facts["epoch"] for facts in full.values())
-    for checkpoint in sorted(folder.glob("checkpoints/[0-9]*.safetensors"))[:1]:
+    for checkpoint in checkpoints[:1]:
         with safe_open(checkpoint, framework="numpy") as file:
             header = file.metadata() or {}
         summary |= {key: json.loads(header[key]) for key in keys if key in header}
@@ -128,14 +128,13 @@ def _spectra(metadata: dict[Path, dict[str, Any]]) -> pd.DataFrame | None:
     return pd.DataFrame(rows).dropna(axis="columns", how="all") if rows else None
 
 
-def _stages(folder: Path) -> pd.DataFrame | None:
-    """Add up Snakemake's benchmark files, benchmarks/{rule}/....tsv, by rule."""
-    root = folder / "benchmarks"
+def _stages(folder: Path, costs: list[Path]) -> pd.DataFrame | None:
+    """Add up what was noted when results were computed, costs/{stage}/....tsv, by stage."""
     parts = [
-        pd.read_csv(path, sep="\t", na_values="-").assign(
-            stage=path.relative_to(root).parts[0].removesuffix(".tsv")
+        pd.read_csv(path, sep="\t").assign(
+            stage=path.relative_to(folder / "costs").parts[0].removesuffix(".tsv")
         )
-        for path in sorted(root.rglob("*.tsv"))
+        for path in costs
     ]
     if not parts:
         return None
@@ -143,7 +142,7 @@ def _stages(folder: Path) -> pd.DataFrame | None:
     return pd.DataFrame(
         {
             "jobs": by_stage.size(),
-            "seconds": by_stage["s"].sum(),
-            "peak_memory_mib": by_stage["max_rss"].max(),
+            "seconds": by_stage["seconds"].sum(),
+            "peak_memory_mib": by_stage["peak_memory_mib"].max(),
         }
     ).reset_index()

@@ -6,6 +6,7 @@ docstrings, formatting, log lines and the words of errors taken away.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -81,11 +82,12 @@ class Tree:
                 waiting += self._reached(path, name)
         return found
 
-    def reaches(self, script: Path, package: str, uses: Iterable[str] = ()) -> bool:
-        """Whether a script, or a module of ours that it reaches, imports another package."""
+    def packages(self, script: Path, uses: Iterable[str] = ()) -> set[str]:
+        """Names of the packages of others that a script, or a module it reaches, imports."""
         paths = [script, *self.closure(script, uses).values()]
-        names = (n for path in paths for item in read(path).imports for n in item.candidates(""))
-        return any(name.split(".")[0] == package for name in names)
+        found = (n for path in paths for item in read(path).imports for n in item.candidates(""))
+        tops = {name.partition(".")[0] for name in found}
+        return {top for top in tops - sys.stdlib_module_names if not modules.is_ours(top)}
 
     def _find(self, name: str) -> Path | None:
         return modules.file_of(name, self._folder) if modules.has_a_part(name) else None
@@ -108,11 +110,9 @@ def closure(script: Path, uses: Iterable[str] = (), source: Path | None = None) 
     return Tree(source).closure(script, uses)
 
 
-def reaches(
-    script: Path, package: str, uses: Iterable[str] = (), source: Path | None = None
-) -> bool:
-    """`Tree.reaches` of the code as it is now."""
-    return Tree(source).reaches(script, package, uses)
+def packages(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> set[str]:
+    """`Tree.packages` of the code as it is now."""
+    return Tree(source).packages(script, uses)
 
 
 def _reached(path: Path, name: str, folder: Path) -> Iterator[str]:

@@ -56,6 +56,18 @@ def distributions(module: str, origin: str) -> dict[str, str]:
     return {item.name: version(item) for item in found}
 
 
+def version_of(module: str) -> str | None:
+    """Version of the distribution that an importable name comes from; None if there is none.
+
+    However it was built or installed. Where both have one name, as most do, no other is looked at.
+    """
+    try:
+        numbers = [metadata.version(module)]
+    except metadata.PackageNotFoundError:
+        numbers = [metadata.version(name) for name in _claimed().get(module, ())]
+    return ", ".join(number.partition("+")[0] for number in numbers) or None
+
+
 def version(distribution: metadata.Distribution) -> str:
     """Version of a distribution, with a digest of its files where the number says too little.
 

@@ -1,11 +1,13 @@
 """One job of the workflow, as values: names and paths, settings, threads and the log."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter
+# Name of the output that says what the others have taken, where a rule has it.
+COST = "cost"
 
 
 class Job(NamedTuple):
@@ -47,13 +49,16 @@ class Job(NamedTuple):
 
     @classmethod
     def from_snakemake(cls, snakemake: Any, membership: str | None = None) -> "Job":
-        """Read the object that Snakemake injects into a script, and what its run gave to jobs."""
+        """Read the object that Snakemake injects into a script, and what its run gave to jobs.
+
+        The stage's own script lies in the folder `scripts` beside that of the script of all rules.
+        """
         settings = dict(snakemake.params.items())
         code, *uses = settings.pop("code").split()
         own_code = settings.pop("own_code", None)
         data_sources = settings.pop("data_sources", None)
         return cls(
-            Path(snakemake.scriptdir) / f"{code.partition(':')[0]}.py",
+            Path(os.path.normpath(f"{snakemake.scriptdir}/../scripts/{code.partition(':')[0]}.py")),
             code,
             {name: _plain(value) for name, value in snakemake.input.items()},
             {name: _plain(value) for name, value in snakemake.output.items()},
@@ -77,9 +82,14 @@ class Job(NamedTuple):
         return flat
 
     def call(self, main: Callable[..., None], files: dict[str, Path], state: Path) -> None:
-        """Call a script's `main`; outputs are ``NAME_out``, `state` is for those that take it."""
+        """Call a script's `main`; outputs are ``NAME_out``, `state` is for those that take it.
+
+        The output `COST` is not for the script.
+        """
         outputs: dict[str, Any] = {}
         for name, value in self.outputs.items():
+            if name == COST:
+                continue
             if isinstance(value, list):
                 paths = [str(files[f"{name}.{i}"]) for i in range(len(value))]
                 outputs[f"{name}_out"] = paths
@@ -110,6 +120,8 @@ def typed(main: Callable[..., None], parameters: Mapping[str, Any]) -> dict[str,
     )
     if kind is inspect.Parameter.empty:
         return dict(parameters)
+    from pydantic import TypeAdapter  # which a stage that is restored can do without
+
     settings = TypeAdapter(kind).validate_python(parameters["settings"])
     return {**parameters, "settings": settings}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 # Of the way in which keys are made. Results that were stored under another one are never used.
-FORM = 2
+FORM = 3
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
 _WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device"})
@@ -29,6 +29,7 @@ def make(
     inputs: dict[str, Any],
     environment: dict[str, str],
     *,
+    outputs: Mapping[str, str] = EMPTY,
     own_code: Mapping[str, str] = EMPTY,
     data: Mapping[str, str] = EMPTY,
     packages: Mapping[str, str] = EMPTY,
@@ -44,9 +45,12 @@ def make(
     settings
         Parameters of the job; paths, progress and thread counts have no part in a key.
     inputs
-        Digests of the input files by name; lists where a name has several files.
+        Digests of the input files by name; where a name has several, a list of file names with
+        digests.
     environment
-        What else decides the numbers: version of PyTorch, device class.
+        What else decides the numbers: versions of packages, device class.
+    outputs
+        Suffixes of the output files by name: what is to be written, and in which format.
     own_code, data
         Digests of the modules of a user's own, and of the files that data are read from.
     packages
@@ -58,6 +62,7 @@ def make(
         "code": modules,
         "settings": normalised({**settings, **_effective(settings.get("settings"))}),
         "inputs": inputs,
+        "outputs": dict(outputs),
         "environment": environment,
     }
     more = {"own_code": own_code, "data": data, "packages": packages}

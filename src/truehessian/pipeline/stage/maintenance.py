@@ -112,6 +112,7 @@ def difference(parts: dict[str, Any], other: dict[str, Any]) -> list[str]:
         "packages": "package {}",
         "settings": "setting {}",
         "inputs": "input {}",
+        "outputs": "output {}",
         "environment": "environment: {}",
     }
     changes = []

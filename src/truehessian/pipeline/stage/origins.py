@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from truehessian.data import catalogue
-from truehessian.pipeline.stage import modules, own_code
-from truehessian.pipeline.stage.fingerprint import reaches
+from truehessian.pipeline.stage import environment, modules, own_code
 from truehessian.pipeline.stage.job import Job
 
 
@@ -21,7 +19,8 @@ class Origins(NamedTuple):
     packages
         Versions of distributions that the code of the user's own or the data come from.
     environment
-        Version of PyTorch and class of the device, where the stage uses them.
+        Versions of the packages that the stage uses, and the class of its device; see
+        `environment`.
     """
 
     own_code: dict[str, str]
@@ -40,12 +39,12 @@ def of_job(job: Job) -> Origins:
     OSError
         A file of the data cannot be read.
     """
-    data = catalogue.Origin({}, {})
     own = own_code.of_paths(path for path in job.uses if not modules.is_ours(path))
+    data: dict[str, dict[str, str]] = {"files": {}, "packages": {}}
     if job.data_sources is not None:
-        data = catalogue.origin(job.settings["settings"])
-    packages = own.packages | data.packages
-    return Origins(own.modules, data.files, packages, _environment(job))
+        data = of_data(job.settings["settings"])
+    packages = own.packages | data["packages"]
+    return Origins(own.modules, data["files"], packages, environment.of_job(job))
 
 
 def have_changed(origins: Origins, job: Job) -> bool:
@@ -63,22 +62,6 @@ def have_changed(origins: Origins, job: Job) -> bool:
 
 def of_data(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Say what a data set is read from, in values that Snakemake can compare."""
+    from truehessian.data import catalogue  # with NumPy, which other stages can do without
+
     return catalogue.origin(settings)._asdict()
-
-
-def _environment(job: Job) -> dict[str, str]:
-    """Find what else decides a stage's numbers: PyTorch, and the device where it has one.
-
-    A stage has a device if its settings name one: there is no other way to choose it. What uses
-    none has the same key on a laptop and on a cluster.
-    """
-    if not reaches(job.script, "torch", job.uses):
-        return {}
-    import torch
-
-    environment = {"torch": torch.__version__.partition("+")[0]}
-    wanted = (job.settings.get("settings") or {}).get("device")
-    if wanted is not None:
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        environment["device"] = automatic if wanted == "auto" else wanted.partition(":")[0]
-    return environment

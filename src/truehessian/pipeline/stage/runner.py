@@ -1,17 +1,17 @@
-"""Run a stage: look its key up, compute or restore, and let whole outputs appear at once."""
+"""Run a stage: look its key up, restore what is stored, and compute what is not.
 
+Nothing that takes long to import is imported before it is known that something is to be computed.
+"""
+
+import importlib.util
 import logging
 import os
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from truehessian.pipeline.stage import key as keys, maintenance, origins, presence, store
+from truehessian.pipeline.stage import computing, drafts, key as keys, origins, presence, store
 from truehessian.pipeline.stage.fingerprint import fingerprint, module_digests
 from truehessian.pipeline.stage.job import Job
 from truehessian.pipeline.stage.log import logging_to
@@ -19,18 +19,17 @@ from truehessian.pipeline.stage.log import logging_to
 logger = logging.getLogger(__name__)
 
 
-def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> None:
-    """Run a script's `main` as a stage of the workflow.
+def run(snakemake: Any, main: Callable[..., None] | None = None) -> None:
+    """Run a job of the workflow as the stage that it belongs to.
 
     Parameters
     ----------
-    main
-        Takes inputs by name, outputs as ``NAME_out``, parameters by name, and optionally `state`,
-        a folder for resume state that survives a kill.
     snakemake
         The object that Snakemake injects into a script.
-    stored
-        Whether results go into the store: for what is expensive, not for tables and figures.
+    main
+        Takes inputs by name, outputs as ``NAME_out``, parameters by name, and optionally `state`,
+        a folder for resume state that survives a kill. By default that of the stage's script, which
+        is imported only if there is something to compute.
 
     Raises
     ------
@@ -41,7 +40,7 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
     job = Job.from_snakemake(snakemake, os.environ.get(presence.VARIABLE))
     with logging_to(job.log):
         try:
-            _run(main, job, stored)
+            _run(job, main)
         except Exception as error:
             logger.exception("%s failed", job.script.stem)
             print(f"{job.script.stem}: {_sentence(error)}\n(log: {job.log})", file=sys.stderr)
@@ -53,30 +52,29 @@ def run(main: Callable[..., None], snakemake: Any, *, stored: bool = True) -> No
             raise SystemExit(130) from None
 
 
-def _run(main: Callable[..., None], job: Job, stored: bool) -> None:
+def _run(job: Job, main: Callable[..., None] | None) -> None:
     found = origins.of_job(job)
     if fingerprint(job.script, job.uses) != job.code or origins.have_changed(found, job):
         raise RuntimeError(
             "code or data were edited after the workflow had started, so this job would not be "
             "what it is recorded as; start snakemake again"
         )
-    _set_threads(job.threads)
-    if not stored:
-        _compute(main, job)
+    if not job.outputs:  # it is there for what it says, which is not kept
+        job.call(main or _main_of(job), {}, Path(os.devnull))
         return
     key = _key(job, found)
     with store.exclusive(key) as writable:
-        drafts = {name: _draft(path) for name, path in job.files().items()}
-        if _restore(key, drafts):
+        files = drafts.of(job)
+        if drafts.restore(key, files):
             logger.info("restored from the store, key %s", key.digest)
         else:
-            logger.info("computing, because %s (key %s)", _reason(key), key.digest)
-            beside = _state_beside(job, key)
-            in_store = [store.state_folder(key)] if writable and not beside.exists() else []
-            _compute_with_state(main, job, drafts, [*in_store, beside])
-            if writable:
-                _keep(key, drafts)
-        _publish(drafts, job)
+            known = main or _main_of(job)
+            if origins.of_job(job) != found:  # what PyTorch says of the device is the truth
+                _run(job, known)
+                return
+            logger.info("computing, because %s (key %s)", computing.reason(key), key.digest)
+            computing.compute(known, job, files, key, writable=writable)
+        drafts.publish(files, job)
 
 
 def _sentence(error: Exception) -> str:
@@ -85,123 +83,24 @@ def _sentence(error: Exception) -> str:
     return reason + presence.remedy(error) if isinstance(error, OSError) else reason
 
 
-def _compute(main: Callable[..., None], job: Job) -> None:
-    drafts = {name: _draft(path) for name, path in job.files().items()}
-    _compute_drafts(main, job, drafts, Path(os.devnull))
-    _publish(drafts, job)
-
-
-def _compute_drafts(
-    main: Callable[..., None], job: Job, drafts: dict[str, Path], state: Path
-) -> None:
-    begin = time.perf_counter()
-    with _removed_after_an_error(drafts):
-        for draft in drafts.values():
-            draft.parent.mkdir(parents=True, exist_ok=True)
-        job.call(main, drafts, state)
-        missing = [draft.name for draft in drafts.values() if not draft.is_file()]
-        if missing:
-            raise RuntimeError(f"the script has not written {', '.join(missing)}")
-    logger.info("computed in %.1f s", time.perf_counter() - begin)
-
-
-def _compute_with_state(
-    main: Callable[..., None], job: Job, drafts: dict[str, Path], states: list[Path]
-) -> None:
-    """Compute with the resume state in the first folder; where that is the trouble, in the next.
-
-    What is there moves along, unless some of it is missing: then nothing of it can be relied on.
-    """
-    first, *others = states
-    try:
-        _compute_drafts(main, job, drafts, first)
-    except OSError as error:
-        if not others or not store.concerns(error, first):
-            raise
-        logger.warning("%s; the resume state lies in %s from now on", error, others[0])
-        if not isinstance(error, FileNotFoundError):
-            _copy_whole(first, others[0])
-        shutil.rmtree(first, ignore_errors=True)
-        _compute_with_state(main, job, drafts, others)
-    shutil.rmtree(first, ignore_errors=True)
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy a folder, if there is one; the copy appears at once."""
-    if source.exists():
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".draft-") as folder:
-            shutil.copytree(source, Path(folder) / target.name).rename(target)
-
-
-def _state_beside(job: Job, key: keys.Key) -> Path:
-    """Where the resume state lies when it cannot lie in the store."""
-    return min(job.files().values()).parent / f".state-{key.digest}"
-
-
-def _restore(key: keys.Key, drafts: dict[str, Path]) -> bool:
-    with _removed_after_an_error(drafts):
-        return store.restore(key, drafts)
-
-
-@contextmanager
-def _removed_after_an_error(drafts: dict[str, Path]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        for draft in drafts.values():
-            shutil.rmtree(draft.parent, ignore_errors=True)
-        raise
-
-
-def _keep(key: keys.Key, drafts: dict[str, Path]) -> None:
-    """Store results; a full or read-only store must not cost the results themselves."""
-    try:
-        store.save(key, drafts)
-    except OSError as error:
-        logger.warning(
-            "the result is not stored for later: %s; make room with `truehessian cache prune` or "
-            "set %s to another folder",
-            error,
-            store.VARIABLE,
-        )
-
-
-def _draft(path: Path) -> Path:
-    """Where an output is written before it is whole: same file system, same name."""
-    # What a killed job has left. Nobody else writes this output: Snakemake sees to that.
-    for stale in path.parent.glob(f".draft-*-{path.name}"):
-        shutil.rmtree(stale, ignore_errors=True)
-    return path.parent / f".draft-{os.getpid()}-{path.name}" / path.name
-
-
-def _publish(drafts: dict[str, Path], job: Job) -> None:
-    files = job.files()
-    with _removed_after_an_error(drafts), presence.publishing(job.membership):
-        for name, draft in drafts.items():
-            draft.replace(files[name])
-            draft.parent.rmdir()
-
-
-def _reason(key: keys.Key) -> str:
-    """Say in a line why nothing stored serves."""
-    try:
-        found = maintenance.nearest(key.parts)
-    except OSError as error:  # somebody removes the store at this moment
-        return f"the store cannot be read ({error})"
-    if found is None:
-        if any(maintenance.of_stage(key.parts["stage"])):
-            return (
-                f"the store {store.root()} has results of this stage from an earlier version only, "
-                "which made keys in another way; `truehessian cache prune --old` removes them"
-            )
-        return f"no result of this stage is in the store {store.root()}"
-    entry, changes = found
-    return f"it differs from the nearest stored result, {entry.key[:12]}, in {'; '.join(changes)}"
+def _main_of(job: Job) -> Callable[..., None]:
+    """Import the stage's script, and keep PyTorch to the job's share of the machine."""
+    spec = importlib.util.spec_from_file_location(job.script.stem, job.script)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script
+    spec.loader.exec_module(script)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+    main: Callable[..., None] = script.main
+    return main
 
 
 def _key(job: Job, found: origins.Origins) -> keys.Key:
+    # Files of which there are several are told apart by their names: `{epoch}.csv`.
     inputs = {
-        name: [keys.file_digest(path) for path in value]
+        name: [f"{Path(path).name} {keys.file_digest(path)}" for path in value]
         if isinstance(value, list)
         else keys.file_digest(value)
         for name, value in job.inputs.items()
@@ -211,11 +110,6 @@ def _key(job: Job, found: origins.Origins) -> keys.Key:
         module_digests(job.script, job.uses),
         job.settings,
         inputs,
+        outputs={name: path.suffix for name, path in job.files().items()},
         **found._asdict(),
     )
-
-
-def _set_threads(threads: int) -> None:
-    """Keep PyTorch to the job's share of the machine."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
