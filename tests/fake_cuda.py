@@ -30,6 +30,9 @@ _BETWEEN_DEVICES = {aten.copy_.default, aten.set_.source_Tensor}
 # Operations whose indices may lie on the CPU whatever they index.
 _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 _INDEXING |= {aten._index_put_impl_.default}
+# Operations that end when the device does, since the host goes on with what they give.
+_WAITING = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
+_WAITING |= {aten.masked_select.default}
 # Operations that do not even take numbers from the other device.
 _STRICT = {aten.cat.default, aten.stack.default}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
@@ -47,6 +50,8 @@ class CudaTensor(Tensor):
         kwargs = kwargs or {}
         _check_devices(func, args, kwargs)
         _check_kernel(func, args, kwargs)
+        if _makes_wait(func, args):
+            _wait(func)
         with torch._C._DisableTorchDispatch():
             results = func(*args, **kwargs)
         given = {id(tensor) for tensor in _tensors(*args, *kwargs.values())}
@@ -166,6 +171,17 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
         _memory = before
 
 
+@contextlib.contextmanager
+def waits() -> Iterator[list[Any]]:
+    """List what makes the host wait for the device inside the block: copies and numbers read."""
+    global _waits
+    before, _waits = _waits, []
+    try:
+        yield _waits
+    finally:
+        _waits = before
+
+
 class _Mode(TorchFunctionMode):
     """Lets functions that name a device have the fake one."""
 
@@ -220,7 +236,10 @@ class _Transfer(Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        return _lowered(tensor) if isinstance(tensor, CudaTensor) else _raised(tensor.clone())
+        if isinstance(tensor, CudaTensor):
+            return _lowered(tensor)
+        _wait("copy to the device")
+        return _raised(tensor.clone())
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
@@ -244,6 +263,7 @@ class _WithoutSecondDerivative(Function):
 
 
 _in_engine = False
+_waits: list[Any] | None = None
 
 
 @contextlib.contextmanager
@@ -296,8 +316,22 @@ def _raised(tensor: Tensor) -> Tensor:
     return raised
 
 
+def _wait(reason: Any) -> None:
+    if _waits is not None:
+        _waits.append(reason)
+
+
+def _makes_wait(func: Any, args: Any) -> bool:
+    if func is aten.copy_.default:
+        return not all(isinstance(tensor, CudaTensor) for tensor in args[:2])
+    # The positions where a mask is true are counted first.
+    masked = func in _INDEXING and any(t.dtype == torch.bool for t in _tensors(args[1]))
+    return func in _WAITING or masked
+
+
 def _lowered(tensor: Tensor) -> Tensor:
     """Copy a tensor of the fake device to the CPU."""
+    _wait("copy to the host")
     with torch._C._DisableTorchDispatch():
         return aten.clone.default(tensor)
 

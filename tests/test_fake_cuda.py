@@ -52,6 +52,30 @@ def test_numbers_copies_and_indices_may_cross():
     assert gpu[0, 0].item() == gpu.tolist()[0][0] == cpu[0, 0].item()
 
 
+WAITS = {
+    "item": lambda cpu, gpu: gpu[0, 0].item(),
+    "bool": lambda cpu, gpu: bool((gpu > 2).all()),
+    "list": lambda cpu, gpu: gpu.tolist(),
+    "to the host": lambda cpu, gpu: gpu.cpu(),
+    "into the host": lambda cpu, gpu: cpu.copy_(gpu),
+    "to the device": lambda cpu, gpu: cpu.cuda(),
+    "into the device": lambda cpu, gpu: gpu.copy_(cpu),
+    "by a mask": lambda cpu, gpu: gpu[gpu > 0],
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_what_the_host_has_to_wait_for_is_listed(name):
+    cpu, gpu = vectors(2, 3)
+    with fake_cuda.waits() as waits:
+        gpu.mul_(2).add_(gpu, alpha=3).copy_(gpu + 1)
+        torch.stack([gpu.norm(), gpu.sum()]).div_(7)
+    assert waits == []
+    with fake_cuda.waits() as waits:
+        WAITS[name](cpu, gpu)
+    assert len(waits) == 1
+
+
 @pytest.mark.parametrize("convert", [lambda tensor: tensor.numpy(), np.asarray])
 def test_conversion_to_numpy_is_refused(convert):
     with pytest.raises(TypeError, match=r"Tensor\.cpu"):

@@ -381,6 +381,27 @@ def test_what_is_not_finite_is_named():
     )
 
 
+def test_what_is_not_finite_is_named_too_where_the_caller_looks():
+    holed = INPUTS.clone()
+    holed[4] = float("inf")
+    holed, whole = (
+        Hessian(network(Smooth), (inputs, TARGETS), chunk_size=4) for inputs in (holed, INPUTS)
+    )
+
+    def look(operator, error):
+        with operator.unwatched():
+            product = operator.matmat(torch.ones(1, operator.num_params))
+            assert bool(product.isfinite().all()) == (operator is whole)
+            raise error("of step 3")
+
+    refused(FloatingPointError, "chunk 2.*inputs", lambda: look(holed, FloatingPointError))
+    with pytest.raises(FloatingPointError, match="of step 3"):
+        look(whole, FloatingPointError)
+    with pytest.raises(KeyError, match="of step 3"):
+        look(holed, KeyError)
+    refused(FloatingPointError, "chunk 2", lambda: holed.matmat(torch.ones(1, holed.num_params)))
+
+
 class Caching(Two):
     """Computes something once, with the graph that it has then."""
 

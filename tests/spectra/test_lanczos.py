@@ -256,6 +256,30 @@ def test_float32_products_keep_a_basis_orthogonal_to_float32():
     assert orthogonality(run) < 5e-7
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-3, 1e-1, 10.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bases_stay_orthogonal_whatever_errors_products_have(noise, dtype):
+    """To the rounding of their entries, as if each vector were projected twice against all."""
+    generator = torch.Generator().manual_seed(0)
+    diagonal = torch.cat([torch.linspace(-1, 1, 495), torch.tensor([1e1, 1e2, 1e3, 1e4, 1e5])])
+
+    def product(vector):
+        error = torch.randn(500, generator=generator, dtype=torch.float64)
+        return vector.double() * diagonal + noise * error
+
+    run = tridiagonalise(product, probe_vector(500, 0), 120, dtype=dtype)
+    rows, twice = run.basis.double(), []
+    for row in rows:
+        before = torch.stack(twice).double() if twice else rows[:0]
+        for _ in range(2):
+            row = row - (before @ row) @ before
+        twice.append((row / row.norm()).to(dtype))
+    exact = torch.stack(twice)
+    gram = exact.double() @ exact.double().T
+    reference = (gram - torch.eye(120, dtype=torch.float64)).abs().max().item()
+    assert orthogonality(run) < 1.5 * reference + 1e-15
+
+
 def test_probes_differ_and_repeat():
     assert torch.equal(probe_vector(9, 4, 1), probe_vector(9, 4, 1))
     assert not torch.equal(probe_vector(9, 4, 1), probe_vector(9, 4, 2))

@@ -6,15 +6,24 @@ import torch
 
 from truehessian.spectra import orthogonalise as gram_schmidt
 from truehessian.spectra.lanczos import Tridiagonalisation, orthogonality, ritz, ritz_vectors
-from truehessian.spectra.orthogonalise import orthogonalise, raised
+from truehessian.spectra.orthogonalise import (
+    Taken,
+    finish,
+    orthogonalise,
+    project,
+    raised,
+    working_copy,
+)
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
-@pytest.fixture
-def basis(monkeypatch, dtype):
-    """Eight orthonormal rows that take three slabs, the last one shorter."""
+@pytest.fixture(params=["slabs", "whole"])
+def basis(monkeypatch, dtype, request):
+    """Eight orthonormal rows that take three slabs, the last one shorter, or are copied whole."""
     monkeypatch.setattr(gram_schmidt, "_WORKING_COPY", {"cpu": 8 * 8 * 1000})
+    if request.param == "slabs":
+        monkeypatch.setattr(gram_schmidt, "_WHOLE_COPY", {"cpu": 8 * 8 * 1000})
     square = torch.randn(2300, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return torch.linalg.qr(square).Q.T.contiguous().to(dtype)
 
@@ -47,6 +56,26 @@ def test_what_is_left_is_orthogonal_even_of_a_vector_almost_inside(basis):
     assert loss < {torch.float32: 1e-5, torch.float64: 1e-13}[basis.dtype]
     assert (image - expected).norm() < {torch.float32: 1e-3, torch.float64: 1e-5}[basis.dtype]
     assert torch.equal(basis, original)
+
+
+@DTYPES
+@pytest.mark.parametrize("seed", range(3))
+def test_once_is_enough_only_where_little_was_taken_along_earlier_rows(basis, seed):
+    """The last two rows may have been large in it; what was large along others is taken twice."""
+    generator = torch.Generator().manual_seed(seed)
+    outside = torch.randn(2300, generator=generator, dtype=torch.float64)
+    outside -= torch.linalg.pinv(basis.double()) @ (basis.double() @ outside)
+    for earlier in (0.0, 1e-7, 1e-2, 1.0, 1e3):
+        components = torch.tensor([earlier] * 6 + [3.0, -40.0], dtype=torch.float64)
+        image = outside / outside.norm() + components @ basis.double()
+        numbers = project(image.unsqueeze(0), [basis], working_copy([basis]))
+        taken = Taken.of(numbers[0].numpy())
+        assert taken.is_orthogonal == (earlier < 1e-3)
+        removed = finish(image, basis, taken)
+        assert removed.last == pytest.approx(-40.0, rel=1e-9)
+        assert removed.left == pytest.approx(image.norm().item(), rel=1e-14)
+        loss = (basis.double() @ image).abs().max().item() / removed.left
+        assert loss < {torch.float32: 1e-9, torch.float64: 1e-15}[basis.dtype]
 
 
 @DTYPES

@@ -98,19 +98,20 @@ def measure(
     begin = time.perf_counter()
     ends = ends_of(operator) if ends is None else ends
     names = [name for name in operator.groups for _ in range(probes)]
-    runs = lanczos.tridiagonalise_each(
-        lambda vectors: operator.products((names[i], v) for i, v in vectors.items()),
-        _starts(operator.groups, probes, seed, purpose),
-        [min(steps, operator.groups[name]) for name in names],
-        dtype=operator.dtype,
-        device=operator.device,
-        tolerance=tolerance,
-        ends=ends,
-        ranks=ranks,
-        journals=_journals(operator, probes, state),
-        basis_memory=basis_memory,
-        scratch=scratch,
-    )
+    with operator.unwatched():
+        runs = lanczos.tridiagonalise_each(
+            lambda vectors: operator.products((names[i], v) for i, v in vectors.items()),
+            _starts(operator.groups, probes, seed, purpose),
+            [min(steps, operator.groups[name]) for name in names],
+            dtype=operator.dtype,
+            device=operator.device,
+            tolerance=tolerance,
+            ends=ends,
+            ranks=ranks,
+            journals=_journals(operator, probes, state),
+            basis_memory=basis_memory,
+            scratch=scratch,
+        )
     asked = {"steps_at_most": steps, "probes": probes, "tolerance": tolerance, "ranks": ranks}
     facts = {**asked, "seed": seed, "purpose": purpose, "seconds": 0.0, **metadata}
     measured = dict(_spectra(operator, runs, facts))

@@ -126,14 +126,15 @@ def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator
 def _extremes(
     operator: NetworkOperator, start: Tensor, steps: int, tolerance: float | None
 ) -> _Extremes:
-    run = lanczos.tridiagonalise(
-        operator.matvec,
-        start,
-        min(steps, operator.num_params),
-        dtype=operator.dtype,
-        device=operator.device,
-        tolerance=tolerance,
-    )
+    with operator.unwatched():
+        run = lanczos.tridiagonalise(
+            operator.matvec,
+            start,
+            min(steps, operator.num_params),
+            dtype=operator.dtype,
+            device=operator.device,
+            tolerance=tolerance,
+        )
     columns = [run.num_steps - 1, 0]
     return _Extremes(lanczos.ritz(run).values[columns], lanczos.ritz_vectors(run, columns))
 

@@ -1,7 +1,8 @@
 """Extremal eigenvalues with their eigenvectors, to a tolerance, by one Lanczos run."""
 
+import contextlib
 import logging
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -89,17 +90,8 @@ def find(
     elif not k <= steps <= size:
         raise ValueError(f"steps must be in {k} .. {size}, from k to P, got {steps}")
     ends = _ends(which, operator)
-    run = lanczos.tridiagonalise(
-        operator.matvec,
-        lanczos.probe_vector(size, seed, purpose="eigenpairs"),
-        steps,
-        dtype=operator.dtype,
-        device=operator.device,
-        tolerance=tolerance,
-        ends=ends,
-        ranks=k,
-        basis_memory=basis_memory,
-    )
+    how = {"tolerance": tolerance, "ends": ends, "ranks": k, "basis_memory": basis_memory}
+    run = _tridiagonalise(operator, steps, seed, **how)
     # Where the whole space is spanned, Ritz values are eigenvalues to the precision of products.
     result = lanczos.ritz(run)
     known = run.num_steps == size or all(converged(result, end, k, tolerance) for end in ends)
@@ -113,6 +105,20 @@ def find(
         known,
         run.num_steps,
     )
+
+
+def _tridiagonalise(
+    operator: Operator, steps: int, seed: int, **how: Any
+) -> lanczos.Tridiagonalisation:
+    with getattr(operator, "unwatched", contextlib.nullcontext)():  # as in `source.measure`
+        return lanczos.tridiagonalise(
+            operator.matvec,
+            lanczos.probe_vector(operator.num_params, seed, purpose="eigenpairs"),
+            steps,
+            dtype=operator.dtype,
+            device=operator.device,
+            **how,
+        )
 
 
 def _check(k: int, which: str, size: int) -> None:

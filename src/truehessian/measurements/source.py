@@ -192,19 +192,21 @@ def measure(
     begin = time.perf_counter()
     ends = ends_of(operator) if ends is None else ends
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
-    runs = lanczos.tridiagonalise_block(
-        operator.matmat,
-        [_probe(operator, probe, seed, purpose, numbers) for probe in range(probes)],
-        steps,
-        dtype=operator.dtype,
-        device=operator.device,
-        tolerance=tolerance,
-        ends=ends,
-        ranks=ranks,
-        journals=[Journal(folder, matrix=mark_of(operator)) for folder in folders] or None,
-        basis_memory=basis_memory,
-        scratch=scratch,
-    )
+    # Lanczos sees what is not finite. An operator of the user's own need not be an `Operator`.
+    with getattr(operator, "unwatched", contextlib.nullcontext)():
+        runs = lanczos.tridiagonalise_block(
+            operator.matmat,
+            [_probe(operator, probe, seed, purpose, numbers) for probe in range(probes)],
+            steps,
+            dtype=operator.dtype,
+            device=operator.device,
+            tolerance=tolerance,
+            ends=ends,
+            ranks=ranks,
+            journals=[Journal(folder, matrix=mark_of(operator)) for folder in folders] or None,
+            basis_memory=basis_memory,
+            scratch=scratch,
+        )
     stream = {"seed": seed, "purpose": purpose, "numbers": list(numbers)}
     asked = {"steps_at_most": steps, "probes": probes, "tolerance": tolerance, "ranks": ranks}
     seconds = {"seconds": round(time.perf_counter() - begin, 3)}

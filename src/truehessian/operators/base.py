@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import scipy.sparse.linalg
@@ -57,6 +58,14 @@ class Operator(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Say what the matrix is, in values that JSON can hold."""
+
+    def unwatched(self) -> AbstractContextManager[None]:
+        """Leave it to the caller to see that a product is not finite, and wait for no GPU.
+
+        Inside this context a product that holds NaN or infinity may be given. Where the caller
+        raises FloatingPointError for it, the operator's own sentence takes its place.
+        """
+        return nullcontext()
 
     def traits(self) -> list[str]:
         """Say what tells the operator apart, in a few words each; nothing is computed for it."""

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
@@ -37,6 +38,8 @@ class WeightedMean(GraphOperator):
         super().__init__(network, data, **settings)
         self.loss = loss
         self._weights: Weights | None = None
+        self._watches = True  # whether products are looked at as soon as they are made
+        self._seen: tuple[list[int], list[Tensor]] = ([], [])
 
     @abstractmethod
     def _why(self, number: int) -> str:
@@ -85,7 +88,7 @@ class WeightedMean(GraphOperator):
         Raises
         ------
         FloatingPointError
-            A product holds NaN or infinity; said after all chunks.
+            A product holds NaN or infinity; said after all chunks, unless it is `unwatched`.
         torch.OutOfMemoryError
             The memory does not suffice for a single example, or for a chunk with batch statistics.
         """
@@ -102,13 +105,33 @@ class WeightedMean(GraphOperator):
                 products.add_(block, alpha=self.weight_decay)
             yield size, products
             del products  # or it would lie beside those of the next chunk
-        if not bool(torch.stack(finite).all()):
-            number = torch.stack(finite).tolist().index(False)
-            first = sum(sizes[:number])
-            raise FloatingPointError(
-                f"the {self.name} product of chunk {number + 1} (examples {first} to "
-                f"{first + sizes[number] - 1}) holds NaN or infinity{self._why(number)}"
-            )
+        self._seen = sizes, finite
+        if self._watches:
+            self._look()
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Leave it to the caller to see that a product is not finite; said of the last one."""
+        self._watches = False
+        try:
+            yield
+        except FloatingPointError:
+            self._look()
+            raise
+        finally:
+            self._watches = True
+
+    def _look(self) -> None:
+        """Complain about the last pass if a product holds NaN or infinity."""
+        sizes, finite = self._seen
+        if not finite or bool(torch.stack(finite).all()):
+            return
+        number = torch.stack(finite).tolist().index(False)
+        first = sum(sizes[:number])
+        raise FloatingPointError(
+            f"the {self.name} product of chunk {number + 1} (examples {first} to "
+            f"{first + sizes[number] - 1}) holds NaN or infinity{self._why(number)}"
+        ) from None
 
     def _counts(self, number: int) -> bool:
         return self.weights.chunks[number] > 0

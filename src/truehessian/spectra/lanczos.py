@@ -1,7 +1,7 @@
 """Lanczos tridiagonalisation of a symmetric matrix that is known by its products with vectors only.
 
 The recurrence runs in float64 whatever the precision of the products, with full
-reorthogonalisation, done twice. Nothing here knows where the matrix comes from.
+reorthogonalisation, by as many passes as it takes. Nothing here knows where the matrix comes from.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -73,7 +73,7 @@ def tridiagonalise(
     basis_memory: int | None = None,
     scratch: Path | None = None,
 ) -> Tridiagonalisation:
-    """Run m steps of the Lanczos recurrence with full reorthogonalisation, twice at every step.
+    """Run m steps of the Lanczos recurrence with full reorthogonalisation.
 
     Parameters
     ----------
@@ -124,8 +124,9 @@ def tridiagonalise_block(
 ) -> list[Tridiagonalisation]:
     """Run k independent Lanczos recurrences in lockstep, so that they share passes over the data.
 
-    This is not block Lanczos: every recurrence sees its own Krylov space only, stops by itself,
-    and has the bits of a run of its own where `matmat` multiplies row by row.
+    This is not block Lanczos: every recurrence sees its own Krylov space only, and stops by itself.
+    On a CPU it has the bits of a run of its own where `matmat` multiplies row by row. On a GPU
+    those of one length are orthogonalised together, and rounding may depend on their number.
 
     Parameters
     ----------
@@ -179,6 +180,7 @@ def tridiagonalise_block(
     References
     ----------
     Golub & Van Loan (2013), Matrix Computations, Sec. 10.3.
+    Simon (1984), Linear Algebra Appl. 61, 101-131: what a step brings along earlier vectors.
     Giraud et al. (2005), Numer. Math. 101, 87-100: classical Gram-Schmidt twice is enough.
     """
     if not len(starts):

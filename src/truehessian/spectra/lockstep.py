@@ -1,7 +1,7 @@
 """Lanczos recurrences that go on together, each with a matrix, a length and an end of its own."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from truehessian.spectra import bases as placement
+from truehessian.spectra.orthogonalise import Taken, fit_together, project, working_copy
 from truehessian.spectra.recurrence import Journal, Recurrence, another_matrix
 from truehessian.spectra.ritz import Tridiagonalisation, converged, ritz
 
@@ -71,6 +72,7 @@ def tridiagonalise_each(
     dtype = dtype or starts[0].dtype
     bases = placement.allocate_each(shapes, dtype, device, basis_memory, scratch)
     recurrences = [Recurrence(unit, basis) for unit, basis in zip(units, bases, strict=True)]
+    room = working_copy(bases)
     kept = [] if journals is None else list(zip(journals, recurrences, strict=True))
     for journal, recurrence in kept:
         journal.resume(recurrence)
@@ -82,7 +84,7 @@ def tridiagonalise_each(
         if recurrence.steps < num_steps[number]
         and not _finished(recurrence, tolerance, ends, ranks)
     }:
-        _advance(active, multiply)
+        _advance(active, multiply, room)
         for journal, recurrence in kept:
             journal.record(recurrence)
     for journal, recurrence in kept:
@@ -118,17 +120,47 @@ def _unit(start: Tensor, num_steps: int) -> Tensor:
     return start.double() / norm
 
 
-def _advance(recurrences: Mapping[int, Recurrence], multiply: Multiply) -> None:
-    """Do one step of each: all their vectors are multiplied together, orthogonalised one by one."""
-    for recurrence in recurrences.values():
-        recurrence.basis[recurrence.steps] = recurrence.current.to(recurrence.basis.dtype)
-    products = multiply({number: r.basis[r.steps] for number, r in recurrences.items()})
+def _advance(
+    recurrences: Mapping[int, Recurrence], multiply: Multiply, room: Tensor | None
+) -> None:
+    """Do one step of each: all their vectors are multiplied together, and all is waited for once.
+
+    What is rare (a rest that is small, or not orthogonal yet, or not finite) is decided on and done
+    once the numbers are here.
+    """
+    products = multiply({number: r.begin() for number, r in recurrences.items()})
     for recurrence, product in zip(recurrences.values(), products, strict=True):
-        if not bool(torch.isfinite(product).all()):
-            raise FloatingPointError(
-                f"the product of step {recurrence.steps + 1} holds NaN or infinity"
-            )
-        recurrence.absorb(product)
+        recurrence.take(product)
+    groups = list(_together(recurrences.values()))
+    found = [_project(group, room) for group in groups]
+    read = torch.cat([rows.flatten() for rows in found]).cpu()  # the wait
+    parts = read.split([rows.numel() for rows in found])
+    for group, rows, part in zip(groups, found, parts, strict=True):
+        for recurrence, numbers in zip(group, part.view(rows.shape), strict=True):
+            recurrence.end(Taken.of(numbers.numpy()))
+
+
+def _together(recurrences: Iterable[Recurrence]) -> Iterator[list[Recurrence]]:
+    """Group the recurrences that are orthogonalised together: of one length, where they fit."""
+    alike: dict[tuple[int, ...], list[Recurrence]] = {}
+    for recurrence in recurrences:
+        shape = (recurrence.steps + 1, recurrence.basis.shape[1])
+        alike.setdefault(shape, []).append(recurrence)
+    for (steps, _), group in alike.items():
+        at_once = fit_together(group[0].basis[:steps])
+        for begin in range(0, len(group), at_once):
+            yield group[begin : begin + at_once]
+
+
+def _project(group: Sequence[Recurrence], room: Tensor | None) -> Tensor:
+    bases = [recurrence.basis[: recurrence.steps + 1] for recurrence in group]
+    if len(group) == 1:
+        return project(group[0].current.unsqueeze(0), bases, room)
+    images = torch.stack([recurrence.current for recurrence in group])
+    found = project(images, bases)
+    for recurrence, image in zip(group, images, strict=True):
+        recurrence.current = image
+    return found
 
 
 def _finished(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from truehessian import streams, tensorfile
-from truehessian.spectra.orthogonalise import orthogonalise
+from truehessian.spectra.orthogonalise import Taken, finish, orthogonalise
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Recurrence:
         Relative rounding of numbers in the precision that vectors go to the product in, or come
         back in, whichever is larger.
     current
-        The next basis vector before rounding, shape (P,), float64.
+        The next basis vector before rounding, shape (P,), float64; within a step, what its product
+        brings.
     """
 
     def __init__(self, start: Tensor, basis: Tensor) -> None:
@@ -82,7 +83,7 @@ class Recurrence:
         self.earlier: list[float] = []
         self.typical: list[float] = []
         self.roundoff = torch.finfo(basis.dtype).eps
-        self.current = start.to(basis.device)
+        self.current = start.to(basis.device, torch.float64, copy=True)
 
     @property
     def steps(self) -> int:
@@ -107,23 +108,38 @@ class Recurrence:
         scale = max(self.largest, rows.max(initial=0.0))  # no less than the norm, twice it at most
         return float(max(seen, _UNSEEN * self.roundoff * scale, self.dropped))
 
-    def absorb(self, product: Tensor) -> None:
-        """Make the next basis vector of a product with the last one."""
-        basis = self.basis[: self.steps + 1]
-        # A copy always: what comes back may be the very vector that went in.
+    def begin(self) -> Tensor:
+        """Put the next vector into the basis, and give it as it lies there, to be multiplied."""
+        self.basis[self.steps] = self.current
+        return self.basis[self.steps]
+
+    def take(self, product: Tensor) -> None:
+        """Take a copy of the vector's product: it may be the very vector that went in."""
         self.roundoff = max(self.roundoff, torch.finfo(product.dtype).eps)
-        image = product.to(device=basis.device, dtype=torch.float64, copy=True)
-        whole = image.norm().item()
-        self.largest = max(self.largest, whole)
-        last, earlier, typical = orthogonalise(image, basis)
-        self.left = image.norm().item()
-        more, outside = (0.0, True) if self.left > _SMALL * whole else _again(image, basis)
+        self.current.copy_(product)
+
+    def end(self, taken: Taken) -> None:
+        """Make the next vector of what is left of the product, given what was taken from it.
+
+        Raises
+        ------
+        FloatingPointError
+            The product holds NaN or infinity.
+        """
+        if not math.isfinite(taken.whole):
+            raise FloatingPointError(f"the product of step {self.steps + 1} holds NaN or infinity")
+        basis, image = self.basis[: self.steps + 1], self.current
+        self.largest = max(self.largest, taken.whole)
+        last, earlier, typical, self.left = finish(image, basis, taken)
+        more, outside, left = 0.0, True, self.left
+        if not left > _SMALL * taken.whole:
+            more, outside, left = _again(image, basis, left)
         self.diagonal.append(last + more)
         self.earlier.append(earlier)
         self.typical.append(typical)
         if outside and self.left > _ROUNDING * self.largest:
             self.off_diagonal.append(self.left)
-            self.current = image.div_(image.norm())
+            image.div_(left)
         else:
             self.off_diagonal.append(0.0)
             self.dropped = max(self.dropped, self.left)
@@ -139,11 +155,9 @@ class Recurrence:
         # Of the start vector, so that each of several recurrences goes on in a way of its own.
         seed = int.from_bytes(_digest(self.basis[0]), "little")
         generator = streams.generator(seed, "breakdown", steps)
-        vector = torch.from_numpy(generator.standard_normal(num_params)).to(self.basis.device)
+        self.current.copy_(torch.from_numpy(generator.standard_normal(num_params)))
         for _ in range(_ATTEMPTS):
-            orthogonalise(vector, self.basis[:steps])
-            vector /= vector.norm()
-        self.current = vector
+            self.current.div_(orthogonalise(self.current, self.basis[:steps]).left)
 
 
 def another_matrix(state: Path) -> str:
@@ -158,26 +172,34 @@ def _digest(vector: Tensor) -> bytes:
     return hashlib.sha256(vector.cpu().numpy().tobytes()).digest()
 
 
-def _again(image: Tensor, basis: Tensor) -> tuple[float, bool]:
+def _again(image: Tensor, basis: Tensor, left: float) -> tuple[float, bool, float]:
     """Orthogonalise a vector that is small beside what was taken from it, until it stays.
 
     Twice is not enough where the rows are orthonormal to single precision only, or where nothing
     is left but rounding.
 
+    Parameters
+    ----------
+    image, basis
+        The vector and its basis.
+    left
+        The vector's norm.
+
     Returns
     -------
-    component, outside
-        What more was taken along the last row, and whether anything stays.
+    component, outside, left
+        What more was taken along the last row, whether anything stays, and its norm.
     """
     component = 0.0
     for _ in range(_ATTEMPTS):
-        before = image.norm().item()
+        before = left
         if before == 0:
             break
-        component += orthogonalise(image, basis).last
-        if image.norm().item() > before / 2:
-            return component, True
-    return component, False
+        removed = orthogonalise(image, basis)
+        component, left = component + removed.last, removed.left
+        if left > before / 2:
+            return component, True, left
+    return component, False, left
 
 
 class Journal:
@@ -258,7 +280,7 @@ class Journal:
             recurrence.basis[begin:end] = tensors["basis"].to(recurrence.basis.device)
             for name in _NUMBERS:
                 setattr(recurrence, name, tensors[name].tolist())
-            recurrence.current = tensors["current"].to(recurrence.current.device)
+            recurrence.current.copy_(tensors["current"])
         self._written = recurrence.steps
         for path in self.folder.glob("*-*.safetensors"):
             if int(path.stem.split("-")[1]) > self._written:
