@@ -201,16 +201,13 @@ def directions(folder, dataset, trained, spectra, run):
 def make_content(folder, run, name, table_out=(), figures_out=()):
     """Make a figure or table of the report that needs no rule of its own."""
     cases = [
-        {
-            "numbers": case.numbers,
-            "inputs": {
-                key: [str(folder / path) for path in paths] for key, paths in case.inputs.items()
-            },
-        }
+        {"numbers": case.numbers, "inputs": case.inputs}
         for case in catalogue.cases_of(CONTENTS.load(name), run.model_dump())
     ]
+    names = [path for case in cases for paths in case["inputs"].values() for path in paths]
+    files = [str(folder / path) for path in names]
     outputs = {"table_out": list(table_out), "figures_out": list(figures_out)}
-    call("make_content", [], name=name, cases=cases, **outputs)
+    call("make_content", files, name=name, names=names, cases=cases, **outputs)
 
 
 def table(folder, name):
@@ -623,6 +620,7 @@ def test_the_report_holds_every_figure_and_refers_to_no_other_file(folder, drawn
     call(
         "write_report",
         [str(path) for path in folder.rglob("*") if path.is_file()],
+        [],
         [str(path) for path in templates],
         report_out=str(target),
         folders=[str(folder)],
