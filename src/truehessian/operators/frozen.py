@@ -194,8 +194,7 @@ class FrozenNetwork:
 
     def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> None:
         """Write tensors of the parameters' shapes into one vector `out` of shape (P,)."""
-        for tensor, part in zip(tensors, self._parts(out), strict=True):
-            part.copy_(tensor)
+        torch.cat([tensor.reshape(-1) for tensor in tensors], out=out)
 
     def unflatten(self, vector: Tensor) -> list[Tensor]:
         """Cut a vector of shape (P,) into tensors of the parameters' shapes and memory format."""

@@ -43,7 +43,7 @@ class Convolution(NamedTuple):
 
     def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute A(x, w) + b."""
-        return aten.convolution(inputs, weight, bias, *self._arguments())
+        return torch.convolution(inputs, weight, bias, *self._arguments())
 
     def backward(
         self, cotangent: Tensor, inputs: Tensor, weight: Tensor, needed: Sequence[bool]

@@ -27,7 +27,7 @@ class Statistics(NamedTuple):
 
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Compute (x - mean) / sqrt(var + eps) w + b, with 1 and 0 for what is None."""
-        return aten.native_batch_norm(
+        return torch.native_batch_norm(
             inputs, weight, bias, self.mean, self.var, False, 0.0, self.eps
         )[0]
 
@@ -131,32 +131,33 @@ class _NormalisationBackward(Function):
         cotangent = _where_positive(cotangent, rectified)
         ctx.save_for_backward(cotangent if rules.weights else None, inputs, weight, rectified)
         ctx.how, ctx.rules, ctx.leaves = how, rules, leaves
-        own = cotangent * how.scale(weight, inputs.ndim) if needed[0] else None
+        # For every product with a graph that is kept: they do not depend on the vector.
+        ctx.scale, ctx.zero = how.scale(weight, inputs.ndim), torch.zeros_like(how.mean)
+        own = cotangent * ctx.scale if needed[0] else None
         return own, *absent(how.mean if weight is None else weight, needed)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
-        cotangent, inputs, weight, rectified = ctx.saved_tensors
+        cotangent, inputs, _, rectified = ctx.saved_tensors
         how, weights = ctx.how, ctx.rules.weights
         _, x_needed, w_needed = wanted(ctx.needs_input_grad[:3], (0, *ctx.leaves[:1]), ctx.rules)
         by_cotangent = by_inputs = by_weight = None
         if along_w is not None or along_b is not None:
-            direction = torch.zeros_like(how.mean) if along_w is None else along_w
+            direction = ctx.zero if along_w is None else along_w
             by_cotangent = how.forward(inputs, direction, along_b)
         if along_x is not None:
-            scale = how.scale(weight, inputs.ndim)
             if by_cotangent is None:
-                by_cotangent = along_x * scale
+                by_cotangent = along_x * ctx.scale
             else:
-                by_cotangent.addcmul_(along_x, scale)
+                by_cotangent.addcmul_(along_x, ctx.scale)
         if by_cotangent is not None:
             by_cotangent = _where_positive(by_cotangent, rectified)
         x_needed = x_needed and along_w is not None
         if weights and along_x is not None and (x_needed or w_needed):
             # x' as a bilinear function of y' and w is the backward pass of a normalisation with
             # mean zero: one kernel gives both of its derivatives.
-            centred = how._replace(mean=torch.zeros_like(how.mean))
+            centred = how._replace(mean=ctx.zero)
             by_inputs, by_weight, _ = centred.backward(
                 cotangent, along_x, along_w, (x_needed, w_needed, False)
             )
