@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Beside other test processes, threads of OpenBLAS take ten times the processor time, waiting.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import fake_cuda
 import pytest
 import torch

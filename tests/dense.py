@@ -34,6 +34,14 @@ def prepared(model: nn.Module) -> tuple[nn.Module, list[Tensor]]:
     return model, [p.requires_grad_() for p in model.parameters()]
 
 
+def some_vectors(num_params: int, count: int = 6) -> Tensor:
+    """Random columns (P, count), float64: matrices whose products with them are the same differ by
+    a matrix whose null space they lie in, which for any but zero has probability zero.
+    """
+    generator = torch.Generator().manual_seed(17)
+    return torch.randn(num_params, count, generator=generator, dtype=torch.float64)
+
+
 def flat(parts: Any) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts])
 

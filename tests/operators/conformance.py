@@ -56,9 +56,13 @@ class OperatorConformance:
         self, model, reference, chunk_size, memory
     ):
         operator = self.operator(model, chunk_size=chunk_size, memory=memory)
-        identity = torch.eye(operator.num_params, dtype=torch.float64)
+        block = self.vectors(operator)
         for _ in range(2):  # the second time from graphs that were kept
-            close(operator @ identity, reference)
+            close(operator @ block, reference @ block)
+
+    def test_its_products_with_the_unit_vectors_are_the_matrix(self, model, reference):
+        operator = self.operator(model, chunk_size=4)
+        close(operator @ torch.eye(operator.num_params, dtype=torch.float64), reference)
 
     def test_unequal_batches_count_by_their_size(self, model, reference):
         inputs, targets = self.problem.data(COUNT)
