@@ -162,8 +162,14 @@ def exact_extremes(loss: Callable[[], Tensor], leaves: list[Tensor]) -> np.ndarr
     )
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_an_example_goes_from_weights_and_data_to_the_report(name, tmp_path, monkeypatch):
+# All go through the same rules to the report, so one does it wherever tests are run.
+SLOW = [pytest.param(name, True, marks=pytest.mark.slow) for name in CASES if name != "regression"]
+BRIEF = [(name, name == "regression") for name in CASES]
+
+
+@pytest.mark.parametrize(("name", "whole"), [*BRIEF, *SLOW])
+def test_an_example_goes_from_weights_and_data_to_the_report(name, whole, tmp_path, monkeypatch):
+    """Or only as far as the spectra of the whole data: `uv run pytest -m slow` does the rest."""
     case, (prepare, init, everything) = CASES[name], commands(name)
     monkeypatch.syspath_prepend(str(ROOT))
     run(tmp_path, str(ROOT / prepare[1]), *case.prepare)
@@ -178,9 +184,11 @@ def test_an_example_goes_from_weights_and_data_to_the_report(name, tmp_path, mon
     more = {"runs": {label: {"spectrum": how, **case.sections}}}
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
     workflow = ["-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "1"]
-    run(tmp_path, *workflow, "--configfile", str(config), "more.yaml")
-    assert (tmp_path / "results/report.html").exists()
-    with np.load(tmp_path / f"results/{label}/spectra/{case.epoch}/full.npz") as found:
+    spectra = f"results/{label}/spectra/{case.epoch}/full.npz"
+    targets = [] if whole else ["--", spectra]
+    run(tmp_path, *workflow, "--configfile", str(config), "more.yaml", *targets)
+    assert (tmp_path / "results/report.html").exists() == whole
+    with np.load(tmp_path / spectra) as found:
         measured = found["ritz_values"][0, [-1, 0]]
     exact = exact_extremes(*case.loss(tmp_path))
     np.testing.assert_allclose(measured, exact, rtol=1e-8, atol=1e-8 * np.abs(exact).max())
