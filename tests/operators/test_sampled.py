@@ -11,7 +11,7 @@ from dense import dense_ggn, dense_jacobian, prepared, some_vectors
 from torch import nn
 
 from truehessian.measurements import groups
-from truehessian.operators import GGN, Fisher, Stream, sampled
+from truehessian.operators import Fisher, Stream, sampled
 
 CASES_OF_FISHER = ["smooth", "convolutional", "label smoothing", "squares", "pixels"]
 
