@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from truehessian.measurements import groups, source as measurement
+from truehessian.measurements import fold_spectra, groups, source as measurement
 from truehessian.measurements.costs.batches import OfBatches, batch_spectra
+from truehessian.operators.folds import Folds
 from truehessian.operators.hessian import Hessian
-from truehessian.operators.noise import Noise
 from truehessian.pipeline.config.settings import BatchSettings
 from truehessian.spectra import overlaps, spectrum, vectors as extremal_vectors
 from truehessian.spectra.spectrum import Spectrum
@@ -73,16 +73,19 @@ def of_size(
         "ranks": len(ritz) // 2,
     }
     as_noise: dict[str, Any] = {"purpose": "noise", "steps": of_noise.steps}
-    batches, noises, squares = [], [], []
-    for fold, positions in enumerate(indices):
-        batch = source.operator(Hessian, train.subset(positions))
-        own = {**how, "batch_size": size, "numbers": [size, fold]}
-        folder = state / f"{size}-{fold}"
-        batches.append(source.spectrum(batch, onto=ritz, state=folder / "batch", **as_batch, **own))
-        squares.append((batch.matmat(seen.random) - seen.products).square().sum(1).tolist())
-        if fold < of_noise.matrices:
-            noise = Noise(batch, seen.full)
-            noises.append(source.spectrum(noise, state=folder / "noise", **as_noise, **own))
+    folds = Folds(seen.full, [train.subset(positions) for positions in indices])
+    own = {**how, "batch_size": size}
+    numbers = [[size, fold] for fold in range(len(indices))]
+    states = [state / f"{size}-{fold}" for fold in range(len(indices))]
+    batches = fold_spectra.of_folds(
+        source, folds, states=[s / "batch" for s in states], numbers=numbers, onto=ritz,
+        **as_batch, **own,
+    )  # fmt: skip
+    squares = (folds.products_of_all(seen.random) - seen.products).square().sum(2).tolist()
+    noises = fold_spectra.of_folds(
+        source, folds, states=[s / "noise" for s in states[: of_noise.matrices]],
+        numbers=numbers[: of_noise.matrices], full=seen.full, **as_noise, **own,
+    )  # fmt: skip
     squared = [measured.metadata.pop("squared_overlaps") for measured in batches]
     stack = measurement.stack_folds(batches, indices)
     stack.metadata.update(noise_squares=squares, population=len(train))

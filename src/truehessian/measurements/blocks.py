@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from truehessian.measurements.measuring import arrays_of, ends_of, facts_of, mark_of
 from truehessian.measurements.one_call import as_operator
-from truehessian.measurements.source import arrays_of, ends_of, facts_of, mark_of
 from truehessian.operators import NetworkOperator
 from truehessian.operators.blocks import DiagonalBlocks, Groups
 from truehessian.spectra import lanczos, stacks

@@ -37,6 +37,7 @@ class CompiledHessian(Hessian):
         another product than plain differentiation.
     """
 
+    goes_in_folds = False
     _of_leaves = GraphOperator._of_leaves  # there is no graph to take a part of
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:

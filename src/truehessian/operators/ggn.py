@@ -124,6 +124,7 @@ class GGN(GaussNewton):
     """
 
     name = "ggn"
+    goes_in_folds = True
 
     def _weigher(self, outputs: Tensor, targets: Tree, how: ByDefinition) -> Weigher:
         closed: Weigher | None = self.loss.weigher_at_the_logits(outputs, targets)

@@ -61,6 +61,8 @@ class GraphOperator(Operator):
         Whether chunks must not be passed through in pieces.
     """
 
+    goes_in_folds = False  # whether its graphs may be those of several batches, see `folds`
+
     def __init__(
         self,
         network: FrozenNetwork,

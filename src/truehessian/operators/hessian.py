@@ -29,6 +29,7 @@ class Hessian(NetworkOperator):
     """
 
     name = "hessian"
+    goes_in_folds = True
     _compared = False  # whether several vectors at once have been compared with one
 
     def __init__(self, model: nn.Module, data: object, **settings: Any) -> None:

@@ -33,6 +33,7 @@ MAKING = (
     "examples_at_once",
     "device",
     "graph_kept",
+    "batches_at_once",
     "channels_last",
     "attention",
     "differentiation",
@@ -142,6 +143,13 @@ class NetworkOperator(WeightedMean):
         """Make the rules by which this operator computes layers."""
         return LayerRules(self.dtype, self.device)
 
+    def settle(self) -> None:
+        """Look at the first examples now; what `with_data` gives has been looked at then."""
+        chunks = enumerate(self.data.chunks(self.chunk_size, self.dtype))
+        found = (pair for number, pair in chunks if self._counts(number))
+        if not self._settled:
+            self._settle(*(trees.moved(tree, self.device) for tree in next(found)))
+
     def try_out(
         self, inputs: Tree, targets: Tree, directions: Sequence[Tensor], *, plain: bool
     ) -> tuple[Any, list[Tensor]]:
@@ -201,6 +209,7 @@ class NetworkOperator(WeightedMean):
             min(self._at_once, self.chunk_size, self.num_examples),
             self.device.type,
             bool(self._keep),
+            1,
             bool(self.network.channels_last),
             "by definition" if "attention" in self.network.met else None,
             f"plain, since {self._no_rules}" if self._no_rules else "by rules",

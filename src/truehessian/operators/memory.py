@@ -12,12 +12,15 @@ from truehessian.devices import available_bytes
 
 logger = logging.getLogger(__name__)
 
+# What graphs are taken for: a product needs memory beside them, and there are gaps.
+SLACK = 1.5
+
 
 class SavedBytes:
-    """Bytes of the distinct storages that autograd has saved for backward passes."""
+    """Bytes of the distinct storages that autograd has saved for backward passes, and how many."""
 
     def __init__(self, besides: Iterable[Tensor]) -> None:
-        self.bytes = 0
+        self.bytes = self.storages = 0
         self._seen = {tensor.untyped_storage().data_ptr() for tensor in besides}
 
     def add(self, tensor: Tensor) -> Tensor:
@@ -26,6 +29,7 @@ class SavedBytes:
         if storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
+            self.storages += 1
         return tensor.detach()  # the tensor itself would hold its graph, which holds it
 
 
@@ -37,15 +41,20 @@ def saved_bytes(besides: Iterable[Tensor] = ()) -> Iterator[SavedBytes]:
         yield counter
 
 
+def room_for_graphs(budget: int | None, device: torch.device) -> int:
+    """Bytes that graphs may take: what is given, or a quarter of what is free."""
+    return available_bytes(device) // 4 if budget is None else budget
+
+
 def graphs_fit(
     bytes_per_example: float, num_examples: int, budget: int | None, device: torch.device
 ) -> bool:
     """Decide whether the graphs of all examples may be kept; by default in a quarter of the rest.
 
-    They are taken for half as large again: a product needs memory beside them, and there are gaps.
+    They are taken for half as large again, see `SLACK`.
     """
-    needed = 1.5 * bytes_per_example * num_examples
-    budget = available_bytes(device) // 4 if budget is None else budget
+    needed = SLACK * bytes_per_example * num_examples
+    budget = room_for_graphs(budget, device)
     logger.info(
         "graphs of %s examples would take %s of a budget of %s: %s",
         text.prefixed(num_examples),

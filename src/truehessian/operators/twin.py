@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Relative deviations that rounding may cause. In a deep network single precision switches ReLUs
 # whose input is nearly zero; what is above is looked at again in double precision.
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 _SEED = 20_231  # of the vectors of the comparison, which have no part in any result
 
 
@@ -182,35 +182,35 @@ def _compare(operator: Examined, sample: Sample, outputs: Any, plain: Sequence[T
 
 def _deviation(operator: Examined, sample: Sample, ruled: Tensor, plain: Tensor) -> str:
     """Tell whether a product by the rules is another than the plain one by more than rounding."""
-    gap = _gap(operator, ruled, plain)
-    if gap <= _TOLERANCE[operator.dtype]:
+    apart = gap(operator, ruled, plain)
+    if apart <= TOLERANCE[operator.dtype]:
         return ""
     if operator.dtype == torch.float64:
-        return f"those of the faster rules deviate by {gap:.1e}"
+        return f"those of the faster rules deviate by {apart:.1e}"
     twin, exact = operator.double(), sample.double()
     layers = [twin.try_out(*exact[:2], exact.directions[:1], plain=p)[1][0] for p in (True, False)]
-    gap = _gap(twin, layers[1], layers[0])
-    if gap > _TOLERANCE[torch.float64]:
-        return f"those of the faster rules deviate by {gap:.1e}"
+    apart = gap(twin, layers[1], layers[0])
+    if apart > TOLERANCE[torch.float64]:
+        return f"those of the faster rules deviate by {apart:.1e}"
     errors = [(product.double() - layers[0]).norm().item() for product in (ruled, plain)]
-    if errors[0] > 10 * errors[1] + _TOLERANCE[operator.dtype] * layers[0].norm().item():
+    if errors[0] > 10 * errors[1] + TOLERANCE[operator.dtype] * layers[0].norm().item():
         share = errors[0] / layers[0].norm().item()
         return f"the kernels of the faster ones deviate by {share:.1e} from double precision"
     return ""
 
 
 def _check_symmetry(operator: Examined, sample: Sample, plain: Sequence[Tensor]) -> None:
-    gap, tolerance = _asymmetry(sample, plain), _TOLERANCE[operator.dtype]
-    if gap > tolerance and operator.dtype != torch.float64:
-        exact, tolerance = sample.double(), _TOLERANCE[torch.float64]
+    apart, tolerance = _asymmetry(sample, plain), TOLERANCE[operator.dtype]
+    if apart > tolerance and operator.dtype != torch.float64:
+        exact, tolerance = sample.double(), TOLERANCE[torch.float64]
         _, products = operator.double().try_out(*exact, plain=True)
-        gap = _asymmetry(exact, products)
-    if gap > tolerance:
+        apart = _asymmetry(exact, products)
+    if apart > tolerance:
         fault = causes.layer_at_fault(operator, sample.inputs, diagnosis.is_not_symmetric)
         raise ValueError(
-            f"the {operator.name} product of the first examples is not symmetric (by {gap:.1e} of "
-            f"its size): the derivative of {fault or 'a layer, or of the loss,'} is not the one of "
-            "what it computes, or the second derivative is not that of the first"
+            f"the {operator.name} product of the first examples is not symmetric (by {apart:.1e} "
+            f"of its size): the derivative of {fault or 'a layer, or of the loss,'} is not the one "
+            "of what it computes, or the second derivative is not that of the first"
         )
 
 
@@ -221,7 +221,7 @@ def _asymmetry(sample: Sample, products: Sequence[Tensor]) -> float:
     return abs((sides[0] - sides[1]).item()) / scale if scale else 0.0
 
 
-def _gap(operator: Examined, product: Tensor, exact: Tensor) -> float:
+def gap(operator: Examined, product: Tensor, exact: Tensor) -> float:
     """Largest relative deviation of a parameter's part; small parts count by the largest."""
     sizes = [leaf.numel() for leaf in operator.network.leaves]
     parts = exact.double().split(sizes)

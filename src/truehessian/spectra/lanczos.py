@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from truehessian import streams
-from truehessian.spectra.lockstep import SAME, tridiagonalise_each
+from truehessian.spectra.lockstep import SAME, Multiply, tridiagonalise_each
 from truehessian.spectra.recurrence import Journal
 from truehessian.spectra.ritz import (
     Ritz,
@@ -24,6 +24,7 @@ from truehessian.spectra.ritz import (
 
 __all__ = [
     "SAME",
+    "Multiply",
     "Ritz",
     "Tridiagonalisation",
     "orthogonality",

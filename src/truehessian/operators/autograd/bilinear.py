@@ -33,6 +33,22 @@ _ONLY_INPUTS = (True, False, False)
 _ONLY_WEIGHT = (False, True, False)
 
 
+class Layer(Protocol):
+    """A layer A(x, w) + b with A linear in both, and how its derivatives are computed."""
+
+    @property
+    def bias_axes(self) -> int:
+        """How many axes the bias has, the first ones of the weight."""
+
+    def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute A(x, w) + b."""
+
+    def backward(
+        self, cotangent: Tensor, inputs: Tensor, weight: Tensor, needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+
+
 class Convolution(NamedTuple):
     """How a convolution is laid out; inputs (B, C, ..), weight (D, C / groups, ..)."""
 
@@ -40,6 +56,11 @@ class Convolution(NamedTuple):
     padding: list[int]
     dilation: list[int]
     groups: int
+
+    @property
+    def bias_axes(self) -> int:
+        """As of every `Layer`."""
+        return 1
 
     def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute A(x, w) + b."""
@@ -60,6 +81,11 @@ class Convolution(NamedTuple):
 
 class Product(NamedTuple):
     """A linear layer; inputs (.., C), weight (D, C)."""
+
+    @property
+    def bias_axes(self) -> int:
+        """As of every `Layer`."""
+        return 1
 
     def forward(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute A(x, w) + b."""
@@ -86,7 +112,7 @@ class Bilinear(Function):
         inputs: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        how: Convolution | Product,
+        how: Layer,
         rules: Rules,
     ) -> Tensor:
         """Compute y and keep what its derivatives need."""
@@ -118,7 +144,7 @@ class _BilinearBackward(Function):
         inputs: Tensor,
         weight: Tensor,
         needed: Sequence[bool],
-        how: Convolution | Product,
+        how: Layer,
         rules: Rules,
         leaves: Sequence[int],
     ) -> Any:
@@ -126,7 +152,7 @@ class _BilinearBackward(Function):
         ctx.save_for_backward(cotangent if rules.weights else None, inputs, weight)
         ctx.how, ctx.rules, ctx.leaves = how, rules, leaves
         own = how.backward(cotangent, inputs, weight, _ONLY_INPUTS)[0] if needed[0] else None
-        return own, *absent(weight, needed)
+        return own, *absent(weight, needed, how.bias_axes)
 
     @staticmethod
     @once_differentiable
@@ -178,10 +204,12 @@ def wanted(needed: Sequence[bool], leaves: Sequence[int], rules: Rules) -> Seque
     )
 
 
-def absent(weight: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:
+def absent(
+    weight: Tensor, needed: Sequence[bool], bias_axes: int
+) -> tuple[Tensor | None, Tensor | None]:
     """Stand in for the gradients of weight and bias, by tensors that take no memory and no time."""
     nothing = weight.new_zeros(())
     return (
         nothing.expand(weight.shape) if needed[1] else None,
-        nothing.expand(weight.shape[:1]).view(-1) if needed[2] else None,
+        nothing.expand(weight.shape[:bias_axes]) if needed[2] else None,
     )

@@ -79,8 +79,7 @@ class LayerRules(ByDefinition):
             each(value, rank) for value in (call.stride, call.padding, call.dilation)
         )
         how = Convolution(stride, padding, dilation, call.groups)
-        output: Tensor = Bilinear.apply(inputs, weight, bias, how, self)
-        return output
+        return self._bilinear(inputs, weight, bias, how)
 
     def _transform(
         self,
@@ -92,8 +91,7 @@ class LayerRules(ByDefinition):
             return None
         if not _are_plain(input, weight, bias) or not _are_leaves(weight, bias):
             return None
-        output: Tensor = Bilinear.apply(input, weight, bias, Product(), self)
-        return output
+        return self._bilinear(input, weight, bias, Product())
 
     def _normalise(
         self,
@@ -112,8 +110,20 @@ class LayerRules(ByDefinition):
             return None
         if running_mean.dtype != input.dtype or running_mean.requires_grad:
             return None
-        statistics = Statistics(running_mean, running_var, eps)
-        return normalise(input, weight, bias, statistics, rules=self)
+        return self._affine(input, weight, bias, Statistics(running_mean, running_var, eps))
+
+    def _bilinear(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, how: Convolution | Product
+    ) -> Tensor | None:
+        """Compute a layer that is linear in inputs and weight."""
+        output: Tensor = Bilinear.apply(inputs, weight, bias, how, self)
+        return output
+
+    def _affine(
+        self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None, how: Statistics
+    ) -> Tensor | None:
+        """Compute a normalisation by numbers that are fixed."""
+        return normalise(inputs, weight, bias, how, rules=self)
 
     def _rectify(self, input: Tensor, inplace: bool = False) -> Tensor | None:  # noqa: A002
         call = None if inplace else normalised_from(input)

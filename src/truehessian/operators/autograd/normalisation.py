@@ -5,7 +5,7 @@ activations; here one fused kernel gives each pair of them.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +42,60 @@ class Statistics(NamedTuple):
             cotangent, inputs, weight, *statistics, False, self.eps, list(needed)
         )
 
+    @property
+    def bias_axes(self) -> int:
+        """How many axes weight and bias have."""
+        return 1
+
+    def centred(self) -> "Statistics":
+        """Give the same with mean zero."""
+        return self._replace(mean=torch.zeros_like(self.mean))
+
     def scale(self, weight: Tensor | None, rank: int) -> Tensor:
         """Give the factor of the inputs, in a shape that broadcasts over (B, C, ..)."""
         factor = torch.rsqrt(self.var + self.eps)
         factor = factor if weight is None else factor * weight
         return factor.view(-1, *[1] * (rank - 2))
+
+    def scaled(self, tensor: Tensor, scale: Tensor) -> Tensor:
+        """Multiply (B, C, ..) by a factor of the inputs."""
+        return tensor * scale
+
+    def add_scaled_(self, out: Tensor, tensor: Tensor, scale: Tensor) -> Tensor:
+        """Add what `scaled` gives to `out`, in place."""
+        return out.addcmul_(tensor, scale)
+
+
+class Affine(Protocol):
+    """What `Normalisation` has to know of a normalisation by numbers that are fixed."""
+
+    @property
+    def mean(self) -> Tensor:
+        """What is taken off, in the shape of a bias."""
+
+    @property
+    def bias_axes(self) -> int:
+        """How many axes weight and bias have."""
+
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalise, scale and shift."""
+
+    def backward(
+        self, cotangent: Tensor, inputs: Tensor, weight: Tensor | None, needed: Sequence[bool]
+    ) -> Sequence[Tensor | None]:
+        """Pull a cotangent back to those of inputs, weight and bias that are needed."""
+
+    def centred(self) -> "Affine":
+        """Give the same with mean zero."""
+
+    def scale(self, weight: Tensor | None, rank: int) -> Tensor:
+        """Give the factor of the inputs."""
+
+    def scaled(self, tensor: Tensor, scale: Tensor) -> Tensor:
+        """Multiply by a factor of the inputs."""
+
+    def add_scaled_(self, out: Tensor, tensor: Tensor, scale: Tensor) -> Tensor:
+        """Add what `scaled` gives to `out`, in place."""
 
 
 class Normalisation(Function):
@@ -58,7 +107,7 @@ class Normalisation(Function):
         inputs: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        how: Statistics,
+        how: Affine,
         normalised: Tensor | None,
         rules: Rules,
     ) -> Tensor:
@@ -123,7 +172,7 @@ class _NormalisationBackward(Function):
         weight: Tensor | None,
         rectified: Tensor | None,
         needed: Sequence[bool],
-        how: Statistics,
+        how: Affine,
         rules: Rules,
         leaves: Sequence[int],
     ) -> Any:
@@ -132,9 +181,9 @@ class _NormalisationBackward(Function):
         ctx.save_for_backward(cotangent if rules.weights else None, inputs, weight, rectified)
         ctx.how, ctx.rules, ctx.leaves = how, rules, leaves
         # For every product with a graph that is kept: they do not depend on the vector.
-        ctx.scale, ctx.zero = how.scale(weight, inputs.ndim), torch.zeros_like(how.mean)
-        own = cotangent * ctx.scale if needed[0] else None
-        return own, *absent(how.mean if weight is None else weight, needed)
+        ctx.scale, ctx.centred = how.scale(weight, inputs.ndim), how.centred()
+        own = how.scaled(cotangent, ctx.scale) if needed[0] else None
+        return own, *absent(how.mean if weight is None else weight, needed, how.bias_axes)
 
     @staticmethod
     @once_differentiable
@@ -144,25 +193,24 @@ class _NormalisationBackward(Function):
         _, x_needed, w_needed = wanted(ctx.needs_input_grad[:3], (0, *ctx.leaves[:1]), ctx.rules)
         by_cotangent = by_inputs = by_weight = None
         if along_w is not None or along_b is not None:
-            direction = ctx.zero if along_w is None else along_w
+            direction = ctx.centred.mean if along_w is None else along_w
             by_cotangent = how.forward(inputs, direction, along_b)
         if along_x is not None:
             if by_cotangent is None:
-                by_cotangent = along_x * ctx.scale
+                by_cotangent = how.scaled(along_x, ctx.scale)
             else:
-                by_cotangent.addcmul_(along_x, ctx.scale)
+                by_cotangent = how.add_scaled_(by_cotangent, along_x, ctx.scale)
         if by_cotangent is not None:
             by_cotangent = _where_positive(by_cotangent, rectified)
         x_needed = x_needed and along_w is not None
         if weights and along_x is not None and (x_needed or w_needed):
             # x' as a bilinear function of y' and w is the backward pass of a normalisation with
             # mean zero: one kernel gives both of its derivatives.
-            centred = how._replace(mean=ctx.zero)
-            by_inputs, by_weight, _ = centred.backward(
+            by_inputs, by_weight, _ = ctx.centred.backward(
                 cotangent, along_x, along_w, (x_needed, w_needed, False)
             )
         elif weights and x_needed:
-            by_inputs = cotangent * how.scale(along_w, inputs.ndim)
+            by_inputs = how.scaled(cotangent, how.scale(along_w, inputs.ndim))
         return by_cotangent, by_inputs, by_weight, None, None, None, None, None
 
 

@@ -1,0 +1,106 @@
+"""Spectra of many batches, in lockstep where they go in one graph."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from truehessian.devices import available_bytes
+from truehessian.measurements import kept, measuring
+from truehessian.measurements.source import Source
+from truehessian.operators import NetworkOperator, Operator
+from truehessian.operators.folds import Folds, Group
+from truehessian.operators.noise import Noise
+from truehessian.spectra import overlaps
+from truehessian.spectra.lanczos import Multiply
+from truehessian.spectra.spectrum import Spectrum
+
+
+def of_folds(
+    source: Source,
+    folds: Folds,
+    *,
+    states: Sequence[Path],
+    numbers: Sequence[Sequence[int]],
+    full: NetworkOperator | None = None,
+    onto: Tensor | None = None,
+    **how: Any,
+) -> list[Spectrum]:
+    """Measure the spectra of batches, or take those that a killed run has left.
+
+    Parameters
+    ----------
+    source
+        Says where bases may lie.
+    folds
+        The matrices A_f.
+    states
+        For each batch what `Source.spectrum` takes as its `state`; of the first batches only, where
+        there are fewer.
+    numbers
+        Of the stream of each start vector.
+    full
+        The matrix A of all data, for spectra of the noise A_f - A; its products are made for all
+        batches of a group together.
+    onto
+        As of `Source.spectrum`.
+    **how
+        As of `measuring.measure_each`: steps, seed, purpose, tolerance, ranks, metadata.
+
+    Returns
+    -------
+    list of Spectrum
+        One for each of `states`, with one probe.
+
+    Raises
+    ------
+    ValueError
+        What was left belongs to another matrix or start vector.
+    """
+    batches: list[Any] = list(folds.operators[: len(states)])
+    operators: list[Operator] = batches if full is None else [Noise(own, full) for own in batches]
+    found = {
+        place: spectrum
+        for place, (operator, state) in enumerate(zip(operators, states, strict=True))
+        if (spectrum := kept.take(operator, state)) is not None
+    }
+    missing = [place for place in range(len(states)) if place not in found]
+    for group in folds.groups(missing, most=_room(source, operators[0], how["steps"])):
+        own = group.numbers
+        measured = measuring.measure_each(
+            [operators[place] for place in own],
+            _multiplier(group, full),
+            numbers=[numbers[place] for place in own],
+            states=[states[place] for place in own],
+            basis_memory=source.basis_memory,
+            **how,
+        )
+        for place, (spectrum, run) in zip(own, measured, strict=True):
+            spectrum.metadata.update(group.making())
+            if onto is not None:
+                spectrum.metadata["squared_overlaps"] = overlaps.of_extremes(run, onto)
+            kept.put(spectrum, states[place])
+            found[place] = spectrum
+    return [found[place] for place in range(len(states))]
+
+
+def _multiplier(group: Group, full: NetworkOperator | None) -> Multiply:
+    """Give products of a group's matrices, less those of the full one, by places in the group."""
+
+    def multiply(vectors: Mapping[int, Tensor]) -> list[Tensor]:
+        products = group.products({group.numbers[place]: v for place, v in vectors.items()})
+        if full is None:
+            return products
+        whole = full.matmat(torch.stack(list(vectors.values())).to(full.device))
+        return [own - other for own, other in zip(products, whole, strict=True)]
+
+    return multiply
+
+
+def _room(source: Source, operator: Operator, steps: int) -> int:
+    """How many bases find room on the device; more of them would lie on the host or the disk."""
+    room = source.basis_memory
+    room = available_bytes(operator.device) // 2 if room is None else room
+    return max(1, room // (steps * operator.num_params * operator.dtype.itemsize))
