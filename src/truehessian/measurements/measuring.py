@@ -133,25 +133,11 @@ def measure_each(
         As one probe of `measure` gives them. The seconds of all are shared among them.
     """
     begin = time.perf_counter()
-    first = operators[0]
     if starts is None:
         streams = zip(operators, numbers, strict=True)
         starts = [probe_of(operator, 0, seed, purpose, own) for operator, own in streams]
-    with contextlib.ExitStack() as unwatched:
-        for operator in operators:
-            unwatched.enter_context(operator.unwatched())
-        runs = lanczos.tridiagonalise_each(
-            multiply,
-            starts,
-            [steps] * len(operators),
-            dtype=first.dtype,
-            device=first.device,
-            tolerance=tolerance,
-            ends=ends_of(first),
-            ranks=ranks,
-            journals=_journals(operators, states),
-            basis_memory=basis_memory,
-        )
+    how = {"tolerance": tolerance, "ranks": ranks, "basis_memory": basis_memory}
+    runs = _in_lockstep(operators, multiply, starts, steps, states, **how)
     asked: dict[str, Any] = {"steps_at_most": steps, "probes": 1, "tolerance": tolerance}
     asked |= {"ranks": ranks, "seed": seed, "purpose": purpose}
     asked["seconds"] = round((time.perf_counter() - begin) / len(operators), 3)
@@ -160,6 +146,30 @@ def measure_each(
         facts = operator.describe() | facts_of([run]) | {"numbers": list(own)} | asked | metadata
         measured.append((Spectrum(**stacks.stacked([arrays_of(run)]), metadata=facts), run))
     return measured
+
+
+def _in_lockstep(
+    operators: Sequence[Operator],
+    multiply: Multiply,
+    starts: Sequence[Tensor],
+    steps: int,
+    states: Sequence[Path] | None,
+    **how: Any,
+) -> list[Tridiagonalisation]:
+    first = operators[0]
+    with contextlib.ExitStack() as unwatched:
+        for operator in operators:
+            unwatched.enter_context(operator.unwatched())
+        return lanczos.tridiagonalise_each(
+            multiply,
+            starts,
+            [steps] * len(operators),
+            dtype=first.dtype,
+            device=first.device,
+            ends=ends_of(first),
+            journals=_journals(operators, states),
+            **how,
+        )
 
 
 def _journals(operators: Sequence[Operator], states: Sequence[Path] | None) -> list[Journal] | None:
