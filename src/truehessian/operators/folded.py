@@ -87,6 +87,10 @@ class FoldedNetwork(FrozenNetwork):
             how.check(trees.tensors_of(outputs))
         return outputs
 
+    def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> None:
+        """Write tensors of the leaves' shapes into vectors of all batches, shape (F, P)."""
+        torch.cat([tensor.flatten(1) for tensor in tensors], 1, out=out)
+
     def _parts(self, vector: Tensor) -> list[Tensor]:
         """Cut vectors of all batches, shape (F, P), into tensors of the leaves' shapes."""
         shapes = [own.shape for own in self.parameters.values()]
