@@ -10,12 +10,15 @@ import torch
 
 from benchmarks import (
     checks,
+    compiled,
+    goals,
     groups,
     memory,
     outputs,
     precision,
     products,
     report,
+    restore,
     scaling,
     spectra,
     training,
@@ -30,6 +33,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "kept": products.mini_batch,
     "checks": checks.first_look,
     "lanczos": spectra.fixed_length,
+    "small": spectra.small_networks,
     "ends": spectra.both_ends,
     "variance": scaling.directional_variance,
     "recurrence": scaling.recurrence,
@@ -39,7 +43,11 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "growth": scaling.growth,
     "precision": precision.ritz_values,
     "training": training.steps,
+    "restore": restore.runs,
+    "compiled": compiled.products,
 }
+# Only where they are asked for: the compiler takes minutes.
+_ON_REQUEST = ("compiled",)
 
 
 _SIZES = ("examples", "chunk", "batch", "dataset", "recurrence_steps")
@@ -51,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = QUICK if parsed.quick else CUDA if device.type == "cuda" else CPU
     changed = {name: getattr(parsed, name) for name in _SIZES}
     scale = scale._replace(**{name: value for name, value in changed.items() if value})
+    if parsed.default_experiment:
+        scale = scale._replace(experiment=None)
     settings = Settings(scale, device, parsed.precision, parsed.rounds, parsed.root)
     prepare(parsed.precision, parsed.threads)
     where = report.machine(settings)
@@ -65,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.save(parsed.output, done, where)
         if parsed.update_docs:
             report.update(parsed.update_docs, {name: section}, where, device.type)
+    if not parsed.quick:  # no goal is about toy sizes
+        print("\n### Goals\n", *goals.lines(done, settings), sep="\n", flush=True)
     return 0
 
 
@@ -75,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--sections", type=_sections, default=list(SECTIONS), help=",".join(SECTIONS))
+    usual = [name for name in SECTIONS if name not in _ON_REQUEST]
+    add("--sections", type=_sections, default=usual, help=f"of {','.join(SECTIONS)}")
     add("--quick", action="store_true", help="toy sizes, to see that everything works")
     add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--precision", choices=PRECISIONS, default="float32", help="of every tool's products")
@@ -85,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--chunk", type=_positive, help="examples per forward pass; should divide N")
     add("--batch", type=_positive, help="examples of a mini-batch product")
     add("--recurrence-steps", type=_positive, help="of the run beside its products")
+    add("--default-experiment", action="store_true", help="to restore that, and no smaller one")
     add("--dataset", choices=sorted(SOURCES), help="of the trained network")
     add("--root", default="data", help="folder of the data sets")
     add("--output", type=Path, metavar="FILE", help="write there too, .md or .json")

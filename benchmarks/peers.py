@@ -78,15 +78,24 @@ class Curvlinops(Tool):
     name, distribution = "curvlinops", "curvlinops-for-pytorch"
     recurrence = "none, float32"
 
-    def product(self, problem: Problem, *, keep: bool) -> Product:
-        """Prepare v -> H v."""
+    def _operator(self, problem: Problem) -> Any:
         from curvlinops import HessianLinearOperator
 
         model = copy.deepcopy(problem.model)
         parameters = [p for p in model.parameters() if p.requires_grad]
-        operator = HessianLinearOperator(
+        return HessianLinearOperator(
             model, nn.CrossEntropyLoss(), parameters, problem.batches, check_deterministic=False
         )
+
+    def product(self, problem: Problem, *, keep: bool) -> Product:
+        """Prepare v -> H v."""
+        operator = self._operator(problem)
+        return lambda vector: operator @ vector
+
+    def compiled(self, problem: Problem) -> Product:
+        """Compile the product of a batch, as the next release does it by itself."""
+        operator = self._operator(problem)
+        operator._mp = torch.compile(operator._mp, dynamic=False)
         return lambda vector: operator @ vector
 
     def run(self, problem: Problem, steps: int) -> Ends:
@@ -176,3 +185,4 @@ def _eig(matrix: Tensor, eigenvectors: bool) -> tuple[Tensor, Tensor]:
 
 TOOLS: list[Tool] = [TrueHessian(), PyHessian(), Curvlinops(), Eigenthings(), ByHand()]
 RUNNERS: list[Tool] = [*TOOLS[:-1], GPyTorch(), ByHand()]
+COMPILED: list[Tool] = [tool for tool in TOOLS if type(tool).compiled is not Tool.compiled]

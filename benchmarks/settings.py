@@ -31,6 +31,15 @@ class Scale(NamedTuple):
         Mini-batches of the trained network whose ends are looked for.
     run_size, steps
         Examples and steps of a Lanczos run of fixed length.
+    small
+        Networks of such runs whose kernels take no time, on images of 8x8 pixels.
+    folded, folded_steps
+        Numbers and sizes of folds that are multiplied together, and steps of their recurrences.
+    compiled
+        Networks whose products are compiled, on one chunk.
+    experiment
+        Configuration of the run that is restored, from the project's folder; the default
+        experiment if there is none.
     variance_examples, group_size
         Of the variance along a direction.
     recurrence_steps, run_examples
@@ -59,6 +68,11 @@ class Scale(NamedTuple):
     fold_size: int
     run_size: int
     steps: int
+    small: dict[str, Arguments]
+    folded: tuple[tuple[int, int], ...]
+    folded_steps: int
+    compiled: dict[str, Arguments]
+    experiment: str | None
     variance_examples: int
     group_size: int
     recurrence_steps: int
@@ -91,6 +105,15 @@ CPU = Scale(
     fold_size=256,
     run_size=64,
     steps=100,
+    small={
+        "MLP, 32 hidden units": {"name": "mlp", "hidden": [32]},
+        "PreResNet8, width 4": {"name": "preresnet", "depth": 8, "width": 4},
+        "PreResNet8, width 16": {"name": "preresnet", "depth": 8, "width": 16},
+    },
+    folded=((20, 16), (20, 64), (5, 64)),
+    folded_steps=30,
+    compiled={"PreResNet20": {"name": "preresnet", "depth": 20}},
+    experiment="tests/reduced.yaml",
     variance_examples=128,
     group_size=32,
     recurrence_steps=100,
@@ -117,6 +140,8 @@ CUDA = CPU._replace(
     trained={"name": "preresnet", "depth": 110},
     dataset="cifar100",
     run_size=256,
+    folded=((20, 64), (20, 256)),
+    compiled={"PreResNet110": PRERESNET110, "VGG16": VGG16},
     variance_examples=5_000,
     group_size=32,
     growth_examples=(2_500, 5_000, 10_000, 20_000),
@@ -137,6 +162,11 @@ QUICK = CPU._replace(
     fold_size=16,
     run_size=16,
     steps=40,
+    small={"MLP": {"name": "mlp", "hidden": [4]}},
+    folded=((2, 16),),
+    folded_steps=20,
+    compiled={"MLP": {"name": "mlp", "hidden": [4]}},
+    experiment="tests/tiny.yaml",
     variance_examples=12,
     group_size=4,
     recurrence_steps=4,

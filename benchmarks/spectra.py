@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.report import Section, Table
 from benchmarks.settings import Settings
 from benchmarks.timing import Comparison, Product, Stopwatch, compare
 from benchmarks.tools import Ends, Tool, TrueHessian, kept_by_hand
-from benchmarks.workloads import Problem, trained_folds
+from benchmarks.workloads import Problem, artificial, trained_folds
 
 ACCURACY = 0.01  # of both ends, relative
 Way = Literal["both at once", "one after the other"]
@@ -32,7 +33,37 @@ class Found(NamedTuple):
 def fixed_length(settings: Settings) -> Section:
     """Time a run of fixed length, with everything that it takes."""
     problem = trained_folds(settings)[0].first(settings.scale.run_size)
-    steps = settings.scale.steps
+    text = (
+        f"{settings.scale.steps} steps on one batch of {settings.scale.run_size} images of "
+        f"{settings.scale.dataset}, {_network(settings)} with P = {problem.num_params:,}; "
+        f"{report.rounds(settings)}. Building the operator and the basis is included."
+    )
+    return Section("Lanczos of fixed length", text, {"": _runs(problem, settings)})
+
+
+def small_networks(settings: Settings) -> Section:
+    """Time the same on networks whose kernels take next to no time."""
+    scale = settings.scale
+    ours = replace(settings, scale=scale._replace(image=(1, 8, 8)), num_classes=10)
+    problems = {
+        name: artificial(ours, network, scale.run_size, chunk=scale.run_size)
+        for name, network in scale.small.items()
+    }
+    tables = {
+        f"{name}, P = {problem.num_params:,}": _runs(problem, settings)
+        for name, problem in problems.items()
+    }
+    text = (
+        f"{scale.steps} steps on one batch of {scale.run_size} random images of 8×8 pixels, "
+        f"networks of random weights; {report.rounds(settings)}. Building the operator and the "
+        "basis is included."
+    )
+    return Section("Lanczos on small networks", text, tables)
+
+
+def _runs(problem: Problem, settings: Settings) -> Table:
+    """Time runs of fixed length by all tools, of which each finds the same ends."""
+    steps = min(settings.scale.steps, problem.num_params)
     truth = exact_ends(problem)
     last: dict[str, Ends] = {}
     for tool in RUNNERS:
@@ -61,13 +92,7 @@ def fixed_length(settings: Settings) -> Section:
     )
     best = outcome.best_of([tool.label for tool in RUNNERS[1:]])
     rows = [_run_row(tool, outcome, last, best) for tool in RUNNERS]
-    text = (
-        f"{steps} steps on one batch of {settings.scale.run_size} images of "
-        f"{settings.scale.dataset}, {_network(settings)} with P = {problem.num_params:,}; "
-        f"{report.rounds(settings)}. Building the operator and the basis is included."
-    )
-    columns = ["", "graph", "reorthogonalised", "seconds", "of which products", "speed"]
-    return Section("Lanczos of fixed length", text, {"": Table(columns, rows)})
+    return Table(["", "graph", "reorthogonalised", "seconds", "of which products", "speed"], rows)
 
 
 def both_ends(settings: Settings) -> Section:

@@ -12,8 +12,8 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import products, report, training  # noqa: E402
-from benchmarks.__main__ import SECTIONS, _parser  # noqa: E402
+from benchmarks import compiled, goals, products, report, restore, spectra, training  # noqa: E402
+from benchmarks.__main__ import _ON_REQUEST, SECTIONS, _parser  # noqa: E402
 from benchmarks.peers import RUNNERS, TOOLS  # noqa: E402
 from benchmarks.report import Section, Table  # noqa: E402
 from benchmarks.settings import CPU, CUDA, QUICK, Settings  # noqa: E402
@@ -78,8 +78,96 @@ def test_every_section_prints_numbers_of_truehessian():
 
     assert "error:" not in output
     assert "another result" not in output
-    assert output.count("### ") == len(SECTIONS)
-    assert len(rows_of(output, "truehessian")) == 6
+    assert output.count("### ") == len(SECTIONS) - len(_ON_REQUEST)
+    assert len(rows_of(output, "truehessian")) == 7
+    assert "restored to the same bits" in output
+
+
+@pytest.mark.slow
+def test_compiled_products_are_those_of_the_same_hessian_in_compiled_gradients():
+    (table,) = compiled.products(SETTINGS).tables.values()
+    rows = {name: values for name, *values in table.rows}
+    assert rows.pop(compiled.GRADIENT)[0].startswith("1.00 (")
+    ours = [name for name in rows if name.startswith("truehessian")]
+    assert len(ours) == 2
+    for name in [*ours, "gradient"]:
+        ratio, rate, first, error = rows[name]
+        assert float(ratio.split()[0]) > 0 < float(rate.replace(",", ""))
+        assert float(first) > 0
+        assert float(error) < 1e-9
+
+
+def test_small_networks_have_a_table_each_and_runs_find_the_same_ends():
+    (table,) = spectra.small_networks(SETTINGS).tables.values()
+    rows = {name: values for name, *values in table.rows}
+    assert rows["two backward passes by hand"][-1].endswith("×")
+    assert rows[TrueHessian().label][:2] == ["kept", "once or more, float64"]
+
+
+@pytest.mark.parametrize("again", ["1", "2"])
+def test_a_run_that_is_restored_with_other_bits_is_said_to_be(monkeypatch, again):
+    """Runs are made up: each writes a number, and a log that no bit is asked of."""
+    said, clock = iter(["1", *again * 4]), iter(range(9))
+
+    def run(folder, experiment):
+        assert experiment == QUICK.experiment
+        assert (folder / "results").exists() == (folder / ".snakemake").exists()
+        (folder / ".snakemake").mkdir(exist_ok=True)
+        (folder / "results/logs").mkdir(exist_ok=True, parents=True)
+        (folder / "results/number.txt").write_text(next(said))
+        (folder / "results/logs/all.log").write_text(str(next(clock)))
+        return restore.Cost(3.0, 2.0)
+
+    monkeypatch.setattr(restore, "run", run)
+    table = restore.runs(SETTINGS).tables["tiny"]
+    assert [row[0] for row in table.rows] == ["computed", "restored", "nothing to be done"]
+    assert table.rows[0] == ["computed", "3.00", "2.00"]
+    notes = {"1": "1 files, restored to the same bits.", "2": "Other files than those computed: "}
+    assert table.note.startswith(notes[again])
+
+
+def test_every_goal_is_said_to_be_met_or_missed_or_why_it_is_not_known():
+    cpu = Settings(CPU, torch.device("cpu"))
+    for line in goals.lines({}, cpu):
+        assert "not measured" in line
+        assert "python -m benchmarks" in line
+    columns = ["", "gradients", "samples/s"]
+    tables = {
+        "PreResNet110": Table(columns, [["truehessian 9", "2.30 (2.1 to 9)", "25.2"]]),
+        "VGG16": Table(columns, [["truehessian 9", "2.56 (2.1 to 2.6)", "38.4"]]),
+    }
+    speed = Table(["", "seconds", "speed"], [["truehessian 9", "2.2", "1.25×"], ["other", "3"]])
+    missing = speed._replace(rows=[*speed.rows, ["peer", "not installed"]])
+    failed = Table(["", "gradients"], [["truehessian 9", "error: no"]])
+    done = {
+        "product": Section("", "", tables),
+        "lanczos": Section("", "", {"": speed}),
+        "kept": Section("", "", {"PreResNet110": failed}),
+    }
+    said = dict(line.split(": ", 1) for line in goals.lines(done, cpu) if "H100" not in line)
+    assert said["product PreResNet110"] == "2.30 gradients, goal at most 2.30: met"
+    assert said["product VGG16"] == "2.56 gradients, goal at most 2.55: missed"
+    assert said["Lanczos of fixed length"] == "1.25× the best peer, goal at least 1.00: met"
+    assert said["kept PreResNet110"] == "not measured, error: no"
+    assert said["kept VGG16"] == "not measured, not at this size"
+    (line,) = [
+        line
+        for line in goals.lines({"lanczos": Section("", "", {"": missing})}, cpu)
+        if line.startswith("Lanczos")
+    ]
+    assert "peers are not installed" in line
+
+
+def test_goals_name_sections_and_columns_that_there_are():
+    settings = {"cpu": CPU, "cuda": CUDA}
+    for goal in goals.GOALS:
+        assert goal.section in SECTIONS
+        if goal.table.startswith(("PreResNet", "VGG")):
+            scale = settings[goal.device]
+            assert goal.table in {**scale.networks, **scale.compiled}
+    (table,) = products.full_data(SETTINGS).tables.values()
+    columns = [goal.column for goal in goals.GOALS if goal.section == "product"]
+    assert set(columns) <= set(table.columns)
 
 
 def test_training_steps_are_timed_in_every_mode_that_the_device_has(monkeypatch):
@@ -190,7 +278,7 @@ def test_the_documentation_has_a_place_for_every_section_and_its_commands_are_un
             assert re.search(
                 f"<!-- begin {name} {device} -->.*<!-- end {name} {device} -->", text, re.S
             )
-    for arguments in re.findall(r"requirements.txt python -m benchmarks(.*)", text):
+    for arguments in re.findall(r"python -m benchmarks([^`\n]*)", text):
         _parser().parse_args(arguments.split())
 
 
