@@ -11,6 +11,7 @@ import torch
 from benchmarks import (
     checks,
     compiled,
+    folds,
     goals,
     groups,
     memory,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "checks": checks.first_look,
     "lanczos": spectra.fixed_length,
     "small": spectra.small_networks,
+    "folds": folds.in_one_graph,
     "ends": spectra.both_ends,
     "variance": scaling.directional_variance,
     "recurrence": scaling.recurrence,

@@ -50,6 +50,23 @@ GOALS = [
     Goal("kept VGG16", "kept", "VGG16", _OURS, "gradients", 1.96, " gradients"),
     Goal("both ends", "ends", "", _OURS, "speed against the best peer", 2.28, _SPEED, True),
     Goal("Lanczos of fixed length", "lanczos", "", _OURS, "speed", 1.0, _SPEED, True),
+    *(
+        Goal(
+            f"{batches} in one graph",
+            "folds",
+            batches,
+            "truehessian, in one graph",
+            "speed against one by one",
+            bound,
+            "× one by one",
+            True,
+        )
+        for batches, bound in {
+            "20 batches of 16": 3.1,
+            "20 batches of 64": 1.9,
+            "5 batches of 64": 1.45,
+        }.items()
+    ),
     Goal("restored, reduced experiment", "restore", "reduced", "restored", "seconds", 30, " s"),
     Goal("restored, default experiment", "restore", "default", "restored", "seconds", 30, " s"),
     Goal("nothing to be done", "restore", "", "nothing", "seconds", 5, " s"),

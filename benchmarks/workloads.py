@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.settings import Arguments, Settings
-from truehessian.data import catalogue
+from truehessian.data import catalogue, folds
 from truehessian.data.dataset import Dataset
-from truehessian.measurements import source
 from truehessian.networks import registry, training
 
 
@@ -96,19 +95,18 @@ def artificial(
 
 def trained_folds(settings: Settings) -> list[Problem]:
     """Make one problem per mini-batch of the trained network, each in a single chunk."""
-    scale = settings.scale
+    return folds_of(settings, settings.scale.folds, settings.scale.fold_size)
+
+
+def folds_of(settings: Settings, count: int, size: int) -> list[Problem]:
+    """Make one problem per mini-batch of the trained network: so many of this size."""
     model, data = trained(settings)
     model = model.to(settings.dtype)
-    folds = source.draw_folds(len(data.train), scale.fold_size, scale.folds, seed=0)
-    return [
-        Problem(
-            model,
-            *data.train.subset(fold).batch(slice(None), settings.dtype),
-            scale.fold_size,
-            settings.precision,
-        )
-        for fold in folds
+    examples = [
+        data.train.subset(fold).batch(slice(None), settings.dtype)
+        for fold in folds.draw_folds(len(data.train), size, count, seed=0)
     ]
+    return [Problem(model, *pair, size, settings.precision) for pair in examples]
 
 
 def trained(settings: Settings) -> tuple[nn.Module, Dataset]:

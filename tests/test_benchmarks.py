@@ -12,7 +12,17 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import compiled, goals, products, report, restore, spectra, training  # noqa: E402
+from benchmarks import (  # noqa: E402
+    compiled,
+    folds,
+    goals,
+    products,
+    report,
+    restore,
+    spectra,
+    training,
+    workloads,
+)
 from benchmarks.__main__ import _ON_REQUEST, SECTIONS, _parser  # noqa: E402
 from benchmarks.peers import RUNNERS, TOOLS  # noqa: E402
 from benchmarks.report import Section, Table  # noqa: E402
@@ -79,7 +89,7 @@ def test_every_section_prints_numbers_of_truehessian():
     assert "error:" not in output
     assert "another result" not in output
     assert output.count("### ") == len(SECTIONS) - len(_ON_REQUEST)
-    assert len(rows_of(output, "truehessian")) == 7
+    assert len(rows_of(output, "truehessian")) == 9
     assert "restored to the same bits" in output
 
 
@@ -95,6 +105,22 @@ def test_compiled_products_are_those_of_the_same_hessian_in_compiled_gradients()
         assert float(ratio.split()[0]) > 0 < float(rate.replace(",", ""))
         assert float(first) > 0
         assert float(error) < 1e-9
+
+
+def test_batches_in_one_graph_have_the_ritz_values_of_batches_by_themselves():
+    problems = workloads.folds_of(SETTINGS, 3, 8)
+    together = folds.run_together(problems, 12)
+    alone = [TrueHessian().run(problem, 12).largest for problem in problems]
+    assert together == pytest.approx(alone, rel=1e-8)
+    assert len(set(together)) == 3
+
+
+def test_the_table_of_batches_names_the_fastest_peer_that_is_there(monkeypatch):
+    monkeypatch.setattr(folds, "RUNNERS", [TrueHessian(), Missing(), ByHand(), Broken()])
+    (table,) = folds.in_one_graph(SETTINGS).tables.values()
+    rows = {name: values for name, *values in table.rows}
+    assert list(rows) == [folds.TOGETHER, folds.APART, f"{ByHand.name}, one by one"]
+    assert rows[folds.APART][2] == rows[f"{ByHand.name}, one by one"][3] == "1.00×"
 
 
 def test_small_networks_have_a_table_each_and_runs_find_the_same_ends():
