@@ -125,7 +125,7 @@ def own(tmp_path):
 
 def run(folder: Path, *arguments: str) -> str:
     targets = [f"results/{name}/tables/extremal_ritz_values.csv" for name in ("trained", "taken")]
-    done = snakemake(folder, *targets, "--configfile", "mine.yaml", "--cores", "2", *arguments)
+    done = snakemake(folder, *targets, "--configfile", "mine.yaml", "--cores", "1", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

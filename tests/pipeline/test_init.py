@@ -477,7 +477,7 @@ def test_what_was_written_runs(folder, capsys):
     assert init(*flags, "--train-examples", 96, "--test-examples", 64) == 0
     run, *_ = written(capsys, Path("mine.yaml"))
     spectra = "results/mine/spectra/1/full.npz"
-    done = snakemake(folder, "--configfile", "mine.yaml", "--cores", "2", "--", spectra)
+    done = snakemake(folder, "--configfile", "mine.yaml", "--cores", "1", "--", spectra)
     assert done.returncode == 0, done.stderr
     assert (folder / spectra).exists()
     assert run.epochs == [1]
