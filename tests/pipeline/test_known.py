@@ -9,7 +9,7 @@ import pytest
 
 from truehessian.pipeline.config import known, networks
 from truehessian.pipeline.config.networks import NetworkFacts
-from truehessian.pipeline.stage import fingerprint, installed, memory, reading
+from truehessian.pipeline.stage import fingerprint, installed, memory, origins, reading
 
 NETWORK = {"name": "mlp", "hidden": [4], "num_classes": 10, "input_shape": [1, 8, 8]}
 FACTORY = """
@@ -168,6 +168,42 @@ def test_augmentations_are_imported_once_and_those_that_are_none_each_time(own):
             known.check_augmentation(f"{module}_layers:WIDTH")
     with pytest.raises(ValueError, match="cannot import no_such_module"):
         known.check_augmentation("no_such_module:make")
+
+
+@pytest.mark.parametrize("kind", ["tensors", "image_folder"])
+def test_data_are_read_again_when_anything_about_their_files_has_changed(
+    tmp_path, kind, monkeypatch
+):
+    """Even if size and time of the content are those of before, as a copy may leave them."""
+    folder = tmp_path / "images"
+    for number in range(4):
+        (folder / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / "ab"[number % 2] / f"{number}.png").write_bytes(bytes([number]) * 9)
+    file = folder / "a/0.png"
+    path = folder if kind == "image_folder" else file
+    settings = {"name": kind, "arguments": {"path": str(path)}}
+    read, real = [], origins.of_data
+    monkeypatch.setattr(origins, "of_data", lambda s: read.append(s) or real(s))
+    before = origins.of_data_as_remembered(settings)
+    assert before == origins.of_data_as_remembered(settings) == real(settings)
+    assert len(read) == 1
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(b"x" * 9)
+    os.utime(file, ns=times)
+    after = origins.of_data_as_remembered(settings)
+    assert after != before
+    assert after == real(settings)
+    if kind == "image_folder":
+        (folder / "b/new.png").write_bytes(b"new")
+        assert origins.of_data_as_remembered(settings) == real(settings) != after
+
+
+def test_data_that_no_path_says_are_asked_for_each_time(monkeypatch):
+    read = []
+    monkeypatch.setattr(origins, "of_data", lambda s: read.append(s) or {})
+    for name in ("digits", "digits", "own_module:function", "own_module:function"):
+        origins.of_data_as_remembered({"name": name, "arguments": {}})
+    assert len(read) == 4
 
 
 def edited(content):

@@ -6,9 +6,7 @@ where an argument names the file or its folder.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +73,10 @@ def _known(fact: dict[str, Any], module: str, paths: Sequence[str], make: Callab
         "code": module_digests(script, paths),
         "own_code": own.modules,
         "packages": own.packages,
-        "files": {text: _state(Path(text)) for text in sorted(set(_texts_in(fact)) - {""})},
+        "files": {
+            text: memory.state_of(Path(text), _MOST_FILES)
+            for text in sorted(set(_texts_in(fact)) - {""})
+        },
         "installed": installed.folders(),
         "python": sys.version,
     }
@@ -88,14 +89,3 @@ def _texts_in(settings: Any) -> Iterator[str]:
     elif isinstance(settings, Iterable):
         for value in settings.values() if isinstance(settings, Mapping) else settings:
             yield from _texts_in(value)
-
-
-def _state(path: Path) -> Any:
-    """Say which version of a file is there, or of all files in a folder; None without any."""
-    try:
-        files = [path, *islice(path.rglob("*"), _MOST_FILES)] if path.is_dir() else [path]
-        if len(files) > _MOST_FILES:
-            return time.time_ns()  # nobody knows, so that nothing is remembered
-        return sorted([str(each), each.stat().st_size, each.stat().st_mtime_ns] for each in files)
-    except (OSError, ValueError):
-        return None

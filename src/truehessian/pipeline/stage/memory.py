@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,30 @@ def remember(decided_by: Mapping[str, Any], value: Any) -> None:
         _forget_the_old(file.parent)
         draft.write_text(json.dumps(content))
         draft.replace(file)
+
+
+def state_of(path: Path, most: int | None = None) -> str | None:
+    """Digest sizes, times and places of a file, or of all files in a folder; contents are not read.
+
+    The time of the last change of whatever kind is among them, which no copy can carry over.
+
+    Parameters
+    ----------
+    path
+        Need not be there: None then.
+    most
+        Of a folder with more files the state is another one each time.
+    """
+    try:
+        files = [path, *islice(path.rglob("*"), most)] if path.is_dir() else [path]
+        facts = [(str(each), each.stat()) for each in sorted(files)]
+    except (OSError, ValueError):
+        return None
+    if most is not None and len(files) > most:
+        return f"{len(files)} at {time.time_ns()}"
+    return _digest(
+        [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev] for name, s in facts]
+    )
 
 
 def _file(decided_by: Mapping[str, Any]) -> Path:

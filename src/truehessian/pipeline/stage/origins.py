@@ -1,9 +1,10 @@
 """What decides a job's results beside the project's code, its settings and its input files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from truehessian.pipeline.stage import environment, modules, own_code
+from truehessian.pipeline.stage import environment, fingerprint, memory, modules, own_code
 from truehessian.pipeline.stage.job import Job
 
 
@@ -65,3 +66,25 @@ def of_data(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     from truehessian.data import catalogue  # with NumPy, which other stages can do without
 
     return catalogue.origin(settings)._asdict()
+
+
+def of_data_as_remembered(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Give `of_data`, for which files are read once only while they stay as they are.
+
+    That is so for our own sources of what lies under an argument `path`.
+    """
+    from truehessian.data.sources import SOURCES  # which jobs can do without
+
+    name, path = settings["name"], settings["arguments"].get("path")
+    if name not in SOURCES or not isinstance(path, str):
+        return of_data(settings)
+    module = SOURCES[name].partition(":")[0]
+    file = modules.file_of(module, modules.source())
+    assert file is not None
+    decided_by = {
+        "origin of": [name, settings["arguments"]],
+        "code": fingerprint.module_digests(file),
+        "files": memory.state_of(Path(path)),
+    }
+    found: dict[str, dict[str, str]] = memory.remembered(decided_by, lambda: of_data(settings))
+    return found
