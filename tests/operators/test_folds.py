@@ -14,6 +14,7 @@ from truehessian.networks.losses.cross_entropy import CrossEntropy
 from truehessian.operators import GGN, EmpiricalFisher, Hessian, folds as folding, stack
 from truehessian.operators.autograd import folded_layers
 from truehessian.operators.batches import TensorData
+from truehessian.operators.chunkwise import products_by_chunk
 from truehessian.operators.folds import Folds
 
 PROBLEMS = {**CASES, **{name: Case(make) for name, make in NETWORKS.items()}}
@@ -334,3 +335,31 @@ def test_examples_are_those_of_the_batches():
     mixed = stack.interleaved([pair[0] for pair in both])
     assert torch.equal(mixed[0::2], both[0][0])
     assert torch.equal(mixed[1::2], both[1][0])
+
+
+@pytest.mark.parametrize("count", [12, 14])
+def test_chunks_by_themselves_are_those_of_the_operator(count):
+    case = CASES["convolutional"]
+    operator = Hessian(
+        case.model(), case.data(count), loss=case.loss, precision="float64", chunk_size=4,
+        weight_decay=0.5,
+    )  # fmt: skip
+    block = torch.randn(3, operator.num_params, dtype=torch.float64)
+    found = {own.number: own for own in products_by_chunk(operator, block)}
+    sizes = []
+    for number, (size, products) in enumerate(operator.chunk_products(block)):
+        close(found[number].products, products)
+        sizes.append((found[number].size, size))
+    assert len(found) == len(sizes)
+    assert all(own == size for own, size in sizes)
+
+
+@pytest.mark.parametrize("count", [12, 13])
+def test_a_chunk_that_is_not_finite_is_named(count):
+    case = CASES["smooth"]
+    inputs, targets = case.data(count)
+    inputs[9] = float("inf")
+    operator = Hessian(case.model(), (inputs, targets), precision="float64", chunk_size=4)
+    block = torch.randn(2, operator.num_params, dtype=torch.float64)
+    with pytest.raises(FloatingPointError, match=r"product of chunk 3 \(examples 8 to"):
+        list(products_by_chunk(operator, block))

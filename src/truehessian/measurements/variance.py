@@ -24,6 +24,7 @@ from truehessian.measurements.moments import GroupSums, Moments
 from truehessian.measurements.slabs import Room
 from truehessian.operators import NetworkOperator, penalty
 from truehessian.operators.batches import chunk_sizes
+from truehessian.operators.chunkwise import products_by_chunk
 from truehessian.theory.predictions.noise import SubspaceNoise, split_noise, widened
 
 
@@ -122,7 +123,8 @@ def along_directions(
     sketch
         Takes in the products of the last directions, which are its span.
     memory
-        Bytes that mean and sketch may take on the device; half of what is free by default. What
+        Bytes that mean and sketch may take on the device; half of what is free by default, and an
+        eighth of it for products of several groups in one graph. What
         does not fit lies in host memory, or where that has not enough in files, and is read slab
         by slab; the log says where. The numbers are the same to rounding.
 
@@ -146,9 +148,9 @@ def along_directions(
     weights, num_examples = operator.weights, operator.num_examples
     room = Room(operator.device, memory)
     moments = Moments(directions, onto, sketch, room, are_equal=weights.are_equal)
-    chunks = iter(weights.chunks)
-    for size, products in operator.chunk_products(directions):
-        moments.add(size, products, next(chunks) / size / (weights.total / num_examples))
+    for number, size, products in products_by_chunk(operator, directions, memory=memory):
+        own = weights.chunks[number] / size / (weights.total / num_examples)
+        moments.add(size, products, own)
         del products  # or it would lie beside those of the next group
     return _estimate(moments.sums(), operator.num_examples, statistics.mode(sizes))
 

@@ -73,6 +73,13 @@ class Group:
                 torch.cuda.empty_cache()
         return [self._operators[number].matvec(vector) for number, vector in vectors.items()]
 
+    @property
+    def num_examples(self) -> int:
+        """Number of examples of each batch."""
+        first: Any = self._operators[self.numbers[0]]
+        count: int = first.num_examples
+        return count
+
     def making(self) -> dict[str, Any]:
         """Say how products are made, where it is otherwise than the batches' operators say."""
         if self._stack is None:
