@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from truehessian.pipeline.stage.fingerprint import closure, fingerprint, module_digests, packages
+from truehessian.pipeline.stage.fingerprint import closure, fingerprint, imports, module_digests
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
@@ -251,13 +251,13 @@ def test_every_module_imported_when_a_script_is_loaded_is_in_its_closure():
 
 def test_a_package_is_reached_through_any_module_that_imports_it(project):
     def reached():
-        return packages(project / "measure.py", source=project / "src")
+        return imports(project / "measure.py", source=project / "src")
 
     (project / "src/truehessian/pipeline/stage/runner.py").write_text("import torch\n")
     assert reached() == set()
     text = "def twice():\n    import json\n    from torch.nn import Linear\n"
     (project / "src/truehessian/deep.py").write_text(text)
-    assert reached() == {"torch"}
+    assert reached() == {"torch.nn", "torch.nn.Linear"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -26,7 +26,14 @@ from truehessian.networks.libraries import LIBRARIES
 from truehessian.networks.losses import LOSSES
 from truehessian.networks.places import PLACES
 from truehessian.operators import OPERATORS
-from truehessian.pipeline.stage import modules, once, origins, own_code, presence
+from truehessian.pipeline.stage import (
+    hosted,
+    modules,
+    once,
+    origins,
+    own_code,
+    presence,
+)
 from truehessian.pipeline.stage.fingerprint import Tree
 from truehessian.report.contents import CONTENTS, catalogue
 from truehessian.report.papers import coverage as items
@@ -147,6 +154,7 @@ if workflow.is_main_process:
     folders = [".", ".snakemake", "results", *(f"results/{run}" for run in RUNS)]
     presence.check_writable(map(Path, folders))
     os.environ[presence.VARIABLE] = presence.begin(Path(".snakemake"))
+    hosted.offer()
 
 WITH_BATCHES = [name for name, run in RUNS.items() if run.batch]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run.augmentation]

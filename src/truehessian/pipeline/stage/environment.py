@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from truehessian.pipeline.stage import installed
-from truehessian.pipeline.stage.fingerprint import packages
+from truehessian.pipeline.stage.fingerprint import imports
 from truehessian.pipeline.stage.job import Job
 
 
@@ -23,7 +23,7 @@ def of_job(job: Job) -> dict[str, str]:
     its settings name one: there is no other way to choose it. What uses none has the same key on a
     laptop and on a cluster.
     """
-    names = packages(job.script, job.uses)
+    names = {name.partition(".")[0] for name in imports(job.script, job.uses)}
     if "torch" not in names:
         found = {name: installed.version_of(name) for name in sorted(names)}
         return {name: version for name, version in found.items() if version is not None}

@@ -82,12 +82,15 @@ class Tree:
                 waiting += self._reached(path, name)
         return found
 
-    def packages(self, script: Path, uses: Iterable[str] = ()) -> set[str]:
-        """Names of the packages of others that a script, or a module it reaches, imports."""
+    def imports(self, script: Path, uses: Iterable[str] = ()) -> set[str]:
+        """Find what a script, or a module of ours that it reaches, imports of other packages.
+
+        Dotted names: those of modules, and of what is taken from them, which may be modules.
+        """
         paths = [script, *self.closure(script, uses).values()]
-        found = (n for path in paths for item in read(path).imports for n in item.candidates(""))
-        tops = {name.partition(".")[0] for name in found}
-        return {top for top in tops - sys.stdlib_module_names if not modules.is_ours(top)}
+        found = {n for path in paths for item in read(path).imports for n in item.candidates("")}
+        others = {name.partition(".")[0] for name in found} - sys.stdlib_module_names - {PACKAGE}
+        return {name for name in found if name.partition(".")[0] in others}
 
     def _find(self, name: str) -> Path | None:
         return modules.file_of(name, self._folder) if modules.has_a_part(name) else None
@@ -110,9 +113,9 @@ def closure(script: Path, uses: Iterable[str] = (), source: Path | None = None) 
     return Tree(source).closure(script, uses)
 
 
-def packages(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> set[str]:
-    """`Tree.packages` of the code as it is now."""
-    return Tree(source).packages(script, uses)
+def imports(script: Path, uses: Iterable[str] = (), source: Path | None = None) -> set[str]:
+    """`Tree.imports` of the code as it is now."""
+    return Tree(source).imports(script, uses)
 
 
 def _reached(path: Path, name: str, folder: Path) -> Iterator[str]:

@@ -22,10 +22,11 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def logging_to(path: Path | None) -> Iterator[None]:
+def logging_to(path: Path | None, *, anew: bool = True) -> Iterator[None]:
     """Send records and captured warnings to a file, and serious ones to the standard error.
 
-    Where the file cannot be made, the standard error has to do.
+    Where the file cannot be made, the standard error has to do. What is in it stays only if it is
+    not begun anew.
     """
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
@@ -34,8 +35,9 @@ def logging_to(path: Path | None) -> Iterator[None]:
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # a job that outlived its run may still write to it
-            handlers.append(_LogFile(path, mode="w", encoding="utf-8"))
+            if anew:
+                path.unlink(missing_ok=True)  # a job that outlived its run may still write to it
+            handlers.append(_LogFile(path, mode="a", encoding="utf-8"))
     root = logging.getLogger()
     previous = root.level
     for handler in handlers:

@@ -11,8 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from truehessian.pipeline.stage import computing, drafts, key as keys, origins, presence, store
-from truehessian.pipeline.stage.fingerprint import fingerprint, module_digests
+from truehessian.pipeline.stage import (
+    computing,
+    drafts,
+    hosted,
+    key as keys,
+    origins,
+    presence,
+    store,
+)
+from truehessian.pipeline.stage.fingerprint import fingerprint, imports, module_digests
 from truehessian.pipeline.stage.job import Job
 from truehessian.pipeline.stage.log import logging_to
 
@@ -38,9 +46,11 @@ def run(snakemake: Any, main: Callable[..., None] | None = None) -> None:
         standard error in one sentence; with status 130 after an interruption from the keyboard.
     """
     job = Job.from_snakemake(snakemake, os.environ.get(presence.VARIABLE))
-    with logging_to(job.log):
+    with logging_to(job.log, anew=not hosted.is_guest()):
         try:
-            _run(job, main)
+            elsewhere = main is None and hosted.is_possible(job.membership)
+            if not _run(job, main, may_compute=not elsewhere):
+                _run_hosted(job)
         except Exception as error:
             logger.exception("%s failed", job.script.stem)
             print(f"{job.script.stem}: {_sentence(error)}\n(log: {job.log})", file=sys.stderr)
@@ -52,7 +62,17 @@ def run(snakemake: Any, main: Callable[..., None] | None = None) -> None:
             raise SystemExit(130) from None
 
 
-def _run(job: Job, main: Callable[..., None] | None) -> None:
+def _run_hosted(job: Job) -> None:
+    """Compute where packages have been imported already; here if there is no such process."""
+    assert job.membership is not None
+    status = hosted.run_again(job.membership, imports(job.script, job.uses))
+    if status is not None:
+        raise SystemExit(status)
+    _run(job, None, may_compute=True)
+
+
+def _run(job: Job, main: Callable[..., None] | None, *, may_compute: bool) -> bool:
+    """Restore a job's outputs, or compute them; whether that has been done."""
     found = origins.of_job(job)
     if fingerprint(job.script, job.uses) != job.code or origins.have_changed(found, job):
         raise RuntimeError(
@@ -61,20 +81,22 @@ def _run(job: Job, main: Callable[..., None] | None) -> None:
         )
     if not job.outputs:  # it is there for what it says, which is not kept
         job.call(main or _main_of(job), {}, Path(os.devnull))
-        return
+        return True
     key = _key(job, found)
     with store.exclusive(key) as writable:
         files = drafts.of(job)
         if drafts.restore(key, files):
             logger.info("restored from the store, key %s", key.digest)
+        elif not may_compute:
+            return False
         else:
             known = main or _main_of(job)
             if origins.of_job(job) != found:  # what PyTorch says of the device is the truth
-                _run(job, known)
-                return
+                return _run(job, known, may_compute=True)
             logger.info("computing, because %s (key %s)", computing.reason(key), key.digest)
             computing.compute(known, job, files, key, writable=writable)
         drafts.publish(files, job)
+    return True
 
 
 def _sentence(error: Exception) -> str:
