@@ -109,7 +109,7 @@ def digest(path: Path) -> str:
         content = {name: value.tobytes().hex() for name, value in arrays.items()}
         content |= {"metadata": {k: v for k, v in metadata.items() if k != "seconds"}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    if path.name == "training.csv":
+    if path.name in ("training.csv", "learning_curves.csv"):
         text = pd.read_csv(path).drop(columns="seconds").to_csv()
         return hashlib.sha256(text.encode()).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()

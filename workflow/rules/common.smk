@@ -227,7 +227,8 @@ def data_sources(run):
     """What a run's data are read from beside their settings, as the run began."""
     try:
         return as_the_run_began(
-            f"DATA_{run}", lambda: origins.of_data_as_remembered(RUNS[run].settings("dataset"))
+            f"DATA_{run}",
+            lambda: origins.of_data_as_remembered(RUNS[run].settings("dataset")),
         )
     except OSError as error:
         raise SystemExit(f"config: runs.{run}.dataset: {error}") from None

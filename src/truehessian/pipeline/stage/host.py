@@ -117,11 +117,12 @@ class Host:
             job.settimeout(_PATIENCE)
             order = _received(job, files)
             imported(order.modules)
+            _check_no_gpu_is_in_use()
             gc.freeze()  # to collect garbage in a child would copy all of it
             parent = os.getpid()
             process = os.fork()
-        except (OSError, ValueError, TypeError):
-            job.close()
+        except (OSError, ValueError, TypeError, RuntimeError):
+            job.close()  # which tells the job to do without
         else:
             if process == 0:
                 _end_with(parent)
@@ -222,6 +223,19 @@ def _received(job: socket.socket, files: list[int]) -> Order:
     return Order(**json.loads(content))
 
 
+def _check_no_gpu_is_in_use() -> None:
+    """Refuse to fork where a package has begun to use a GPU when it was imported.
+
+    Raises
+    ------
+    RuntimeError
+        CUDA does not work in a child of such a process.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise RuntimeError("a package has initialised CUDA")
+
+
 def _end_with(parent: int) -> None:
     """Let the system kill this child when the host dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -233,6 +247,9 @@ def _settle_in(order: Order, files: list[int]) -> None:
     """Become, in a child, the process that the job would have been."""
     for target, file in enumerate(files[:3]):
         os.dup2(file, target)
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    for stream in streams:
+        stream.reconfigure(line_buffering=stream.isatty() or stream is sys.stderr)
     os.fchdir(files[3])
     os.environ.clear()
     os.environ.update(order.environment)
@@ -247,6 +264,8 @@ def main(listener: int, path: str, run: int, idle: float) -> None:
     """Serve a run, whose process has the number `run`, on a socket that is open already."""
     # A job passes on what it gets; what comes before a child can take it waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # A package that asks whether there is a GPU must not wake the driver: no child could use it.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     try:
         process = os.pidfd_open(run)
     except OSError:  # it has ended
