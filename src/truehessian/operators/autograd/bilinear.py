@@ -30,7 +30,6 @@ class RulesDoNotHold(RuntimeError):  # noqa: N818 (nothing has failed)
 
 
 _ONLY_INPUTS = (True, False, False)
-_ONLY_WEIGHT = (False, True, False)
 
 
 class Layer(Protocol):
@@ -166,10 +165,11 @@ class _BilinearBackward(Function):
         if along_x is not None:
             moved = ctx.how.forward(along_x, weight, None)
             by_cotangent = moved if by_cotangent is None else by_cotangent.add_(moved)
-        if ctx.rules.weights and x_needed and along_w is not None:
-            by_inputs = ctx.how.backward(cotangent, inputs, along_w, _ONLY_INPUTS)[0]
-        if ctx.rules.weights and w_needed and along_x is not None:
-            by_weight = ctx.how.backward(cotangent, along_x, weight, _ONLY_WEIGHT)[1]
+        needed = (x_needed and along_w is not None, w_needed and along_x is not None, False)
+        if ctx.rules.weights and any(needed):
+            # The one follows from the weight and the other from the inputs: one call gives both.
+            call = (inputs if along_x is None else along_x, weight if along_w is None else along_w)
+            by_inputs, by_weight, _ = ctx.how.backward(cotangent, *call, needed)
         return by_cotangent, by_inputs, by_weight, None, None, None, None
 
 
