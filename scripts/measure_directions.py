@@ -7,8 +7,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from truehessian.measurements import groups, held_out, leak_sketch, source as measurement, variance
+from truehessian.measurements import (
+    fold_spectra,
+    groups,
+    held_out,
+    leak_sketch,
+    source as measurement,
+    variance,
+)
 from truehessian.measurements.costs import directions as costs
+from truehessian.operators.batches import as_data
+from truehessian.operators.folds import Folds
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline.config.settings import VarianceSettings
 from truehessian.spectra import vectors as extremal_vectors
@@ -63,21 +72,20 @@ def held_out_frame(
     test = measurement.shuffled(source.dataset.test, settings.seed, "test")
     series = costs.held_out(settings, ritz_vectors=len(ritz), test=len(test))
     parts = measurement.disjoint_parts(test, series.matrices)
-    runs = [
-        source.measure(
-            source.operator(Hessian, part),
-            steps=series.steps,
-            seed=settings.seed,
-            purpose="held-out fold",
-            numbers=[number],
-            tolerance=settings.tolerance,
-            state=state / f"fold-{number}",
-        )[1][0]
-        for number, part in enumerate(parts)
-    ]
-    quotients = variance.along_directions(
-        source.operator(Hessian, test, chunk_size=group_size), ritz, memory=room
+    whole = source.operator(Hessian, test)
+    folds = Folds(whole, parts)
+    runs = fold_spectra.runs_of(
+        source,
+        folds,
+        states=[state / f"fold-{number}" for number in range(len(parts))],
+        numbers=[[number] for number in range(len(parts))],
+        steps=series.steps,
+        seed=settings.seed,
+        purpose="held-out fold",
+        tolerance=settings.tolerance,
     )
-    grouped = [source.operator(Hessian, part, chunk_size=group_size) for part in parts]
+    in_groups = whole.with_data(whole.data, group_size)
+    quotients = variance.along_directions(in_groups, ritz, memory=room)
+    grouped = [whole.with_data(as_data(part), group_size) for part in parts]
     brackets = held_out.brackets(grouped, runs, memory=room)
     return held_out.table(names, values, quotients, brackets)

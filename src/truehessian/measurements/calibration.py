@@ -5,8 +5,8 @@ it comes from. Each estimator of `theory.estimates` sees the subsample alone.
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian import streams
-from truehessian.measurements import source as measurement, variance
+from truehessian.measurements import measuring, source as measurement, variance
 from truehessian.measurements.costs.self_test import partitions, self_test
-from truehessian.operators import Hessian, NetworkOperator
+from truehessian.operators import Hessian, NetworkOperator, Operator
+from truehessian.operators.batches import as_data
+from truehessian.operators.folds import Folds
 from truehessian.spectra import lanczos
 from truehessian.spectra.spectrum import ENDS
 from truehessian.theory.estimates.seen import Seen
@@ -80,14 +82,20 @@ def trials(
     start = torch.nn.functional.normalize(start, dim=0)
     finer = None if tolerance is None else tolerance / 100
     cost = self_test(parts=parts, repetitions=repetitions, folds=folds, steps=steps, train=count)
-    truth = _extremes(population.operator(np.arange(count)), start, cost.steps, finer)
+    truth = _extremes([population.operator(np.arange(count))], [start], cost.steps, finer)[0]
     rows: list[tuple[object, ...]] = []
     for number in sorted(parts):
-        for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed)):
+        subsamples = [
             # In random order, so that groups and folds of the subsample are random ones.
-            drawn = streams.generator(seed, "cross-validation", number, repetition)
-            mixed = drawn.permutation(positions)
-            sample = _look_at(population, mixed, truth, start, folds, (steps, tolerance))
+            streams.generator(seed, "cross-validation", number, repetition).permutation(positions)
+            for repetition, positions in enumerate(_subsamples(count, number, repetitions, seed))
+        ]
+        # Start vectors know the answer, which spares products and changes no converged result.
+        starts = [_start(truth, start)] * len(subsamples)
+        operators = [population.operator(positions) for positions in subsamples]
+        found = _extremes(operators, starts, steps, tolerance)
+        for repetition, (positions, own) in enumerate(zip(subsamples, found, strict=True)):
+            sample = _look_at(population, positions, own, start, folds, (steps, tolerance))
             for i, end in enumerate(ENDS):
                 rows.append((repetition, end, count, float(truth.values[i]), *sample[i]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -100,14 +108,16 @@ class TrainingSplit:
     """
 
     def __init__(self, source: measurement.Source) -> None:
-        self.source = source
-        self.num_examples = len(source.dataset.train)
+        self._examples = source.dataset.train
+        self.num_examples = len(self._examples)
+        # All share a network, and what is looked at before the first product.
+        self._whole = source.operator(Hessian, self._examples, weight_decay=0.0)
+        self._whole.settle()
 
     def operator(self, positions: NDArray, chunk_size: int | None = None) -> NetworkOperator:
         """Mean Hessian of some examples."""
-        how: dict[str, Any] = {} if chunk_size is None else {"chunk_size": chunk_size}
-        examples = self.source.dataset.train.subset(positions)
-        return self.source.operator(Hessian, examples, weight_decay=0.0, **how)
+        size = chunk_size or self._whole.chunk_size
+        return self._whole.with_data(as_data(self._examples.subset(positions)), size)
 
 
 class _Extremes(NamedTuple):
@@ -124,41 +134,45 @@ def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator
 
 
 def _extremes(
-    operator: NetworkOperator, start: Tensor, steps: int, tolerance: float | None
-) -> _Extremes:
-    with operator.unwatched():
-        run = lanczos.tridiagonalise(
-            operator.matvec,
-            start,
-            min(steps, operator.num_params),
-            dtype=operator.dtype,
-            device=operator.device,
+    operators: Sequence[Operator], starts: Sequence[Tensor], steps: int, tolerance: float | None
+) -> list[_Extremes]:
+    """Find both ends of each matrix, of those that go in one graph in lockstep."""
+    first = operators[0]
+    steps = min(steps, first.num_params)
+    found: dict[int, _Extremes] = {}
+    for group in Folds.over(operators).groups(most=measuring.bases_that_fit(first, steps)):
+        own = group.numbers
+        runs = measuring.in_lockstep(
+            [operators[number] for number in own],
+            group.products_by_place,
+            [starts[number] for number in own],
+            steps,
             tolerance=tolerance,
         )
-    columns = [run.num_steps - 1, 0]
-    return _Extremes(lanczos.ritz(run).values[columns], lanczos.ritz_vectors(run, columns))
+        for number, run in zip(own, runs, strict=True):
+            columns = [run.num_steps - 1, 0]
+            values = lanczos.ritz(run).values[columns]
+            found[number] = _Extremes(values, lanczos.ritz_vectors(run, columns))
+    return [found[number] for number in range(len(operators))]
 
 
 def _look_at(
     population: Population,
     positions: NDArray,
-    truth: _Extremes,
+    own: _Extremes,
     random: Tensor,
     folds: int,
     how: tuple[int, float | None],
 ) -> tuple[Seen, Seen]:
-    """Measure what estimators need of both ends, the largest first; positions in random order.
-
-    The start vectors know the answer, which spares products and changes no converged result.
-    """
+    """Measure what estimators need of both ends, the largest first; positions in random order."""
     group = max(1, len(positions) // _GROUPS)
-    own = _extremes(population.operator(positions), _start(truth, random), *how)
     directions = torch.cat([random[None].to(own.vectors), own.vectors])
     spread = variance.along_directions(population.operator(positions, group), directions)
+    parts = np.array_split(positions, folds)
+    rests = [population.operator(np.setdiff1d(positions, part)) for part in parts]
+    fits = _extremes(rests, [_start(own, random)] * folds, *how)
     fitted, crossed, squares = [], [], []
-    for left_out in np.array_split(positions, folds):
-        rest = np.setdiff1d(positions, left_out)
-        found = _extremes(population.operator(rest), _start(own, random), *how)
+    for left_out, found in zip(parts, fits, strict=True):
         held_out = population.operator(left_out, group)
         quotients = variance.along_directions(held_out, found.vectors)
         fitted.append(found.values)

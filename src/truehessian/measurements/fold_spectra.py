@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from truehessian.devices import available_bytes
 from truehessian.measurements import kept, measuring
 from truehessian.measurements.source import Source
 from truehessian.operators import NetworkOperator, Operator
 from truehessian.operators.folds import Folds, Group
 from truehessian.operators.noise import Noise
 from truehessian.spectra import overlaps
-from truehessian.spectra.lanczos import Multiply
+from truehessian.spectra.lanczos import Multiply, Tridiagonalisation
 from truehessian.spectra.spectrum import Spectrum
 
 
@@ -67,7 +66,8 @@ def of_folds(
         if (spectrum := kept.take(operator, state)) is not None
     }
     missing = [place for place in range(len(states)) if place not in found]
-    for group in folds.groups(missing, most=_room(source, operators[0], how["steps"])):
+    most = measuring.bases_that_fit(operators[0], how["steps"], source.basis_memory)
+    for group in folds.groups(missing, most=most):
         own = group.numbers
         measured = measuring.measure_each(
             [operators[place] for place in own],
@@ -86,21 +86,39 @@ def of_folds(
     return [found[place] for place in range(len(states))]
 
 
+def runs_of(
+    source: Source,
+    folds: Folds,
+    *,
+    states: Sequence[Path],
+    numbers: Sequence[Sequence[int]],
+    **how: Any,
+) -> list[Tridiagonalisation]:
+    """Tridiagonalise the matrices of batches, for Ritz vectors; arguments as of `of_folds`."""
+    found: dict[int, Tridiagonalisation] = {}
+    most = measuring.bases_that_fit(folds.operators[0], how["steps"], source.basis_memory)
+    for group in folds.groups(most=most):
+        own = group.numbers
+        measured = measuring.measure_each(
+            [folds.operators[number] for number in own],
+            group.products_by_place,
+            numbers=[numbers[number] for number in own],
+            states=[states[number] for number in own],
+            basis_memory=source.basis_memory,
+            **how,
+        )
+        found |= {number: run for number, (_, run) in zip(own, measured, strict=True)}
+    return [found[number] for number in range(len(folds.operators))]
+
+
 def _multiplier(group: Group, full: NetworkOperator | None) -> Multiply:
     """Give products of a group's matrices, less those of the full one, by places in the group."""
+    if full is None:
+        return group.products_by_place
 
     def multiply(vectors: Mapping[int, Tensor]) -> list[Tensor]:
-        products = group.products({group.numbers[place]: v for place, v in vectors.items()})
-        if full is None:
-            return products
+        products = group.products_by_place(vectors)
         whole = full.matmat(torch.stack(list(vectors.values())).to(full.device))
         return [own - other for own, other in zip(products, whole, strict=True)]
 
     return multiply
-
-
-def _room(source: Source, operator: Operator, steps: int) -> int:
-    """How many bases find room on the device; more of them would lie on the host or the disk."""
-    room = source.basis_memory
-    room = available_bytes(operator.device) // 2 if room is None else room
-    return max(1, room // (steps * operator.num_params * operator.dtype.itemsize))

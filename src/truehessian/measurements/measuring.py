@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from truehessian.devices import available_bytes
 from truehessian.operators import Operator
 from truehessian.operators.mean import MAKING
 from truehessian.spectra import bases, lanczos, stacks
@@ -137,7 +138,7 @@ def measure_each(
         streams = zip(operators, numbers, strict=True)
         starts = [probe_of(operator, 0, seed, purpose, own) for operator, own in streams]
     how = {"tolerance": tolerance, "ranks": ranks, "basis_memory": basis_memory}
-    runs = _in_lockstep(operators, multiply, starts, steps, states, **how)
+    runs = in_lockstep(operators, multiply, starts, steps, states, **how)
     asked: dict[str, Any] = {"steps_at_most": steps, "probes": 1, "tolerance": tolerance}
     asked |= {"ranks": ranks, "seed": seed, "purpose": purpose}
     asked["seconds"] = round((time.perf_counter() - begin) / len(operators), 3)
@@ -148,14 +149,18 @@ def measure_each(
     return measured
 
 
-def _in_lockstep(
+def in_lockstep(
     operators: Sequence[Operator],
     multiply: Multiply,
     starts: Sequence[Tensor],
     steps: int,
-    states: Sequence[Path] | None,
+    states: Sequence[Path] | None = None,
     **how: Any,
 ) -> list[Tridiagonalisation]:
+    """Run the recurrences of several operators together; see `measure_each`.
+
+    **how are tolerance, ranks and basis_memory of `lanczos.tridiagonalise_each`.
+    """
     first = operators[0]
     with contextlib.ExitStack() as unwatched:
         for operator in operators:
@@ -170,6 +175,15 @@ def _in_lockstep(
             journals=_journals(operators, states),
             **how,
         )
+
+
+def bases_that_fit(operator: Operator, steps: int, memory: int | None = None) -> int:
+    """How many bases find room on the device, one at least; half of what is free by default.
+
+    More of them would lie on the host or the disk, where recurrences run slowly.
+    """
+    room = available_bytes(operator.device) // 2 if memory is None else memory
+    return max(1, room // (steps * operator.num_params * operator.dtype.itemsize))
 
 
 def _journals(operators: Sequence[Operator], states: Sequence[Path] | None) -> list[Journal] | None:

@@ -52,7 +52,7 @@ def products_by_chunk(
         for size, products in operator.chunk_products(block):
             yield OfChunk(number, size, products)
             del products  # or it would lie beside those of the next chunk
-            number += 1
+            number += 1  # noqa: SIM113 (`enumerate` would hold them as well)
         return
     block = block.to(operator.device, operator.dtype)
     finite = []

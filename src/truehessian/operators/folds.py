@@ -73,6 +73,10 @@ class Group:
                 torch.cuda.empty_cache()
         return [self._operators[number].matvec(vector) for number, vector in vectors.items()]
 
+    def products_by_place(self, vectors: Mapping[int, Tensor]) -> list[Tensor]:
+        """As `products`, with the places in `numbers` in place of the numbers."""
+        return self.products({self.numbers[place]: own for place, own in vectors.items()})
+
     @property
     def num_examples(self) -> int:
         """Number of examples of each batch."""
@@ -245,7 +249,7 @@ class Folds:
 
 def _kind_of(operator: Operator) -> object:
     """Tell what batches have to share to go in one graph: network, settings and sizes."""
-    if not isinstance(operator, NetworkOperator):
+    if not isinstance(operator, NetworkOperator) or not operator.goes_in_folds:
         return id(operator)
     sizes = tuple(chunk_sizes(operator.data, operator.chunk_size))
     return type(operator), id(operator.network), operator.weight_decay, sizes
