@@ -19,7 +19,7 @@ def number(value: float, digits: int = 3) -> str:
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
     power = int(exponent)
     if not -4 <= power < 7:
-        return _signed(f"{mantissa} × 10") + str(power).translate(_SUPERSCRIPTS)
+        return _signed(f"{mantissa} × 10") + superscript(power)
     rounded = float(f"{value:.{digits - 1}e}")
     return _signed(f"{rounded:,.{max(0, digits - 1 - power)}f}")
 
@@ -40,6 +40,11 @@ def with_error(value: float, error: float) -> str:
 def count(value: float) -> str:
     """Write a whole number with thousands separators."""
     return _signed(f"{int(value):,}")
+
+
+def superscript(exponent: int) -> str:
+    """Write an exponent in raised digits."""
+    return str(exponent).translate(_SUPERSCRIPTS)
 
 
 def percent(fraction: float) -> str:

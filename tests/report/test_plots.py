@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from truehessian.report import plots
 from truehessian.theory import rmt
@@ -313,6 +315,36 @@ def test_every_text_of_every_figure_lies_inside_the_figure(epochs):
         assert box.ymin >= -1, name
         assert box.xmax <= figure.bbox.xmax + 1, name
         assert box.ymax <= figure.bbox.ymax + 1, name
+
+
+def test_no_text_of_any_figure_has_to_be_parsed_as_a_formula():
+    """To parse one costs more than to draw the panel around it."""
+    for name, figure in every_figure().items():
+        figure.draw_without_rendering()
+        assert not [text for text in figure.findobj(Text) if "$" in text.get_text()], name
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [((1e-7, 1e5), {"10⁻⁷", "10⁻¹", "10⁵"}), ((2100, 4900), {"3 × 10³", "4 × 10³"})],
+)
+def test_decades_are_labelled_in_plain_text(values, labels):
+    frame = variance_frame().query("direction == 'random-1'")
+    figure = plots.variance(frame.assign(variance=values, standard_error=0.0))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    shown = {label.get_text() for label in axis.get_ticklabels(which="both")}
+    assert labels <= {label.replace("\N{THIN SPACE}", " ") for label in shown}
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
+def test_each_file_is_drawn_once_after_one_layout(tmp_path, monkeypatch, suffix):
+    drawn = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda *args: (drawn.append(args), draw(*args)))
+    paths = [tmp_path / f"{name}.{suffix}" for name in ("first", "second")]
+    plots.save(plots.variance(variance_frame()), paths)
+    assert len(drawn) == 1 + len(paths)
 
 
 def test_tick_labels_of_many_epochs_do_not_overlap():

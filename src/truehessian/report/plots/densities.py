@@ -29,7 +29,8 @@ def density(estimate: Density, title: str | None = None) -> Figure:
         estimate.grid, low, estimate.value + errors, color=GREY, alpha=0.35, linewidth=0
     )
     axes.plot(estimate.grid, estimate.value, color=BLACK, linewidth=1)
-    axes.set(xlabel="eigenvalue", ylabel="density", yscale="log", ylim=(_LOWEST * top, 3 * top))
+    style.log_axis(axes)
+    axes.set(xlabel="eigenvalue", ylabel="density", ylim=(_LOWEST * top, 3 * top))
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     return figure

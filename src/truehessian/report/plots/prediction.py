@@ -50,13 +50,14 @@ def variance(frame: pd.DataFrame, title: str | None = None) -> Figure:
             color=colour,
             label=label,
         )
-    axes.set_yscale("log")
+    style.log_axis(axes)
     axes.set(ylabel="variance V(u)", title=title or "")
     if "num_parameters" in frame and frame["num_parameters"].nunique() == 1:
         order = float(frame["num_parameters"].iloc[0])
         right = axes.secondary_yaxis(
             "right", functions=(lambda value: value / order, lambda value: value * order)
         )
+        style.label_decades(right.yaxis)
         right.set_ylabel("per element, V(u) / P")
     style.legend_below(figure, axes)
     return figure

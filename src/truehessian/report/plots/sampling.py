@@ -132,7 +132,7 @@ def noise(
         ratio = (frame[end].abs() / frame["edge"]).groupby(frame["epoch"]).mean()
         left.plot(ratio.index.map(places), ratio, "o-", color=colour, label=end)
     left.axhline(1, color=BLACK, linewidth=0.8, linestyle=(0, (3, 2)), label="expected")
-    left.set_yscale("log")
+    style.log_axis(left)
     left.set(ylabel="extreme of the noise / edge", title=title or "")
     _exponents(middle, scaling)
     style.epoch_axis(right, epochs)

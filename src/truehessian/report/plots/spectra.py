@@ -67,7 +67,7 @@ def stem(
         raise ValueError("weights must have a positive entry, got none: there is nothing to draw")
     figure, ((axes,),) = style.new_figure()
     floor = _floor(pooled[: None if other_folds else 1])
-    axes.set_yscale("log")
+    style.log_axis(axes)
     axes.set_ylim(floor, 3)
     if other_folds:
         _points(axes, folds[1:], pooled[1:], color=LIGHT_GREY, markersize=2, label="other batches")
@@ -110,7 +110,7 @@ def stacked_stems(
     figure, panels = style.new_figure(len(spectra), panel=size, sharex=True, sharey=True)
     floor = _floor(np.concatenate([weights for _, weights in pooled.values()]))
     for axes, (name, (values, weights)) in zip(panels[:, 0], pooled.items(), strict=True):
-        axes.set_yscale("log")
+        style.log_axis(axes)
         axes.set_ylim(floor, 3)
         _stems(axes, values, weights, floor)
         axes.set(ylabel="weight", title=name)

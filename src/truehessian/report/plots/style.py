@@ -13,8 +13,15 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoMinorLocator, LogLocator, NullFormatter, SymmetricalLogLocator
+from matplotlib.ticker import (
+    AutoMinorLocator,
+    LogFormatterSciNotation,
+    LogLocator,
+    NullFormatter,
+    SymmetricalLogLocator,
+)
 from numpy.typing import ArrayLike
 
 from truehessian import text
@@ -69,7 +76,6 @@ _RC: Any = seaborn.axes_style("ticks") | {
     "axes.spines.right": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 4.5,
-    "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
     "svg.fonttype": "path",  # looks the same wherever it is embedded
     "svg.hashsalt": "truehessian",
@@ -165,7 +171,31 @@ def _decade(value: float, _: float) -> str:
     if value == 0 or 1e-3 <= abs(value) <= 1e3:
         return text.compact(value)
     sign = "\N{MINUS SIGN}" if value < 0 else ""
-    return f"{sign}$10^{{{round(math.log10(abs(value)))}}}$"
+    return f"{sign}10{text.superscript(round(math.log10(abs(value))))}"
+
+
+class _PlainLogFormatter(LogFormatterSciNotation):
+    """Labels of a logarithmic axis in plain text, without matplotlib's slow parser of formulas."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Give what the formula of the superclass shows: 10⁻³ for 10^{-3}."""
+        formula = super().__call__(x, pos).removeprefix(r"$\mathdefault{").removesuffix("}$")
+        mantissa, _, exponent = formula.partition("^")
+        mantissa = mantissa.replace(r"\times", "\N{THIN SPACE}×\N{THIN SPACE}")
+        raised = text.superscript(int(exponent.strip("{}"))) if exponent else ""
+        return mantissa.replace("-", "\N{MINUS SIGN}") + raised
+
+
+def log_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic, labelled as by matplotlib but in plain text."""
+    axes.set_yscale("log")
+    label_decades(axes.yaxis)
+
+
+def label_decades(axis: Axis) -> None:
+    """Label a logarithmic axis in plain text."""
+    axis.set_major_formatter(_PlainLogFormatter())
+    axis.set_minor_formatter(_PlainLogFormatter(labelOnlyBase=False))
 
 
 def epoch_axis(axes: Axes, epochs: Sequence[int]) -> dict[Any, int]:
@@ -245,7 +275,7 @@ def save(figure: Figure, paths: Iterable[str | Path], data: pd.DataFrame | None 
     # One layout serves all formats; to find it takes longer than to write the file.
     figure.draw_without_rendering()
     engine = figure.get_layout_engine()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # by "none" it is kept, and every file is drawn twice
     for path in map(Path, paths):
         suffix = path.suffix.removeprefix(".")
         partial = path.with_name(f".{path.name}.part")
