@@ -40,8 +40,15 @@ def vectors(num_params: int, count: int = 3) -> Tensor:
     return torch.randn(num_params, count, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("case", NAMES)
-@pytest.mark.parametrize("kind", [*KINDS, Noise, LinearCombination])
+# Sums of Hessians, each of which is tried with every case.
+SUMS = [
+    (kind, case) for kind in (Noise, LinearCombination) for case in ("convolutional", "squares")
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"), [*((kind, case) for kind in KINDS for case in NAMES), *SUMS]
+)
 def test_products_are_those_of_the_cpu(cuda, kind, case):
     """Twice, the second time with kept graphs, from vectors of either device."""
     expected = make(kind, case, "cpu")
