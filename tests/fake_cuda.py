@@ -33,6 +33,8 @@ _INDEXING |= {aten._index_put_impl_.default}
 # Operations that end when the device does, since the host goes on with what they give.
 _WAITING = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
 _WAITING |= {aten.masked_select.default}
+# Factories whose numbers come from the host.
+_FROM_DATA = {torch.tensor, torch.as_tensor, torch.asarray}
 # Operations that do not even take numbers from the other device.
 _STRICT = {aten.cat.default, aten.stack.default}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
@@ -211,7 +213,10 @@ class _Mode(TorchFunctionMode):
             return _to(args[0], device, kwargs.get("dtype") or args[0].dtype)
         unpinned = {"pin_memory": False} if kwargs.get("pin_memory") else {}
         made = func(*args, **{**kwargs, "device": "cpu", **unpinned})
-        return _placed(made, device)
+        if func in _FROM_DATA:
+            return _placed(made, device)
+        with _uncounted():  # made where it lies
+            return _placed(made, device)
 
 
 class _Zeros(TorchDispatchMode):
@@ -316,6 +321,16 @@ def _raised(tensor: Tensor) -> Tensor:
     return raised
 
 
+@contextlib.contextmanager
+def _uncounted() -> Iterator[None]:
+    global _waits
+    before, _waits = _waits, None
+    try:
+        yield
+    finally:
+        _waits = before
+
+
 def _wait(reason: Any) -> None:
     if _waits is not None:
         _waits.append(reason)
@@ -324,9 +339,11 @@ def _wait(reason: Any) -> None:
 def _makes_wait(func: Any, args: Any) -> bool:
     if func is aten.copy_.default:
         return not all(isinstance(tensor, CudaTensor) for tensor in args[:2])
-    # The positions where a mask is true are counted first.
-    masked = func in _INDEXING and any(t.dtype == torch.bool for t in _tensors(args[1]))
-    return func in _WAITING or masked
+    if func in _INDEXING:  # where a mask is true is counted, and other indices are copied
+        return any(
+            t.dtype == torch.bool or not isinstance(t, CudaTensor) for t in _tensors(args[1])
+        )
+    return func in _WAITING
 
 
 def _lowered(tensor: Tensor) -> Tensor:

@@ -61,6 +61,9 @@ WAITS = {
     "to the device": lambda cpu, gpu: cpu.cuda(),
     "into the device": lambda cpu, gpu: gpu.copy_(cpu),
     "by a mask": lambda cpu, gpu: gpu[gpu > 0],
+    "by a list": lambda cpu, gpu: gpu[[1, 0]],
+    "into rows of a list": lambda cpu, gpu: gpu.__setitem__([1, 0], gpu + 1),
+    "from numbers": lambda cpu, gpu: torch.tensor([1.0, 2.0], device="cuda"),
 }
 
 
@@ -70,6 +73,7 @@ def test_what_the_host_has_to_wait_for_is_listed(name):
     with fake_cuda.waits() as waits:
         gpu.mul_(2).add_(gpu, alpha=3).copy_(gpu + 1)
         torch.stack([gpu.norm(), gpu.sum()]).div_(7)
+        gpu[0] = torch.zeros(3, device="cuda") + gpu[1] + gpu[:, :1].T[0, 0]
     assert waits == []
     with fake_cuda.waits() as waits:
         WAITS[name](cpu, gpu)

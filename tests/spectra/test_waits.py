@@ -1,12 +1,15 @@
 """A step of all recurrences waits for the device once, and goes on as on a CPU."""
 
+import contextlib
+
 import fake_cuda
 import numpy as np
 import pytest
 import torch
 from test_lanczos import SPECTRA, matrix_with, row_by_row
 
-from truehessian.operators import Hessian
+from truehessian.operators import GGN, DiagonalBlocks, Hessian
+from truehessian.operators.folds import Folds
 from truehessian.spectra import orthogonalise as gram_schmidt
 from truehessian.spectra.lanczos import (
     orthogonality,
@@ -47,6 +50,43 @@ def test_so_does_a_step_with_the_hessian_of_a_network(memory, count):
         with hessian.unwatched():
             waits = [waits_of(hessian.matmat, steps=m, **how) for m in (4, 13)]
     assert waits[1] - waits[0] == 13 - 4
+
+
+@pytest.mark.parametrize("kind", [Hessian, GGN])
+@pytest.mark.parametrize("what", ["batches", "one of them finished", "layers", "two of each"])
+def test_so_does_a_step_of_batches_in_one_graph_and_of_layers(kind, what):
+    """Their vectors have one graph, and those that a layer has are known without a look."""
+    with fake_cuda.installed():
+        model = torch.nn.Sequential(torch.nn.Linear(9, 8), torch.nn.Tanh(), torch.nn.Linear(8, 7))
+        inputs, targets = torch.randn(40, 9).cuda(), torch.arange(40).cuda() % 7
+        whole = kind(model.cuda(), (inputs, targets), chunk_size=20)
+        if what in ("layers", "two of each"):
+            operators = [DiagonalBlocks(whole, "layers")]
+            names = list(operators[0].groups) * (1 + (what == "two of each"))
+            orders = [operators[0].groups[name] for name in names]
+
+            def multiply(vectors):
+                return operators[0].products((names[i], v) for i, v in vectors.items())
+        else:
+            pairs = zip(inputs.split(10), targets.split(10), strict=True)
+            folds = Folds(whole, list(pairs))
+            (group,) = folds.groups()
+            operators, multiply = folds.operators, group.products
+            orders = [whole.num_params] * 4
+
+        def waits(steps):
+            starts = [probe_vector(order, 0, number) for number, order in enumerate(orders)]
+            each = [steps] * len(starts)
+            each[0] = 2 if what == "one of them finished" else steps
+            with fake_cuda.waits() as waits, contextlib.ExitStack() as unwatched:
+                for operator in operators:
+                    unwatched.enter_context(operator.unwatched())
+                how = {"dtype": whole.dtype, "device": "cuda"}
+                tridiagonalise_each(multiply, starts, each, **how)
+            return len(waits)
+
+        waits(3)
+        assert waits(9) - waits(4) == 9 - 4
 
 
 @pytest.mark.parametrize("room", ["all", "two", "none"])

@@ -93,6 +93,7 @@ class DiagonalBlocks(NetworkOperator):
         self.name, self.semidefinite = operator.name, operator.semidefinite
         self.operator = fresh
         self._skipped: set[int] = set()
+        self._filled: list[int] | None = None  # rows in which each block has vectors, where known
         self._take(grouped(self.network.names, groups))
 
     def _take(self, members: Mapping[str, list[int]]) -> None:
@@ -130,7 +131,11 @@ class DiagonalBlocks(NetworkOperator):
         )
         for block, row, vector in wanted:
             block.write(vector.to(rows).unsqueeze(0), rows[row : row + 1])
-        out = self.matmat(rows)
+        self._filled = list(waiting.values())
+        try:
+            out = self.matmat(rows)
+        finally:
+            self._filled = None
         return [block.read(out[row : row + 1])[0] for block, row, _ in wanted]
 
     def with_loss(self, loss: Any) -> Self:
@@ -189,11 +194,15 @@ class DiagonalBlocks(NetworkOperator):
 
     def _apply_some(self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor) -> None:
         """Multiply each block with those vectors that are not zero on its group."""
+        begin = out.storage_offset() // out.shape[1]  # the row of the block that `out` begins with
         out.zero_()
-        for block in self._blocks:
+        for number, block in enumerate(self._blocks):
             again = keep or block is not self._blocks[-1]
             own = [[vector[place] for place in block.places] for vector in vectors]
-            rows = [row for row, parts in enumerate(own) if any(bool(p.any()) for p in parts)]
+            if self._filled is None or self.device.type == "cpu":  # to look makes a GPU wait
+                rows = [row for row, parts in enumerate(own) if any(bool(p.any()) for p in parts)]
+            else:
+                rows = list(range(len(own)))[: max(self._filled[number] - begin, 0)]
             if not rows:
                 continue
             products = out.new_empty(len(rows), block.size)

@@ -93,12 +93,12 @@ class Group:
     def _together(self, vectors: Mapping[int, Tensor]) -> list[Tensor]:
         stack = self._stack_of(list(vectors))
         places = {number: place for place, number in enumerate(self._stacked)}
-        rows = [places[number] for number in vectors]
         own = self._operators[self.numbers[0]]
-        shape = (len(self._stacked), own.num_params)
-        block = torch.zeros(shape, dtype=own.dtype, device=own.device)
-        block[rows] = torch.stack(list(vectors.values())).to(block)
-        return list(stack.products(block)[rows])
+        none = torch.zeros(own.num_params, dtype=own.dtype, device=own.device)
+        rows = [vectors[n].to(none) if n in vectors else none for n in self._stacked]
+        products = stack.products(torch.stack(rows))
+        # One by one: a list of rows would be copied to the device, which waits for it.
+        return [products[places[number]] for number in vectors]
 
     def _stack_of(self, numbers: list[int]) -> Stack:
         """Give a graph of these batches, and of no more than as many again that are finished."""
