@@ -77,7 +77,7 @@ def test_outliers_of_all_ranks_agree_with_scipy_to_the_residuals_that_they_state
     train = dataset.load(run / "dataset.safetensors").train
     outliers = pd.read_csv(run / "tables/outliers.csv").query("epoch == @epoch")
     assert set(outliers["rank"]) == set(range(1, RANKS + 1))
-    stacks = {size: spectrum.load(path.with_name(f"batch-{size}.npz")) for size in (16, 64)}
+    stacks = {size: spectrum.load(path.with_name(f"batch-{size}.npz")) for size in (16, 32, 64)}
     parts = {None: [slice(None)], **{size: stack.indices for size, stack in stacks.items()}}
     for end, which in (("largest", "LA"), ("smallest", "SA")):
         for size, folds in parts.items():
