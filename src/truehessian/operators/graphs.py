@@ -18,6 +18,7 @@ from truehessian.operators.diagnosis import ComputationError, words
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
 from truehessian.operators.precision import arithmetic
+from truehessian.operators.replay import Replay, aside, recorder_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class _Piece(NamedTuple):
     examples: int
     share: float
     graph: Any
+    replay: Replay | None = None
 
 
 class _Chunk(NamedTuple):
@@ -77,6 +79,8 @@ class GraphOperator(Operator):
         self.network, self.data = network, data
         self.chunk_size, self.precision = chunk_size, precision
         self._memory, self._whole = memory, whole
+        # Of these alone a product by a graph is nothing but differentiation.
+        self._recorder = recorder_of(self.device) if self.goes_in_folds else None
         self._at_once = chunk_size  # examples that memory suffices for
         self._vectors_at_once = _AT_ONCE  # and vectors
         self._keep: bool | None = None
@@ -180,19 +184,29 @@ class GraphOperator(Operator):
         for part, wanted, share in zip(parts, wanted_parts, shares, strict=True):
             if not share:
                 continue
-            piece = _Piece(trees.count(wanted), share, self._linearised(part, wanted))
+            graph = self._linearised(part, wanted)
+            piece = _Piece(trees.count(wanted), share, graph, self._replay(graph))
             if self._keep:
                 made.append(piece)
             yield piece
+
+    def _replay(self, graph: Any) -> Replay | None:
+        """Give what replays products by a graph that is kept, where they can be recorded."""
+        if not self._keep or self._recorder is None:
+            return None
+        return Replay(lambda vector: self._apply(graph, vector, True), self._recorder)
 
     def _apply_kept(self, number: int, block: Tensor) -> Tensor:
         return self._apply_all(self._kept[number].pieces, block)
 
     def _apply_all(self, pieces: Iterable[_Piece], block: Tensor) -> Tensor:
         total: Tensor | None = None
-        for examples, share, graph in pieces:
+        for examples, share, graph, replay in pieces:
             products = torch.empty_like(block)
-            begin = 0
+            begin = 0 if replay is None else len(block)
+            for row in range(begin):
+                assert replay is not None
+                self.network.flatten(replay(self.network.unflatten(block[row])), products[row])
             while begin < len(block):
                 at_once = min(max(1, _AT_ONCE // examples), self._vectors_at_once)
                 some = slice(begin, begin + at_once)
@@ -231,7 +245,7 @@ class GraphOperator(Operator):
     def _attempt(self, multiply: Callable[[], Result]) -> Result | None:
         """Give None where the memory does not suffice; what a failed attempt held is free then."""
         try:
-            with arithmetic(self.precision):
+            with arithmetic(self.precision), aside(self._recorder):
                 return multiply()
         except Exception as error:
             if not is_out_of_memory(error):

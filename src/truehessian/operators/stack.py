@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.folded import FoldedLoss, FoldedNetwork, interleaved
 from truehessian.operators.mean import NetworkOperator
 from truehessian.operators.precision import arithmetic
+from truehessian.operators.replay import Replay, aside
 
 Pair = tuple[Tree, Tree]
 
@@ -59,7 +61,7 @@ class Stack:
         self._operator.network = network
         self._operator.loss = FoldedLoss(operator.loss, network.folds, alike=alike)  # type: ignore[assignment]
         self._audit = operator._audit
-        self._chunks: list[tuple[object, Tensor]] = []
+        self._chunks: list[tuple[Replay, Tensor]] = []
 
     def _add(self, pairs: Sequence[Pair], shares: Tensor) -> None:
         """Make the graph of one chunk of each batch, whose products count by `shares`."""
@@ -70,11 +72,12 @@ class Stack:
             trees.moved(interleaved(parts), network.device) for parts in zip(*pairs, strict=True)
         )
         rules = network.rules(inputs, weights=self._operator._rules().weights)
-        with arithmetic(self.precision):
+        with arithmetic(self.precision), aside(self._operator._recorder):
             graph, outputs = self._operator._linearise(inputs, targets, rules)
         if self._audit is not None and outputs is not None:
             self._audit.add(inputs, outputs, targets)
-        self._chunks.append((graph, shares))
+        apply = partial(self._operator._apply, graph, keep=True)
+        self._chunks.append((Replay(apply, self._operator._recorder), shares))
 
     def products(self, block: Tensor) -> Tensor:
         """Multiply the matrix of each batch with a vector of its own.
@@ -91,9 +94,8 @@ class Stack:
         """
         vectors, product = self.network.unflatten(block), torch.empty_like(block)
         total = block.double() * self.decay
-        for graph, shares in self._chunks:
-            with arithmetic(self.precision):
-                parts = self._operator._apply(graph, vectors, True)
-            self.network.flatten(parts, product)
+        for replay, shares in self._chunks:
+            with arithmetic(self.precision), aside(self._operator._recorder):
+                self.network.flatten(replay(vectors), product)
             total.addcmul_(product.double(), shares.unsqueeze(1))
         return total
