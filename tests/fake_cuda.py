@@ -159,6 +159,8 @@ def installed(capacity: int = CAPACITY) -> Iterator[Memory]:
         with contextlib.ExitStack() as stack:
             for name, value in _CUDA.items():
                 stack.enter_context(mock.patch.object(torch.cuda, name, value))
+            # Streams and what is recorded on them are not imitated.
+            stack.enter_context(mock.patch.dict(os.environ, {"TRUEHESSIAN_CUDA_GRAPHS": "0"}))
             stack.enter_context(mock.patch.object(nn.Module, "_apply", _apply))
             stack.enter_context(
                 mock.patch.object(torch.backends.cudnn, "is_acceptable", return_value=False)
