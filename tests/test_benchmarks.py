@@ -130,6 +130,17 @@ def test_small_networks_have_a_table_each_and_runs_find_the_same_ends():
     assert rows[TrueHessian().label][:2] == ["kept", "once or more, float64"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_the_time_of_processes_that_outlive_their_parents_is_counted():
+    """The command starts a process that works for half a second and does not wait for it."""
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}])"
+    command = [sys.executable, "-m", "benchmarks.restore", sys.executable, "-c", start]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    _, cpu_seconds = map(float, done.stdout.split())
+    assert cpu_seconds > 0.5
+
+
 @pytest.mark.parametrize("again", ["1", "2"])
 def test_a_run_that_is_restored_with_other_bits_is_said_to_be(monkeypatch, again):
     """Runs are made up: each writes a number, and a log that no bit is asked of."""
