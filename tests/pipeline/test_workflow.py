@@ -284,6 +284,7 @@ def test_runs_of_all_kinds_can_be_planned_side_by_side(tmp_path):
 CONDA = {"torch": "pytorch"}
 # Names by which packages are imported that differ from their own, or come with another one.
 IMPORTS = {
+    "fontTools": "matplotlib",
     "lazy_loader": "lazy-loader",
     "markupsafe": "jinja2",
     "pydantic_core": "pydantic",

@@ -1,16 +1,22 @@
+import io
 import itertools
 import os
+import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import fontTools.subset
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib import pyplot
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
@@ -339,12 +345,31 @@ def test_decades_are_labelled_in_plain_text(values, labels):
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
 def test_each_file_is_drawn_once_after_one_layout(tmp_path, monkeypatch, suffix):
-    drawn = []
-    draw = Figure.draw
-    monkeypatch.setattr(Figure, "draw", lambda *args: (drawn.append(args), draw(*args)))
+    done = []
+    for kind, name in ((Figure, "draw"), (ConstrainedLayoutEngine, "execute")):
+        act = getattr(kind, name)
+        monkeypatch.setattr(
+            kind, name, lambda *args, act=act, name=name: (done.append(name), act(*args))
+        )
     paths = [tmp_path / f"{name}.{suffix}" for name in ("first", "second")]
     plots.save(plots.variance(variance_frame()), paths)
-    assert len(drawn) == 1 + len(paths)
+    assert done == ["execute", "draw", "draw"]
+
+
+def test_fonts_in_pdf_files_hold_all_outlines_and_nothing_that_sets_text(tmp_path):
+    options = fontTools.subset.Options
+    plots.save(plots.stem(np.array([[-1.0, 2.0]]), np.array([[0.1, 0.9]])), [tmp_path / "a.pdf"])
+    streams = re.findall(
+        rb"stream\r?\n(.*?)\r?\nendstream", (tmp_path / "a.pdf").read_bytes(), re.S
+    )
+    files = [zlib.decompress(each) for each in streams if each.startswith(b"x")]
+    fonts = [TTFont(io.BytesIO(each)) for each in files if each.startswith(b"\0\1\0\0")]
+    names = {name for font in fonts for name in font.getGlyphOrder()}
+    assert {"R", "one", "minus", "onesuperior", "uni207B"} <= names
+    for font in fonts:
+        assert {"glyf", "hmtx"} <= set(font.keys())
+        assert not {"GSUB", "GPOS", "kern"} & set(font.keys())
+    assert fontTools.subset.Options is options
 
 
 def test_tick_labels_of_many_epochs_do_not_overlap():

@@ -11,6 +11,9 @@ from .sampling import (
     noise as noise,
     overlaps as overlaps,
 )
+from .saving import (
+    save as save,
+)
 from .self_test import (
     self_test as self_test,
 )
@@ -23,7 +26,6 @@ from .spectra import (
 )
 from .style import (
     new_figure as new_figure,
-    save as save,
     styled as styled,
 )
 from .training import (

@@ -76,7 +76,8 @@ def stem(
         for value, end in zip(reference, ("smallest", "largest"), strict=True):
             label = f"{reference_name}: {text.compact(value)}"
             axes.axvline(value, color=END_COLOURS[end], linestyle=(0, (4, 2)), lw=1, label=label)
-    axes.set(xlabel="Ritz value", ylabel="weight", title=title or "")
+    axes.set(xlabel="Ritz value", ylabel="weight")
+    axes.set_title(title or "", y=1)  # else all labels are measured again to find its place
     style.legend_below(figure, axes)
     return figure
 

@@ -1,11 +1,8 @@
 """What all figures share: fonts, colours, axes, legends, and how they are saved."""
 
 import functools
-import logging
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib.style
@@ -80,8 +77,6 @@ _RC: Any = seaborn.axes_style("ticks") | {
     "svg.fonttype": "path",  # looks the same wherever it is embedded
     "svg.hashsalt": "truehessian",
 }
-# A date in a file would make every run's figures differ.
-_UNDATED = {"pdf": {"CreationDate": None, "ModDate": None}, "svg": {"Date": None}, "png": {}}
 Appearance = dict[str, Any]  # keyword arguments of an artist
 
 P = ParamSpec("P")
@@ -246,45 +241,3 @@ def _columns(labels: Sequence[str], width: float) -> int:
         if sum(4.7 * max(map(len, chunk)) + 34 for chunk in chunks) <= width:
             return columns
     return 1
-
-
-@styled
-def save(figure: Figure, paths: Iterable[str | Path], data: pd.DataFrame | None = None) -> None:
-    """Write a figure to each path, in the format that the suffix names.
-
-    The same figure gives the same bytes on every call: nothing written holds a date or a random
-    identifier. A file is written to a temporary name and renamed.
-
-    Parameters
-    ----------
-    figure
-        What to save.
-    paths
-        Files ending in `.pdf` (TrueType fonts), `.svg` (text as outlines), `.png` (200 dpi) or
-        `.csv`, for its data.
-    data
-        What it shows.
-
-    Raises
-    ------
-    ValueError
-        A suffix is none of these, or there are no data for a `.csv`.
-    """
-    # What is left of a font for a PDF file is of no interest, and takes a hundred lines to tell.
-    logging.getLogger("fontTools").setLevel(logging.WARNING)
-    # One layout serves all formats; to find it takes longer than to write the file.
-    figure.draw_without_rendering()
-    engine = figure.get_layout_engine()
-    figure.set_layout_engine(None)  # by "none" it is kept, and every file is drawn twice
-    for path in map(Path, paths):
-        suffix = path.suffix.removeprefix(".")
-        partial = path.with_name(f".{path.name}.part")
-        if suffix == "csv" and data is not None:
-            data.to_csv(partial, index=False)
-        elif suffix in _UNDATED:
-            figure.savefig(partial, format=suffix, dpi=200, metadata=_UNDATED[suffix])
-        else:
-            allowed = sorted({*_UNDATED, *([] if data is None else ["csv"])})
-            raise ValueError(f"figure {path} must end in one of {allowed}, got {suffix!r}")
-        os.replace(partial, path)
-    figure.set_layout_engine(engine)
