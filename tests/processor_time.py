@@ -1,7 +1,7 @@
 """Where tests spend processor time, their processes' included: `uv run pytest -p processor_time`.
 
 A machine may be busy with something else, so that seconds on the clock say little. Not counted are
-processes that outlive what has started them, such as the one that has PyTorch for the jobs of a run.
+processes that outlive what has started them, such as the one with PyTorch for the jobs of a run.
 """
 
 import os
