@@ -372,6 +372,24 @@ def test_fonts_in_pdf_files_hold_all_outlines_and_nothing_that_sets_text(tmp_pat
     assert fontTools.subset.Options is options
 
 
+@pytest.mark.parametrize("lowest", [1e-3, 1e-9, 1e-16])
+@pytest.mark.parametrize("extreme", [3e-7, 1.125e-3, 0.123, 1.8e4, 3e8])
+@pytest.mark.parametrize(("title", "name"), [(None, None), ("a title", "data"), ("Q", "x" * 40)])
+def test_the_margins_of_stems_hold_every_text(lowest, extreme, title, name):
+    """They are fixed, whatever the numbers and however many rows the legend has."""
+    values, weights = np.array([[-extreme, extreme]]), np.array([[lowest, 1 - lowest]])
+    known = {} if name is None else {"reference": (-extreme, extreme), "reference_name": name}
+    figure = plots.stem(values, weights, title, **known)
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert min(box.xmin, box.ymin) >= 0
+    assert box.xmax <= figure.bbox.xmax
+    assert box.ymax <= figure.bbox.ymax
+    (axes,) = figure.axes
+    label = axes.xaxis.label.get_window_extent()
+    assert all(label.ymin > legend.get_window_extent().ymax for legend in figure.legends)
+
+
 def test_tick_labels_of_many_epochs_do_not_overlap():
     figure = plots.variance(variance_frame(range(100, 400, 5)))
     figure.draw_without_rendering()

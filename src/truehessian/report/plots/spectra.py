@@ -17,7 +17,8 @@ from truehessian.report.tables import select
 from truehessian.spectra.spectrum import Spectrum
 
 _LOWEST_WEIGHT = 1e-16  # squared first components below it are rounding errors
-_AXES_WIDTH = 270.0  # of a stem plot, in points
+_AXES_WIDTH = 264.0  # of a stem plot, in points
+_RIGHT_MARGIN = 18.0  # for half of a label of its last tick
 
 
 @style.styled
@@ -78,7 +79,14 @@ def stem(
             axes.axvline(value, color=END_COLOURS[end], linestyle=(0, (4, 2)), lw=1, label=label)
     axes.set(xlabel="Ritz value", ylabel="weight")
     axes.set_title(title or "", y=1)  # else all labels are measured again to find its place
-    style.legend_below(figure, axes)
+    style.set_margins(
+        figure,
+        left=40 if floor > 1e-10 else 43,  # a label such as 10⁻⁹ or 10⁻¹²
+        right=_RIGHT_MARGIN,
+        bottom=30.4,
+        top=15.2 if title else 4,
+        legend=style.legend_below(figure, axes),
+    )
     return figure
 
 
