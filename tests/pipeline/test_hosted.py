@@ -14,6 +14,7 @@ import pytest
 from faults import wait_until
 
 from truehessian.pipeline.stage import hosted
+from truehessian.pipeline.stage.fingerprint import imports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no host")
 
@@ -264,3 +265,12 @@ def test_a_user_may_say_no(monkeypatch):
     monkeypatch.delenv(hosted.VARIABLE)
     hosted.offer()
     assert re.fullmatch(r"\d+", os.environ[hosted.VARIABLE])
+
+
+def test_libraries_that_few_jobs_need_are_not_imported_for_all():
+    """A child that has Triton from its host prints a hundred lines when it ends."""
+    script = Path(__file__).parents[2] / "scripts/prepare_dataset.py"
+    reached = imports(script)
+    assert any(name.startswith("torchvision") for name in reached)
+    assert not any(name.startswith("torchvision") for name in hosted.modules_of_host(reached))
+    assert "torch" in hosted.modules_of_host(reached)

@@ -28,6 +28,9 @@ _LATE = {
     "matplotlib": [f"matplotlib.backends.backend_{kind}" for kind in ("agg", "pdf", "svg")],
     "pandas": ["pandas.io.formats.style"],
 }
+# Libraries that code reaches and few jobs need, which import these themselves: torchvision takes
+# seconds, and with it comes Triton, which complains when a child ends.
+_IN_JOBS = frozenset({"torchvision", "timm", "transformers"})
 # Variables that say nothing to a library when it is loaded.
 _INDIFFERENT = frozenset({"_", "SHLVL", "PWD", "OLDPWD"})
 _OURS = "TRUEHESSIAN_"
@@ -85,10 +88,7 @@ def run_again(membership: str, modules: Collection[str]) -> int | None:
         This process was interrupted, and the host has died.
     """
     environment = {**os.environ, VARIABLE: _GUEST}
-    known = {name for name in {each.partition(".")[0] for each in modules} if _is_installed(name)}
-    wanted = sorted(name for name in modules if name.partition(".")[0] in known)
-    wanted += [name for package in sorted(known) for name in _LATE.get(package, ())]
-    order = host.Order(sys.argv, environment, [*_OF_ALL, *wanted])
+    order = host.Order(sys.argv, environment, modules_of_host(modules))
     try:
         with _connected(Path(membership.partition(":")[2])) as connection:
             status = _status(connection, order)
@@ -99,6 +99,15 @@ def run_again(membership: str, modules: Collection[str]) -> int | None:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
+
+
+def modules_of_host(modules: Collection[str]) -> list[str]:
+    """Choose what a host imports of what a job will, beside what all jobs do."""
+    packages = {each.partition(".")[0] for each in modules} - _IN_JOBS
+    known = {name for name in packages if _is_installed(name)}
+    wanted = sorted(name for name in modules if name.partition(".")[0] in known)
+    late = [name for package in sorted(known) for name in _LATE.get(package, ())]
+    return [*_OF_ALL, *wanted, *late]
 
 
 def _status(connection: socket.socket, order: host.Order) -> int | None:
