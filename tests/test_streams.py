@@ -67,7 +67,10 @@ def test_randomness_enters_by_streams_only():
         "src/truehessian/networks/training.py": {"Generator", "manual_seed"},
         # Directions in which an operator is compared with its twin: they decide no number.
         "src/truehessian/operators/diagnosis.py": {"Generator", "manual_seed"},
+        "src/truehessian/operators/stack_twin.py": {"Generator", "manual_seed"},
         "src/truehessian/operators/twin.py": {"Generator", "manual_seed"},
+        # Of a process that has forked, whose generator without a seed must not repeat its parent's.
+        "src/truehessian/pipeline/stage/host.py": {"seed"},
     }
 
 

@@ -6,6 +6,7 @@ from test_scripts import NETWORK, ROOT, call
 
 from truehessian.data import catalogue, dataset as datasets
 from truehessian.networks import checkpoints, registry
+from truehessian.operators.folds import Group
 from truehessian.operators.mean import NetworkOperator
 from truehessian.pipeline import plan
 from truehessian.pipeline.config import checks
@@ -54,7 +55,14 @@ def spent(monkeypatch):
         made.append(len(block) * self.num_examples)
         return chunk_products(self, block)
 
+    together = Group._together
+
+    def counting_together(self, vectors):
+        made.append(len(vectors) * self.num_examples)
+        return together(self, vectors)
+
     monkeypatch.setattr(NetworkOperator, "chunk_products", counting)
+    monkeypatch.setattr(Group, "_together", counting_together)
     return made
 
 

@@ -130,6 +130,19 @@ def test_tokens_and_losses_with_weights_go_in_one_graph(kind, ignored):
     assert check(folds_of(kind, case, model, batches), exact) == [[0, 1, 2]]
 
 
+@pytest.mark.parametrize("kind", [Hessian, GGN])
+def test_batches_whose_examples_count_alike_may_count_otherwise_than_each_other(kind):
+    """With weights of classes, where each batch is of one class."""
+    case = CASES["smooth"]._replace(loss=CrossEntropy(weight=[0.5, 2.0, 1.0]))
+    model, batches = case.model(), batches_of(case)
+    batches = [
+        (inputs, torch.full_like(targets, number))
+        for number, (inputs, targets) in enumerate(batches)
+    ]
+    exact = [kind(model, batch, loss=case.loss, precision="float64") for batch in batches]
+    assert check(folds_of(kind, case, model, batches), exact) == [[0, 1, 2]]
+
+
 class TimeFirst(nn.Module):
     """Takes examples along its second axis, where a rule would count them along the first."""
 

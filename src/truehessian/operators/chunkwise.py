@@ -73,6 +73,8 @@ def _groups(operator: NetworkOperator, count: int, memory: int | None) -> list[G
     data: Any = operator.data
     if not getattr(operator, "goes_in_folds", False) or not hasattr(data, "subset"):
         return []
+    if min(operator.weights.chunks) <= 0:  # a chunk by itself would have no mean
+        return []
     size = operator.chunk_size
 
     def part(own: slice) -> NetworkOperator:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Stack:
         first = operators[0]
         self.decay = first.weight_decay
         weights = [operator.weights for operator in operators]
-        self._begin(first, network, alike=all(own.are_equal for own in weights))
+        self._begin(first, network)
         chunks = [own.data.chunks(own.chunk_size, own.dtype) for own in operators]
         for number, pairs in enumerate(zip(*chunks, strict=True)):
             shares = [own.chunks[number] / own.total for own in weights]
@@ -51,19 +52,20 @@ class Stack:
         """Make the graph of a few examples of each batch, whatever their weights."""
         stack = cls.__new__(cls)
         stack.decay = 0.0
-        stack._begin(operator, network, alike=False)
-        stack._add(pairs, torch.ones(len(pairs), dtype=torch.float64, device=operator.device))
+        stack._begin(operator, network)
+        shares = torch.ones(len(pairs), dtype=torch.float64, device=operator.device)
+        stack._add(pairs, shares, one_by_one=True)
         return stack
 
-    def _begin(self, operator: NetworkOperator, network: FoldedNetwork, *, alike: bool) -> None:
+    def _begin(self, operator: NetworkOperator, network: FoldedNetwork) -> None:
         self.network, self.precision = network, operator.precision
         self._operator = copy.copy(operator)
         self._operator.network = network
-        self._operator.loss = FoldedLoss(operator.loss, network.folds, alike=alike)  # type: ignore[assignment]
+        self._loss = operator.loss
         self._audit = operator._audit
         self._chunks: list[tuple[Replay, Tensor]] = []
 
-    def _add(self, pairs: Sequence[Pair], shares: Tensor) -> None:
+    def _add(self, pairs: Sequence[Pair], shares: Tensor, *, one_by_one: bool = False) -> None:
         """Make the graph of one chunk of each batch, whose products count by `shares`."""
         network = self.network
         if len({tuple(map(trees.shapes, pair)) for pair in pairs}) > 1:
@@ -71,6 +73,10 @@ class Stack:
         inputs, targets = (
             trees.moved(interleaved(parts), network.device) for parts in zip(*pairs, strict=True)
         )
+        weights = self._loss.weights(targets)
+        alike = not one_by_one and (weights is None or bool((weights == weights[0]).all()))
+        loss: Any = FoldedLoss(self._loss, network.folds, alike=alike)
+        self._operator.loss = loss
         rules = network.rules(inputs, weights=self._operator._rules().weights)
         with arithmetic(self.precision), aside(self._operator._recorder):
             graph, outputs = self._operator._linearise(inputs, targets, rules)
