@@ -13,6 +13,7 @@ for run in RUNS:
                 figures=figures_of(content.name, run),
             log:
                 f"results/{run}/logs/make_{content.name}.log",
+            priority: 15  # before spectra: somebody waits for the first figures
             conda:
                 "../../envs/analysis.yaml"
             resources:
