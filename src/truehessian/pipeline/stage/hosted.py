@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -123,13 +124,17 @@ def _status(connection: socket.socket, order: host.Order) -> int | None:
     if before is signal.default_int_handler:  # else this process is to ignore it
         signal.signal(signal.SIGINT, pass_on)
     try:
-        _send(connection, order)
-        answer = b""
-        while len(answer) < len(host.STARTED) + host.STATUS.size:
-            part = connection.recv(64)
-            if not part:
-                break
-            answer += part
+        with _woken_by_signals() as woken:
+            _send(connection, order)
+            answer = b""
+            while len(answer) < len(host.STARTED) + host.STATUS.size:
+                if connection not in select.select([connection, woken], [], [])[0]:
+                    woken.recv(64)
+                    continue
+                part = connection.recv(64)
+                if not part:
+                    break
+                answer += part
     finally:
         signal.signal(signal.SIGINT, before)
     status = answer.removeprefix(host.STARTED)
@@ -138,6 +143,22 @@ def _status(connection: socket.socket, order: host.Order) -> int | None:
     if interrupted:
         raise KeyboardInterrupt
     return None
+
+
+@contextlib.contextmanager
+def _woken_by_signals() -> Iterator[socket.socket]:
+    """Give a socket that has something to read once a signal has come.
+
+    One that comes just before a call that waits would be handled only when that returns.
+    """
+    woken, waking = socket.socketpair()
+    with woken, waking:
+        waking.setblocking(False)
+        before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        try:
+            yield woken
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _send(connection: socket.socket, order: host.Order) -> None:
