@@ -136,3 +136,24 @@ def test_a_spectrum_that_cannot_be_kept_costs_nothing(source, tmp_path, caplog):
     )
     kept.put(spectra[0], tmp_path / "file" / "fold")
     assert "is not kept for a killed run" in caplog.text
+
+
+def test_batches_one_by_one_keep_no_graph_for_the_next(source, tmp_path, monkeypatch):
+    """Else later batches would find less memory than the first, and make theirs anew each time."""
+    folds = folds_of(source)
+    folds = Folds.over(folds.operators, small=0)
+    held = []
+    measure_each = measuring.measure_each
+
+    def counted(operators, *arguments, **how):
+        measured = measure_each(operators, *arguments, **how)
+        held.append([bool(own._kept) for own in folds.operators])
+        return measured
+
+    monkeypatch.setattr(measuring, "measure_each", counted)
+    spectra = fold_spectra.of_folds(
+        source, folds, states=states_of(tmp_path), numbers=NUMBERS, **HOW
+    )
+    assert held == [[number == own for own in range(BATCHES)] for number in range(BATCHES)]
+    assert all(own.metadata["graph_kept"] for own in spectra)
+    assert not any(own._kept for own in folds.operators)

@@ -153,6 +153,7 @@ def _extremes(
             columns = [run.num_steps - 1, 0]
             values = lanczos.ritz(run).values[columns]
             found[number] = _Extremes(values, lanczos.ritz_vectors(run, columns))
+        group.free()
     return [found[number] for number in range(len(operators))]
 
 

@@ -83,6 +83,7 @@ def of_folds(
                 spectrum.metadata["squared_overlaps"] = overlaps.of_extremes(run, onto)
             kept.put(spectrum, states[place])
             found[place] = spectrum
+        group.free()
     return [found[place] for place in range(len(states))]
 
 
@@ -108,6 +109,7 @@ def runs_of(
             **how,
         )
         found |= {number: run for number, (_, run) in zip(own, measured, strict=True)}
+        group.free()
     return [found[number] for number in range(len(folds.operators))]
 
 

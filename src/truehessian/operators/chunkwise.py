@@ -58,6 +58,7 @@ def products_by_chunk(
     finite = []
     for group in groups:
         products = _of_group(group, block)
+        group.free()
         finite.append(torch.isfinite(products.sum()))
         for number, own in zip(group.numbers, products, strict=True):
             yield OfChunk(number, group.num_examples, own)

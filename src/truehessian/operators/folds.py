@@ -18,6 +18,7 @@ from truehessian.operators.autograd.bilinear import RulesDoNotHold
 from truehessian.operators.base import Operator
 from truehessian.operators.batches import as_data, chunk_sizes
 from truehessian.operators.folded import FoldedNetwork
+from truehessian.operators.graphs import GraphOperator
 from truehessian.operators.mean import NetworkOperator
 from truehessian.operators.memory import SLACK, is_out_of_memory, room_for_graphs
 from truehessian.operators.stack import Stack
@@ -83,6 +84,13 @@ class Group:
         first: Any = self._operators[self.numbers[0]]
         count: int = first.num_examples
         return count
+
+    def free(self) -> None:
+        """Let go of graphs, so that the next group finds as much memory."""
+        self._stack = None
+        for operator in self._operators.values():
+            if isinstance(operator, GraphOperator):
+                operator.free()
 
     def making(self) -> dict[str, Any]:
         """Say how products are made, where it is otherwise than the batches' operators say."""
@@ -208,6 +216,7 @@ class Folds:
                 own = group.products(dict.fromkeys(group.numbers, vector))
                 for number, product in zip(group.numbers, own, strict=True):
                     products[number, row] = product
+            group.free()
         return products
 
     def _most(self, members: Sequence[int]) -> int:

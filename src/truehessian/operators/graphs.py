@@ -103,6 +103,10 @@ class GraphOperator(Operator):
         twin._keep, twin._kept, twin._complete = None, [], False
         return twin
 
+    def free(self) -> None:
+        """Let go of graphs that are kept between products; the next one makes them again."""
+        self._keep, self._kept, self._complete = None, [], False
+
     @abstractmethod
     def _settle(self, inputs: Tree, targets: Tree) -> None:
         """Look at the first examples, and choose how products are made."""
