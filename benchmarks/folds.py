@@ -1,11 +1,10 @@
 """The section on batches of one size: in one graph, one by one, and by the fastest peer."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from benchmarks import report
 from benchmarks.peers import RUNNERS
@@ -15,6 +14,7 @@ from benchmarks.spectra import ACCURACY, exact_largest
 from benchmarks.timing import Comparison, compare, seconds_of
 from benchmarks.tools import MEMORY, Tool, TrueHessian
 from benchmarks.workloads import Problem, folds_of
+from truehessian.measurements import measuring
 from truehessian.operators import Hessian
 from truehessian.operators.folds import Folds
 from truehessian.spectra import lanczos
@@ -54,17 +54,9 @@ def run_together(problems: list[Problem], steps: int) -> list[float]:
     folds = Folds(own, [(problem.inputs, problem.targets) for problem in problems])
     largest = [0.0] * len(problems)
     for group in folds.groups():
-
-        def multiply(vectors: Mapping[int, Tensor], group=group) -> list[Tensor]:
-            return group.products({group.numbers[place]: v for place, v in vectors.items()})
-
+        operators = [folds.operators[number] for number in group.numbers]
         starts = [problems[number].vector() for number in group.numbers]
-        with contextlib.ExitStack() as unwatched:
-            for number in group.numbers:
-                unwatched.enter_context(folds.operators[number].unwatched())
-            runs = lanczos.tridiagonalise_each(
-                multiply, starts, [steps] * len(starts), dtype=own.dtype, device=own.device
-            )
+        runs = measuring.in_lockstep(operators, group.products_by_place, starts, steps)
         for number, run in zip(group.numbers, runs, strict=True):
             largest[number] = lanczos.ritz(run).values[-1]
     return largest

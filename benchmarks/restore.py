@@ -112,12 +112,12 @@ def _measure(command: list[str]) -> int:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Digest what a run has computed; not its logs and how long things took."""
+    """Digest what a run has computed; not its logs."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
-        if not {"logs", "benchmarks"} & set(path.parts)
+        if "logs" not in path.parts
     }
 
 

@@ -106,6 +106,7 @@ def test_finished_batches_are_taken_and_others_measured(source, tmp_path):
     for number in (1, 3):
         states[number].with_suffix(".npz").unlink()
     again = fold_spectra.of_folds(source, folds, states=states, numbers=NUMBERS, **HOW)
+    assert not any(own._kept for own in folds.operators)  # nor do comparisons leave graphs behind
     assert [own.metadata["batches_at_once"] for own in again] == [5, 2, 5, 2, 5]
     for measured, other in zip(again, first, strict=True):
         assert_same(measured, other, 1e-12)

@@ -212,7 +212,7 @@ def test_as_many_go_together_as_memory_suffices_for(caplog):
     case = CASES["convolutional"]
     model, batches = case.model(), batches_of(case, 7)
     everything = folds_of(Hessian, case, model, batches)
-    verdict = everything._verdict(everything.operators)
+    verdict = everything._verdict("all", everything.operators)
     each = verdict.bytes_per_example * SIZE * 1.5
     assert each > 0
     folds = folds_of(Hessian, case, model, batches, memory=3.5 * each)
@@ -220,6 +220,24 @@ def test_as_many_go_together_as_memory_suffices_for(caplog):
     assert "3 batches go in one graph at a time, of 7" in caplog.text
     folds = folds_of(Hessian, case, model, batches, memory=1.5 * each)
     assert [len(group.numbers) for group in folds.groups()] == [1] * 7
+
+
+def test_batches_of_a_kind_are_compared_once(monkeypatch):
+    compared = []
+    examine = folding.stack_twin.examine
+    monkeypatch.setattr(
+        folding.stack_twin, "examine", lambda *given: compared.append(given) or examine(*given)
+    )
+    case = CASES["smooth"]
+    inputs, targets = case.data(20)
+    sizes = [4, 4, 4, 2, 2, 4]
+    batches = list(zip(inputs.split(sizes), targets.split(sizes), strict=True))
+    folds = folds_of(Hessian, case, case.model(), batches)
+    for _ in range(2):
+        assert [group.numbers for group in folds.groups()] == [[0, 1, 2, 5], [3, 4]]
+    more = folds.with_more([folds.operators[0].with_data(TensorData(*batches[3]), SIZE)])
+    assert [group.numbers for group in more.groups()] == [[0, 1, 2, 5], [3, 4, 6]]
+    assert len(compared) == 2
 
 
 def test_large_batches_go_one_by_one():

@@ -1,6 +1,5 @@
 """Extremal eigenvalues with their eigenvectors, to a tolerance, by one Lanczos run."""
 
-import contextlib
 import logging
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from truehessian import display
+from truehessian.measurements.measuring import unwatched
 from truehessian.operators import Operator
 from truehessian.spectra import lanczos
 from truehessian.spectra.lanczos import Ritz
@@ -110,7 +110,7 @@ def find(
 def _tridiagonalise(
     operator: Operator, steps: int, seed: int, **how: Any
 ) -> lanczos.Tridiagonalisation:
-    with getattr(operator, "unwatched", contextlib.nullcontext)():  # as in `source.measure`
+    with unwatched(operator):
         return lanczos.tridiagonalise(
             operator.matvec,
             lanczos.probe_vector(operator.num_params, seed, purpose="eigenpairs"),

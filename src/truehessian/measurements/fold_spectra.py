@@ -1,6 +1,6 @@
 """Spectra of many batches, in lockstep where they go in one graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,25 +65,14 @@ def of_folds(
         for place, (operator, state) in enumerate(zip(operators, states, strict=True))
         if (spectrum := kept.take(operator, state)) is not None
     }
+    folds.free()  # of the products that what was left has been compared by
     missing = [place for place in range(len(states)) if place not in found]
-    most = measuring.bases_that_fit(operators[0], how["steps"], source.basis_memory)
-    for group in folds.groups(missing, most=most):
-        own = group.numbers
-        measured = measuring.measure_each(
-            [operators[place] for place in own],
-            _multiplier(group, full),
-            numbers=[numbers[place] for place in own],
-            states=[states[place] for place in own],
-            basis_memory=source.basis_memory,
-            **how,
-        )
-        for place, (spectrum, run) in zip(own, measured, strict=True):
-            spectrum.metadata.update(group.making())
-            if onto is not None:
-                spectrum.metadata["squared_overlaps"] = overlaps.of_extremes(run, onto)
-            kept.put(spectrum, states[place])
-            found[place] = spectrum
-        group.free()
+    measured = _measured(source, folds, operators, missing, states, numbers, full=full, **how)
+    for place, spectrum, run in measured:
+        if onto is not None:
+            spectrum.metadata["squared_overlaps"] = overlaps.of_extremes(run, onto)
+        kept.put(spectrum, states[place])
+        found[place] = spectrum
     return [found[place] for place in range(len(states))]
 
 
@@ -96,21 +85,39 @@ def runs_of(
     **how: Any,
 ) -> list[Tridiagonalisation]:
     """Tridiagonalise the matrices of batches, for Ritz vectors; arguments as of `of_folds`."""
-    found: dict[int, Tridiagonalisation] = {}
-    most = measuring.bases_that_fit(folds.operators[0], how["steps"], source.basis_memory)
-    for group in folds.groups(most=most):
-        own = group.numbers
+    places = range(len(folds.operators))
+    measured = _measured(source, folds, folds.operators, places, states, numbers, **how)
+    found = {place: run for place, _, run in measured}
+    return [found[place] for place in places]
+
+
+def _measured(
+    source: Source,
+    folds: Folds,
+    operators: Sequence[Operator],
+    places: Sequence[int],
+    states: Sequence[Path],
+    numbers: Sequence[Sequence[int]],
+    *,
+    full: NetworkOperator | None = None,
+    **how: Any,
+) -> Iterator[tuple[int, Spectrum, Tridiagonalisation]]:
+    """Measure some of the operators, group by group, each of which frees its graphs at the end."""
+    most = measuring.bases_that_fit(operators[0], how["steps"], source.basis_memory)
+    for group in folds.groups(places, most=most):
         measured = measuring.measure_each(
-            [folds.operators[number] for number in own],
-            group.products_by_place,
-            numbers=[numbers[number] for number in own],
-            states=[states[number] for number in own],
+            [operators[place] for place in group.numbers],
+            _multiplier(group, full),
+            numbers=[numbers[place] for place in group.numbers],
+            states=[states[place] for place in group.numbers],
             basis_memory=source.basis_memory,
             **how,
         )
-        found |= {number: run for number, (_, run) in zip(own, measured, strict=True)}
+        making = group.making()
         group.free()
-    return [found[number] for number in range(len(folds.operators))]
+        for place, (spectrum, run) in zip(group.numbers, measured, strict=True):
+            spectrum.metadata.update(making)
+            yield place, spectrum, run
 
 
 def _multiplier(group: Group, full: NetworkOperator | None) -> Multiply:

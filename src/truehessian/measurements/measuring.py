@@ -74,8 +74,7 @@ def measure(
     begin = time.perf_counter()
     ends = ends_of(operator) if ends is None else ends
     folders = [] if state is None else [state / f"probe-{probe}" for probe in range(probes)]
-    # Lanczos sees what is not finite. An operator of the user's own need not be an `Operator`.
-    with getattr(operator, "unwatched", contextlib.nullcontext)():
+    with unwatched(operator):
         runs = lanczos.tridiagonalise_block(
             operator.matmat,
             [probe_of(operator, probe, seed, purpose, numbers) for probe in range(probes)],
@@ -107,7 +106,6 @@ def measure_each(
     tolerance: float | None = None,
     ranks: int = 1,
     states: Sequence[Path] | None = None,
-    starts: Sequence[Tensor] | None = None,
     basis_memory: int | None = None,
     **metadata: Any,
 ) -> list[tuple[Spectrum, Tridiagonalisation]]:
@@ -125,8 +123,6 @@ def measure_each(
         Of the stream of each start vector.
     states
         A folder for each, for what a killed run needs to go on.
-    starts
-        Start vectors of shape (P,), in place of random ones.
 
     Returns
     -------
@@ -134,9 +130,8 @@ def measure_each(
         As one probe of `measure` gives them. The seconds of all are shared among them.
     """
     begin = time.perf_counter()
-    if starts is None:
-        streams = zip(operators, numbers, strict=True)
-        starts = [probe_of(operator, 0, seed, purpose, own) for operator, own in streams]
+    streams = zip(operators, numbers, strict=True)
+    starts = [probe_of(operator, 0, seed, purpose, own) for operator, own in streams]
     how = {"tolerance": tolerance, "ranks": ranks, "basis_memory": basis_memory}
     runs = in_lockstep(operators, multiply, starts, steps, states, **how)
     asked: dict[str, Any] = {"steps_at_most": steps, "probes": 1, "tolerance": tolerance}
@@ -162,9 +157,9 @@ def in_lockstep(
     **how are tolerance, ranks and basis_memory of `lanczos.tridiagonalise_each`.
     """
     first = operators[0]
-    with contextlib.ExitStack() as unwatched:
+    with contextlib.ExitStack() as stack:
         for operator in operators:
-            unwatched.enter_context(operator.unwatched())
+            stack.enter_context(unwatched(operator))
         return lanczos.tridiagonalise_each(
             multiply,
             starts,
@@ -175,6 +170,17 @@ def in_lockstep(
             journals=_journals(operators, states),
             **how,
         )
+
+
+def unwatched(operator: Operator) -> contextlib.AbstractContextManager[None]:
+    """Leave it to Lanczos to see what is not finite.
+
+    An operator of the user's own need not be an `Operator`.
+    """
+    found: contextlib.AbstractContextManager[None] = getattr(
+        operator, "unwatched", contextlib.nullcontext
+    )()
+    return found
 
 
 def bases_that_fit(operator: Operator, steps: int, memory: int | None = None) -> int:

@@ -57,7 +57,7 @@ def products_by_chunk(
     block = block.to(operator.device, operator.dtype)
     finite = []
     for group in groups:
-        products = _of_group(group, block)
+        products = group.products_of_all(block, block.dtype)
         group.free()
         finite.append(torch.isfinite(products.sum()))
         for number, own in zip(group.numbers, products, strict=True):
@@ -86,16 +86,7 @@ def _groups(operator: NetworkOperator, count: int, memory: int | None) -> list[G
     slices = chunk_slices(operator.num_examples, size)
     if most < 2:
         return []
-    if len(Folds.over([part(own) for own in slices[:2]]).groups()) == len(slices[:2]):
+    first = Folds.over([part(own) for own in slices[:2]])
+    if len(first.groups()) == len(first.operators):
         return []  # found out from the first two, so that the others need not be made
-    return Folds.over([part(own) for own in slices]).groups(most=most)
-
-
-def _of_group(group: Group, block: Tensor) -> Tensor:
-    """Multiply all chunks of a group with the same vectors; shape (F, k, P)."""
-    products = block.new_empty((len(group.numbers), *block.shape))
-    for row, vector in enumerate(block):
-        own = group.products(dict.fromkeys(group.numbers, vector))
-        for place, product in enumerate(own):
-            products[place, row] = product
-    return products
+    return first.with_more([part(own) for own in slices[2:]]).groups(most=most)

@@ -1,7 +1,6 @@
 """A network, its loss and its examples for several equally large batches in one graph."""
 
 import copy
-import glob
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -35,13 +34,7 @@ class FoldedNetwork(FrozenNetwork):
     """
 
     def __init__(self, network: FrozenNetwork, folds: int) -> None:
-        super().__init__(
-            network.module,
-            batchnorm=network.batchnorm,
-            parameters=[glob.escape(name) for name in network.parameters],
-            device=network.device,
-            dtype=network.dtype,
-        )
+        super().__init__(network.module, **network.settings)
         self.put_channels_first()
         self._make_copies(folds)
 
@@ -131,10 +124,6 @@ class FoldedLoss:
             total = total + self._loss(trees.rows(outputs, own), trees.rows(targets, own), how)
         assert isinstance(total, Tensor)
         return total
-
-    def double(self) -> "FoldedLoss":
-        """Give the same in float64."""
-        return FoldedLoss(self._loss.double(), self.folds, alike=self.alike)
 
     def weigher(self, outputs: Tensor, targets: Tree) -> Weigher | None:
         """Multiply with the second derivative of the sum, in closed form, see `FrozenLoss`."""

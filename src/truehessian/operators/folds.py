@@ -5,8 +5,9 @@ pass through the network together, and each has a copy of the weights to be diff
 that one backward pass gives the products of all with vectors of their own.
 """
 
+import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -78,6 +79,16 @@ class Group:
         """As `products`, with the places in `numbers` in place of the numbers."""
         return self.products({self.numbers[place]: own for place, own in vectors.items()})
 
+    def products_of_all(self, block: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Multiply all matrices with the same vectors, (k, P) -> (F, k, P), in a precision."""
+        shape = (len(self.numbers), *block.shape)
+        products = torch.empty(shape, dtype=dtype, device=self._operators[self.numbers[0]].device)
+        for row, vector in enumerate(block):
+            own = self.products(dict.fromkeys(self.numbers, vector))
+            for place, product in enumerate(own):
+                products[place, row] = product
+        return products
+
     @property
     def num_examples(self) -> int:
         """Number of examples of each batch."""
@@ -88,9 +99,7 @@ class Group:
     def free(self) -> None:
         """Let go of graphs, so that the next group finds as much memory."""
         self._stack = None
-        for operator in self._operators.values():
-            if isinstance(operator, GraphOperator):
-                operator.free()
+        _free(self._operators.values())
 
     def making(self) -> dict[str, Any]:
         """Say how products are made, where it is otherwise than the batches' operators say."""
@@ -169,6 +178,17 @@ class Folds:
     def _begin(self, operators: Sequence[Operator], small: int) -> None:
         self.operators, self._small = list(operators), small
         self._pair: FoldedNetwork | None = None  # the network of the first two batches
+        self._verdicts: dict[object, Verdict] = {}  # by what batches share
+
+    def with_more(self, operators: Sequence[Operator]) -> Self:
+        """Give the same with further batches; what has been found out of these is known."""
+        more = copy.copy(self)
+        more.operators = [*self.operators, *operators]
+        return more
+
+    def free(self) -> None:
+        """Let go of the graphs that the batches' operators keep."""
+        _free(self.operators)
 
     def groups(
         self, numbers: Sequence[int] | None = None, *, most: int | None = None
@@ -186,8 +206,8 @@ class Folds:
         for number in range(len(self.operators)) if numbers is None else numbers:
             alike.setdefault(_kind_of(self.operators[number]), []).append(number)
         groups = []
-        for members in alike.values():
-            at_once = min(self._most(members), most or len(members))
+        for kind, members in alike.items():
+            at_once = min(self._most(kind, members), most or len(members))
             size = -(-len(members) // -(-len(members) // at_once))  # groups of nearly equal sizes
             for begin in range(0, len(members), size):
                 own_numbers = members[begin : begin + size]
@@ -208,26 +228,19 @@ class Folds:
         Tensor
             Shape (F, k, P), float64.
         """
-        device = self.operators[0].device
-        shape = (len(self.operators), *block.shape)
-        products = torch.empty(shape, dtype=torch.float64, device=device)
+        products: dict[int, Tensor] = {}
         for group in self.groups():
-            for row, vector in enumerate(block):
-                own = group.products(dict.fromkeys(group.numbers, vector))
-                for number, product in zip(group.numbers, own, strict=True):
-                    products[number, row] = product
+            products |= dict(zip(group.numbers, group.products_of_all(block), strict=True))
             group.free()
-        return products
+        return torch.stack([products[number] for number in range(len(self.operators))])
 
-    def _most(self, members: Sequence[int]) -> int:
+    def _most(self, kind: object, members: Sequence[int]) -> int:
         """How many of some batches of one size may go in one graph."""
         if len(members) < 2:
             return 1
         own = [self.operators[number] for number in members]
-        first = own[0]
-        if not isinstance(first, NetworkOperator):
-            return 1
-        verdict, examples = self._verdict(own), first.num_examples
+        first: Any = own[0]  # a `NetworkOperator`, since there is another of its kind
+        verdict, examples = self._verdict(kind, own), first.num_examples
         if not verdict.reason and verdict.bytes_per_layer * examples > self._small:
             per_layer = text.size(verdict.bytes_per_layer * examples)
             verdict = verdict._replace(reason=f"one has {per_layer} at a layer, enough for kernels")
@@ -236,29 +249,37 @@ class Folds:
             return 1
         room = room_for_graphs(first._memory, first.device)
         fit = int(room // (SLACK * verdict.bytes_per_example * examples))
-        most = min(len(members), fit)
-        logger.info("%d batches go in one graph at a time, of %d", max(most, 1), len(members))
-        return max(most, 1)
+        most = max(1, min(len(members), fit))
+        logger.info("%d batches go in one graph at a time, of %d", most, len(members))
+        return most
 
-    def _verdict(self, operators: Sequence[Any]) -> Verdict:
-        """Compare a few examples in one graph with plain differentiation."""
+    def _verdict(self, kind: object, operators: Sequence[Any]) -> Verdict:
+        """Say whether batches go in one graph; a few examples tell for all of a kind."""
         first: NetworkOperator = operators[0]
-        if not first.goes_in_folds or first.batchnorm == "train":
-            return Verdict(f"the {first.name} has no graph of several batches")
+        if first.batchnorm == "train":
+            return Verdict(f"the {first.name} by batch statistics has no graph of several batches")
         first.settle()
         if first._no_rules:
             return Verdict(first._no_rules)
         if any(min(own.weights.chunks) <= 0 for own in operators):
             return Verdict("some have chunks without an example that counts")
-        if self._pair is None:
-            self._pair = FoldedNetwork(first.network, 2)
-        pairs = [next(iter(o.data.chunks(o.chunk_size, o.dtype))) for o in operators[:2]]
-        return stack_twin.examine(first, pairs, self._pair)
+        if kind not in self._verdicts:
+            if self._pair is None:
+                self._pair = FoldedNetwork(first.network, 2)
+            pairs = [next(iter(o.data.chunks(o.chunk_size, o.dtype))) for o in operators[:2]]
+            self._verdicts[kind] = stack_twin.examine(first, pairs, self._pair)
+        return self._verdicts[kind]
+
+
+def _free(operators: Iterable[Operator]) -> None:
+    for operator in operators:
+        if isinstance(operator, GraphOperator):
+            operator.free()
 
 
 def _kind_of(operator: Operator) -> object:
     """Tell what batches have to share to go in one graph: network, settings and sizes."""
     if not isinstance(operator, NetworkOperator) or not operator.goes_in_folds:
-        return id(operator)
+        return object()  # which is like no other
     sizes = tuple(chunk_sizes(operator.data, operator.chunk_size))
     return type(operator), id(operator.network), operator.weight_decay, sizes

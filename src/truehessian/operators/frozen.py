@@ -165,15 +165,19 @@ class FrozenNetwork:
 
     def double(self) -> "FrozenNetwork":
         """Copy the network in float64, channels first."""
-        twin = FrozenNetwork(
-            self._model,
-            batchnorm=self.batchnorm,
-            parameters=[glob.escape(name) for name in self.parameters],
-            device=self.device,
-            dtype=torch.float64,
-        )
+        twin = FrozenNetwork(self._model, **{**self.settings, "dtype": torch.float64})
         twin.put_channels_first()
         return twin
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How a copy of the network is made that is the same function of the same parameters."""
+        return {
+            "batchnorm": self.batchnorm,
+            "parameters": [glob.escape(name) for name in self.parameters],
+            "device": self.device,
+            "dtype": self.dtype,
+        }
 
     def put_channels_last(self) -> bool:
         """Put channels last, which is faster for 2d convolutions in float32, if this may help."""

@@ -5,7 +5,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from truehessian.operators.batches import Data
 from truehessian.operators.diagnosis import ComputationError, words
 from truehessian.operators.frozen import FrozenNetwork
 from truehessian.operators.memory import graphs_fit, is_out_of_memory, saved_bytes
+from truehessian.operators.pieces import Chunk, Piece
 from truehessian.operators.precision import arithmetic
 from truehessian.operators.replay import Replay, aside, recorder_of
 
@@ -25,22 +26,6 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 # Examples times vectors to pass through at once: kernels for fewer take as long.
 _AT_ONCE = 128
-
-
-class _Piece(NamedTuple):
-    """The graph of some examples, and their share of the chunk's weight."""
-
-    examples: int
-    share: float
-    graph: Any
-    replay: Replay | None = None
-
-
-class _Chunk(NamedTuple):
-    """The graphs of a chunk, of more than one piece where memory is short; none without weight."""
-
-    size: int
-    pieces: list[_Piece]
 
 
 class GraphOperator(Operator):
@@ -84,7 +69,7 @@ class GraphOperator(Operator):
         self._at_once = chunk_size  # examples that memory suffices for
         self._vectors_at_once = _AT_ONCE  # and vectors
         self._keep: bool | None = None
-        self._kept: list[_Chunk] = []
+        self._kept: list[Chunk] = []
         self._complete = False  # whether the graphs of all chunks are kept
         self._settled = False  # whether the first examples have been looked at
 
@@ -100,7 +85,7 @@ class GraphOperator(Operator):
         """
         twin = copy.copy(self)
         twin.data, twin.chunk_size, twin._at_once = data, chunk_size, chunk_size
-        twin._keep, twin._kept, twin._complete = None, [], False
+        twin.free()
         return twin
 
     def free(self) -> None:
@@ -174,14 +159,14 @@ class GraphOperator(Operator):
             self._make_room(trees.count(targets))
 
     def _pass_through(self, inputs: Tree, targets: Tree, block: Tensor, counts: bool) -> Tensor:
-        made: list[_Piece] = []
+        made: list[Piece] = []
         pieces = self._pieces(inputs, targets, made) if counts else iter(())
         total = self._apply_all(pieces, block)
         if self._keep or (self._keep is None and not counts):
-            self._kept.append(_Chunk(trees.count(targets), made))
+            self._kept.append(Chunk(trees.count(targets), made))
         return total
 
-    def _pieces(self, inputs: Tree, targets: Tree, made: list[_Piece]) -> Iterator[_Piece]:
+    def _pieces(self, inputs: Tree, targets: Tree, made: list[Piece]) -> Iterator[Piece]:
         """Make the graphs of a chunk one by one; those that are kept are listed in `made`."""
         parts, wanted_parts = (list(trees.split(t, self._at_once)) for t in (inputs, targets))
         shares = [1.0] if len(parts) == 1 else self._shares(wanted_parts)
@@ -189,7 +174,7 @@ class GraphOperator(Operator):
             if not share:
                 continue
             graph = self._linearised(part, wanted)
-            piece = _Piece(trees.count(wanted), share, graph, self._replay(graph))
+            piece = Piece(trees.count(wanted), share, graph, self._replay(graph))
             if self._keep:
                 made.append(piece)
             yield piece
@@ -203,30 +188,35 @@ class GraphOperator(Operator):
     def _apply_kept(self, number: int, block: Tensor) -> Tensor:
         return self._apply_all(self._kept[number].pieces, block)
 
-    def _apply_all(self, pieces: Iterable[_Piece], block: Tensor) -> Tensor:
+    def _apply_all(self, pieces: Iterable[Piece], block: Tensor) -> Tensor:
         total: Tensor | None = None
-        for examples, share, graph, replay in pieces:
+        for piece in pieces:
             products = torch.empty_like(block)
-            begin = 0 if replay is None else len(block)
-            for row in range(begin):
-                assert replay is not None
-                self.network.flatten(replay(self.network.unflatten(block[row])), products[row])
-            while begin < len(block):
-                at_once = min(max(1, _AT_ONCE // examples), self._vectors_at_once)
-                some = slice(begin, begin + at_once)
-                vectors = [self.network.unflatten(vector) for vector in block[some]]
-                # Several may not fit, and are tried again in smaller groups.
-                last = begin + at_once >= len(block) and len(vectors) == 1
-                again = bool(self._keep) or not last
-                if self._fits_at_once(graph, vectors, again, products[some]):
-                    begin += at_once
-                else:
-                    self._vectors_at_once = at_once // 2
-                    logger.warning("out of memory: going on with %d vectors at once", at_once // 2)
-            if share < 1:
-                products = products.double() * share
+            if piece.replay is None:
+                self._apply_piece(piece, block, products)
+            else:
+                for vector, product in zip(block, products, strict=True):
+                    self.network.flatten(piece.replay(self.network.unflatten(vector)), product)
+            if piece.share < 1:
+                products = products.double() * piece.share
             total = products if total is None else total.add_(products)
         return torch.zeros_like(block) if total is None else total
+
+    def _apply_piece(self, piece: Piece, block: Tensor, products: Tensor) -> None:
+        """Multiply with as many vectors at once as memory suffices for."""
+        begin = 0
+        while begin < len(block):
+            at_once = min(max(1, _AT_ONCE // piece.examples), self._vectors_at_once)
+            some = slice(begin, begin + at_once)
+            vectors = [self.network.unflatten(vector) for vector in block[some]]
+            # Several may not fit, and are tried again in smaller groups.
+            last = begin + at_once >= len(block) and len(vectors) == 1
+            again = bool(self._keep) or not last
+            if self._fits_at_once(piece.graph, vectors, again, products[some]):
+                begin += at_once
+            else:
+                self._vectors_at_once = at_once // 2
+                logger.warning("out of memory: going on with %d vectors at once", at_once // 2)
 
     def _fits_at_once(
         self, graph: Any, vectors: list[list[Tensor]], keep: bool, out: Tensor

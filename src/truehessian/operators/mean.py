@@ -145,10 +145,11 @@ class NetworkOperator(WeightedMean):
 
     def settle(self) -> None:
         """Look at the first examples now; what `with_data` gives has been looked at then."""
+        if self._settled:
+            return
         chunks = enumerate(self.data.chunks(self.chunk_size, self.dtype))
-        found = (pair for number, pair in chunks if self._counts(number))
-        if not self._settled:
-            self._settle(*(trees.moved(tree, self.device) for tree in next(found)))
+        first = next(pair for number, pair in chunks if self._counts(number))
+        self._settle(*(trees.moved(tree, self.device) for tree in first))
 
     def try_out(
         self, inputs: Tree, targets: Tree, directions: Sequence[Tensor], *, plain: bool

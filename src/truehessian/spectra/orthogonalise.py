@@ -232,7 +232,7 @@ def working_copy(bases: Iterable[Tensor]) -> Tensor | None:
 
 def _copies_at_once(basis: Tensor) -> int:
     """How many such bases may be in float64 as a whole."""
-    return _WHOLE_COPY.get(basis.device.type, 16 << 20) // (8 * basis.numel())
+    return _WHOLE_COPY.get(basis.device.type, _WHOLE_COPY["cpu"]) // (8 * basis.numel())
 
 
 def raised(basis: Tensor, room: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -265,5 +265,5 @@ def raised(basis: Tensor, room: Tensor | None = None) -> Iterator[tuple[slice, T
 
 def _width(basis: Tensor) -> int:
     """Columns of a slab."""
-    copy = _WORKING_COPY.get(basis.device.type, 6 << 20)
+    copy = _WORKING_COPY.get(basis.device.type, _WORKING_COPY["cpu"])
     return max(copy // (8 * math.prod(basis.shape[:-1])), _LEAST)

@@ -1,6 +1,7 @@
 """The rules for layers of a network that several equally large batches pass through together."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,11 +93,9 @@ class FoldRules(LayerRules):
         bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor | None:
-        if not self._has_copies(weight, bias) or not self._are_of_all(input):
-            return None
-        normalised = F.layer_norm(input, normalized_shape, None, None, eps)
         inner = [1] * (input.ndim - 1 - len(normalized_shape))
-        return self._scaled(normalised, weight, bias, [*inner, *normalized_shape])
+        plain = partial(F.layer_norm, input, normalized_shape, eps=eps)
+        return self._scaled(plain, input, weight, bias, [*inner, *normalized_shape])
 
     def _normalise_groups(
         self,
@@ -106,21 +105,29 @@ class FoldRules(LayerRules):
         bias: Tensor | None = None,
         eps: float = 1e-5,
     ) -> Tensor | None:
-        if not self._has_copies(weight, bias) or not self._are_of_all(input):
-            return None
-        normalised = F.group_norm(input, num_groups, None, None, eps)
-        return self._scaled(normalised, weight, bias, [-1, *[1] * (input.ndim - 2)])
+        plain = partial(F.group_norm, input, num_groups, eps=eps)
+        return self._scaled(plain, input, weight, bias, [-1, *[1] * (input.ndim - 2)])
 
     def _scaled(
-        self, tensor: Tensor, weight: Tensor | None, bias: Tensor | None, shape: list[int]
-    ) -> Tensor:
-        """Compute w y + b with the weights of each batch, which have `shape` beside an example."""
-        batches = tensor.reshape(-1, self.folds, *tensor.shape[1:])
+        self,
+        plain: Callable[[], Tensor],
+        inputs: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        shape: list[int],
+    ) -> Tensor | None:
+        """Compute w y + b with the weights of each batch, which have `shape` beside an example.
+
+        `plain` normalises the inputs without them.
+        """
+        if not self._has_copies(weight, bias) or not self._are_of_all(inputs):
+            return None
+        batches = plain().reshape(-1, self.folds, *inputs.shape[1:])
         if weight is not None:
             batches = batches * self._copies_of(weight).reshape(self.folds, *shape)
         if bias is not None:
             batches = batches + self._copies_of(bias).reshape(self.folds, *shape)
-        return batches.reshape(tensor.shape)
+        return batches.reshape(inputs.shape)
 
     def _look_up(
         self,
@@ -143,10 +150,9 @@ class FoldRules(LayerRules):
         rows = F.embedding(places, self._copies_of(weight).flatten(0, 1))
         if padding_idx is None:
             return rows
+        # As PyTorch, which learns nothing there.
         is_padding = (input == padding_idx % len(weight)).unsqueeze(-1)
-        return torch.where(
-            is_padding, rows.detach(), rows
-        )  # as PyTorch, which learns nothing there
+        return torch.where(is_padding, rows.detach(), rows)
 
     def _has_copies(self, *tensors: Tensor | None) -> bool:
         return any(id(tensor) in self.copies for tensor in tensors)
