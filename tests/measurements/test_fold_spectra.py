@@ -158,3 +158,15 @@ def test_batches_one_by_one_keep_no_graph_for_the_next(source, tmp_path, monkeyp
     assert held == [[number == own for own in range(BATCHES)] for number in range(BATCHES)]
     assert all(own.metadata["graph_kept"] for own in spectra)
     assert not any(own._kept for own in folds.operators)
+
+
+@pytest.mark.parametrize("small", [0, 2**18])
+def test_a_batch_that_is_not_finite_is_said_what_is_wrong_with(source, tmp_path, small):
+    inputs, targets = CASE.data(BATCHES * SIZE)
+    inputs[2 * SIZE + 1] = float("inf")
+    batches = list(zip(inputs.split(SIZE), targets.split(SIZE), strict=True))
+    operator = Hessian(source.model, batches[0], loss=CASE.loss, precision="float64")
+    folds = Folds(operator, batches, small=small)
+    assert len(folds.groups()) == (1 if small else BATCHES)
+    with pytest.raises(FloatingPointError, match=r"hessian product of chunk 1 .* holds NaN or inf"):
+        fold_spectra.of_folds(source, folds, states=states_of(tmp_path), numbers=NUMBERS, **HOW)

@@ -157,19 +157,25 @@ def in_lockstep(
     **how are tolerance, ranks and basis_memory of `lanczos.tridiagonalise_each`.
     """
     first = operators[0]
-    with contextlib.ExitStack() as stack:
-        for operator in operators:
-            stack.enter_context(unwatched(operator))
-        return lanczos.tridiagonalise_each(
-            multiply,
-            starts,
-            [steps] * len(operators),
-            dtype=first.dtype,
-            device=first.device,
-            ends=ends_of(first),
-            journals=_journals(operators, states),
-            **how,
-        )
+    try:
+        with contextlib.ExitStack() as stack:
+            for operator in operators:
+                stack.enter_context(unwatched(operator))
+            return lanczos.tridiagonalise_each(
+                multiply,
+                starts,
+                [steps] * len(operators),
+                dtype=first.dtype,
+                device=first.device,
+                ends=ends_of(first),
+                journals=_journals(operators, states),
+                **how,
+            )
+    except FloatingPointError:
+        # Of several in one graph none knows the product: by itself it says what is not finite.
+        for operator, start in zip(operators, starts, strict=True):
+            operator.matvec(start)
+        raise
 
 
 def unwatched(operator: Operator) -> contextlib.AbstractContextManager[None]:
