@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from truehessian.pipeline.config import known, sentences
+from truehessian.pipeline.config.configuration import Configuration
 from truehessian.pipeline.config.loss import settings_of
 from truehessian.pipeline.config.networks import NetworkFacts
-from truehessian.pipeline.config.run import Configuration, Run
+from truehessian.pipeline.config.run import Run
 
 
 class ConfigError(ValueError):

@@ -5,7 +5,7 @@ import json
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from truehessian.pipeline.config.run import Configuration
+from truehessian.pipeline.config.configuration import Configuration
 
 
 class _WithoutTitles(GenerateJsonSchema):
