@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from truehessian.report import findings
+from truehessian.report.tables import errors
 
 RESULTS = Path(__file__).parents[1] / "results"
 RUNS = ("digits-preresnet", "digits-vgg")
@@ -30,7 +30,7 @@ def theory(request):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_the_chosen_prediction_misses_less_than_a_quarter_of_the_shift(theory, end):
-    missed = findings.prediction_errors(theory[theory["end"] == end])
+    missed = errors.missed(theory[theory["end"] == end])
     assert len(missed) >= 9
     assert missed["subspace"].median() <= 0.3
     assert missed["chosen"].median() <= 0.25

@@ -570,7 +570,7 @@ CHECKPOINT_COLUMNS = (
         ("checkpoints", CHECKPOINT_COLUMNS),
         ("extremal_ritz_values", (*tables.EXTREMAL_KEYS, "value", "residual", "steps")),
         ("theory_vs_empirical", sampling.theory_columns()),
-        ("outliers", sampling.OUTLIER_COLUMNS),
+        ("outliers", sampling.outlier_columns()),
         ("noise", noise_tables.NOISE_COLUMNS),
         ("noise_scaling", noise_tables.SCALING_COLUMNS),
         ("true_hessian", estimate_tables.TRUE_HESSIAN_COLUMNS),

@@ -96,7 +96,7 @@ def contract() -> list[str]:
     paths += ["spectra/2/batchnorm-32.npz", "spectra/2/groups.npz", "self_test/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
-    tables += ["batchnorm", "checkpoints", "groups"]
+    tables += ["batchnorm", "checkpoints", "groups", "prediction_errors"]
     tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]

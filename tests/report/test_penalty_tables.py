@@ -8,6 +8,7 @@ from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, make_spectrum, spectra, va
 from truehessian.report import page
 from truehessian.report.papers import confrontation, published
 from truehessian.report.tables import extremes, sampling, summary, truth
+from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.predictions.noise import SubspaceNoise
 
 DECAY = 0.75
@@ -49,18 +50,20 @@ def assert_moved(after, before, eigenvalues):
 
 def test_predictions_move_with_the_spectrum(both):
     """Though each of them divides by an eigenvalue, or sets noise against it."""
+    third = make_spectrum([[[-1.5, 0.0, 5.1]], [[-1.4, 0.1, 4.7]]], num_examples=20, batch_size=20)
     before, after = (
-        sampling.outliers(part[:-1], variance(), {0: subspace()}, ranks=2, resamples=3)
-        for part in both
+        sampling.outliers([*part[:-1], more], variance(), {0: subspace()}, ranks=2, resamples=3)
+        for part, more in zip(both, (third, moved(third)), strict=True)
     )
-    assert before[["goe", "directional", "subspace", "subspace_low"]].notna().all(axis=None)
+    predicted = ["goe", "directional", "subspace", "subspace_low", "extrapolated"]
+    assert before[predicted].notna().all(axis=None)
     values = [
         name
         for name in before.columns
         if name in ("full", "batch_mean", "weyl")
         or (
-            (name.startswith(("goe", "directional", "subspace", "chosen_", "batch_q")))
-            and not name.endswith("standard_deviation")
+            name.startswith((*PREDICTIONS, "chosen_", "batch_q"))
+            and not name.endswith(("standard_deviation", "passes", "exponent", "_size"))
         )
     ]
     assert_moved(after, before, values)

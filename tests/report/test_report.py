@@ -11,6 +11,7 @@ import safetensors.numpy
 from truehessian import report
 from truehessian.report import captions, findings, page
 from truehessian.report.contents import catalogue
+from truehessian.report.tables import errors
 from truehessian.spectra.spectrum import Spectrum, save as save_spectrum
 
 TEMPLATES = Path(__file__).parents[2] / "workflow" / "report"
@@ -450,15 +451,23 @@ def test_headlines_compare_the_smallest_batches_with_the_full_data_and_the_predi
     assert smallest.endswith(
         "full-data value of −0.500; the shift is within 2 standard errors of zero."
     )
-    assert "over 2 combinations" in overall  # the row within its error does not count
+    assert "over 2 of 3 combinations" in overall  # the row within its error does not count
     assert "GOE by 98 %, directional by 30 %, subspace by 10 %" in overall
 
 
 def test_the_error_of_the_chosen_prediction_is_that_of_the_prediction_it_names():
     frame = THEORY.assign(chosen=["directional", "directional", "subspace"])
-    errors = findings.prediction_errors(frame)
-    assert list(errors["chosen"]) == pytest.approx([0.3 / 3, 0.1])
-    assert list(errors["directional"]) == pytest.approx([0.3 / 3, 0.5])
+    missed = errors.missed(frame)
+    assert list(missed["chosen"]) == pytest.approx([0.3 / 3, 0.1])
+    assert list(missed["directional"]) == pytest.approx([0.3 / 3, 0.5])
+
+
+def test_a_single_case_is_no_median_and_fewer_cases_are_owned_up_to():
+    (*_, overall) = headlines(theory_vs_empirical=THEORY.iloc[:2])
+    assert "Of 2 combinations of epoch, batch size and end, one has a shift" in overall
+    assert "median" not in overall
+    (*_, overall) = headlines(theory_vs_empirical=THEORY.assign(subspace=[4.7, -0.6, np.nan]))
+    assert "directional by 30 %, subspace by 10 % (of 1) and" in overall
 
 
 def test_headlines_without_any_prediction_report_the_measurement_alone():

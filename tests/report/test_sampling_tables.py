@@ -67,7 +67,7 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
         seed=2,
         resamples=5,
     )
-    assert list(frame.columns) == list(sampling.OUTLIER_COLUMNS)
+    assert list(frame.columns) == sampling.outlier_columns()
     assert frame[["epoch", "batch_size", "end", "rank"]].values.tolist() == [
         [epoch, size, end, rank]
         for epoch in (0, 3)
@@ -148,3 +148,38 @@ def test_intervals_of_the_isotropic_variance_come_from_the_random_directions():
     measured = select.isotropic_variance(variance())
     assert (measured.value, measured.standard_error) == pytest.approx((2.0, 1.0))
     assert Variance(1.0, 1.0).interval() == (0.0, pytest.approx(2.96))
+
+
+def of_sizes(sizes, lift=0.0, only=None):
+    """Batches whose largest eigenvalues go as 4 + 30 f, those of size `only` lifted."""
+    yield make_spectrum([[-1.0, 0.2, 4.0]])
+    for size in sizes:
+        scatter = np.random.default_rng(size).standard_normal((5, 1, 3)) / size
+        shift = 30 * finite_population_factor(size, NUM_EXAMPLES) + lift * (size == only)
+        folds = np.array([-1.2 - 4 / size, 0.0, 4 + shift]) + scatter
+        yield make_spectrum(folds, num_examples=size, batch_size=size)
+
+
+def test_extrapolation_never_sees_the_batches_that_it_is_compared_with():
+    sizes = (10, 20, 40)
+    plain = sampling.outliers(of_sizes(sizes), variance())
+    for size in sizes:
+        lifted = sampling.outliers(of_sizes(sizes, lift=5.0, only=size), variance())
+        own = plain["batch_size"] == size
+        columns = ["extrapolated", "extrapolated_low", "extrapolated_high"]
+        pd.testing.assert_frame_equal(plain.loc[own, columns], lifted.loc[own, columns])
+        moved = plain["batch_mean"] != lifted["batch_mean"]
+        assert moved.equals(own & (plain["end"] == "largest"))
+
+
+def test_each_prediction_says_what_it_took(noise):
+    frame = sampling.outliers(of_sizes((10, 20, 40)), variance(), {0: noise}, ranks=1)
+    row = frame[(frame["batch_size"] == 40) & (frame["end"] == "largest")].iloc[0]
+    assert row["goe_passes"] == 2  # random directions
+    assert row["directional_passes"] == 2  # the extreme Ritz vector of either end
+    assert row["subspace_passes"] == 2  # as many vectors as `noise` was measured in
+    steps, folds = 3, 5
+    assert row["extrapolated_passes"] == pytest.approx(folds * steps * (10 + 20) / NUM_EXAMPLES)
+    without = sampling.outliers(of_sizes((10, 20)), variance().iloc[:0])
+    passes = without[[name for name in without if name.endswith("_passes")]]
+    assert passes.isna().all(axis=None)

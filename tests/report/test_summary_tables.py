@@ -46,7 +46,7 @@ def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
     assert list(frame.columns) == [
         "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds",
         "weyl", "goe", "directional", "subspace", "isotropic_variance",
-        "isotropic_standard_error", "element_variance",
+        "isotropic_standard_error", "element_variance", "extrapolated",
     ]  # fmt: skip
     assert len(frame) == len(theory) == 2 * 2 * 2
     np.testing.assert_array_equal(frame["goe"], theory["goe"])

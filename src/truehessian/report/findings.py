@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from truehessian.report.measures import label, measure_in, written
-from truehessian.report.tables import select
+from truehessian.report.tables import errors, select
 from truehessian.spectra.spectrum import ENDS
 from truehessian.text import count, listing, number, percent, times, with_error
 from truehessian.theory.estimates import cross_validation
@@ -14,7 +14,7 @@ from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.shrinkage import CONFIDENCE
 from truehessian.theory.verdicts import SIGNIFICANCE
 
-_NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
+_NOTICEABLE = errors.NOTICEABLE
 
 
 def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = None) -> list[str]:
@@ -73,19 +73,27 @@ def of_sampling(frame: pd.DataFrame) -> list[str]:
         for rows in (select.at_end(smallest, end) for end in ENDS)
         if len(rows)
     ]
-    errors = prediction_errors(frame)
-    medians = [
-        f"{label} by {percent(errors[column].median())}"
-        for column, label in (_labels() | {"chosen": "the one chosen beforehand"}).items()
-        if column in errors and errors[column].notna().any()
-    ]
-    if medians:
-        sentences.append(
-            f"In the median over {len(errors)} combinations of epoch, batch size and end with a "
-            f"shift of more than {_NOTICEABLE} standard errors, the predictions miss the shift: "
-            f"{listing(medians)}."
+    return sentences + _of_predictions(errors.missed(frame), len(frame))
+
+
+def _of_predictions(missed: pd.DataFrame, cases: int) -> list[str]:
+    """Say how far each prediction misses the shift, and of how many cases that is the median."""
+    labels = _labels() | {errors.CHOSEN: "the one chosen beforehand"}
+    shares = []
+    for name in (name for name in labels if name in missed and missed[name].notna().any()):
+        values = missed[name].dropna()
+        fewer = f" (of {len(values)})" if len(values) < len(missed) else ""
+        shares.append(f"{labels[name]} by {percent(values.median())}{fewer}")
+    if not shares:
+        return []
+    shift = f"a shift of more than {_NOTICEABLE} standard errors"
+    opening = f"Of {cases} combinations of epoch, batch size and end, one has {shift}, which"
+    if len(missed) > 1:
+        opening = (
+            f"In the median over {len(missed)} of {cases} combinations of epoch, batch size and "
+            f"end, those with {shift}, which"
         )
-    return sentences
+    return [f"{opening} the predictions miss: {listing(shares)}."]
 
 
 def _of_batches(row: pd.Series) -> str:
@@ -113,26 +121,6 @@ def _of_batches(row: pd.Series) -> str:
 
 def _labels() -> dict[str, str]:
     return {name: entry.label for name, entry in PREDICTIONS.entries().items()}
-
-
-def prediction_errors(frame: pd.DataFrame) -> pd.DataFrame:
-    """Relate how far each prediction misses the measured mean to the measured shift.
-
-    Returns
-    -------
-    DataFrame
-        A column per prediction, and chosen: |prediction - mean| / |mean - full|. Only rows whose
-        shift exceeds two standard errors; a missing prediction is NaN.
-    """
-    shift = (frame["batch_mean"] - frame["full"]).abs()
-    noticeable = frame[~(shift <= _NOTICEABLE * frame["batch_standard_error"]) & (shift > 0)]
-    columns = [column for column in PREDICTIONS if column in frame]
-    missed = noticeable[columns].astype(float).sub(noticeable["batch_mean"], axis=0).abs()
-    errors = missed.div(shift[noticeable.index], axis=0)
-    if "chosen" in frame:
-        is_chosen = pd.DataFrame({name: noticeable["chosen"] == name for name in columns})
-        errors["chosen"] = errors[columns].where(is_chosen).max(axis="columns")
-    return errors
 
 
 def of_variance(frame: pd.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ CONTENTS = Registry(
         "groups": f"{_ROOM}.groups:GROUPS",
         "variance": f"{_ROOM}.variance:VARIANCE",
         "theory_vs_empirical": f"{_ROOM}.theory:THEORY_VS_EMPIRICAL",
+        "prediction_errors": f"{_ROOM}.theory:PREDICTION_ERRORS",
         "distributions": f"{_ROOM}.theory:DISTRIBUTIONS",
         "overlaps": f"{_ROOM}.theory:OVERLAPS",
         "batch_predictions": f"{_ROOM}.theory:BATCH_PREDICTIONS",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from truehessian.report.contents.base import Content, Figure, Table
+from truehessian.report.contents.base import Content, Figure, Made, Table
 from truehessian.report.run import RunReport
 from truehessian.theory.predictions import PREDICTIONS
 
@@ -19,7 +19,7 @@ def _predictions(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
 
 def _errors(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
     """Compute how far the chosen prediction and Weyl's bound are from the measurement."""
-    from truehessian.report.findings import prediction_errors
+    from truehessian.report.tables import errors
 
     facts = _predictions(run, numbers) | {"folds": None, "weyl": None, "chosen": None}
     frame = run.tables.get("theory_vs_empirical")
@@ -30,12 +30,27 @@ def _errors(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
     return facts | {
         "folds": sorted(frame["folds"].unique()),
         "weyl": None if weyl is None or pd.isna(weyl) else weyl,
-        "chosen": prediction_errors(frame).get("chosen", pd.Series(dtype=float)).median(),
+        "chosen": errors.missed(frame).get("chosen", pd.Series(dtype=float)).median(),
     }
+
+
+def _make_errors(files: Mapping[str, list[str]]) -> Made:
+    from truehessian.report.tables import errors
+
+    return Made(errors.prediction_errors(pd.read_csv(files["theory"][0])))
 
 
 THEORY_VS_EMPIRICAL = Content(
     "theory_vs_empirical", "theory", figure=_OF_BATCHES, table=_PREDICTED, facts=_errors
+)
+PREDICTION_ERRORS = Content(
+    "prediction_errors",
+    "theory",
+    table=Table(needs=("batch", "variance")),
+    optional=True,
+    title="How far predictions miss the shift of batch extremes, and what they take",
+    make=_make_errors,
+    inputs={"theory": "tables/theory_vs_empirical.csv"},
 )
 DISTRIBUTIONS = Content("distributions", "theory", figure=_OF_BATCHES, optional=True)
 OVERLAPS = Content("overlaps", "theory", figure=_OF_BATCHES, optional=True, facts=_predictions)

@@ -15,7 +15,14 @@ from truehessian.report.tables import select
 from truehessian.spectra import spectrum
 from truehessian.spectra.spectrum import ENDS, End, Spectrum
 from truehessian.theory.predictions import PREDICTIONS, choice, isotropic
-from truehessian.theory.predictions.base import QUANTILES, Draws, Known, Predicted, Prediction
+from truehessian.theory.predictions.base import (
+    QUANTILES,
+    Draws,
+    Known,
+    MeasuredBatches,
+    Predicted,
+    Prediction,
+)
 from truehessian.theory.predictions.noise import SubspaceNoise
 
 _QUANTILE_COLUMNS = tuple(f"{kind}_{name}" for kind in ("batch", "subspace") for name in QUANTILES)
@@ -84,7 +91,8 @@ def outliers(
         `chosen` names the prediction that `choice.choose` trusts; intervals are those of the
         predicted mean, 95 %. Quantiles, `batch_q05` and so on, are those over folds and over
         draws. `overlap` is the mean squared component of the batch's *extreme* Ritz vector along
-        the full one of this rank; the formulas predict it for rank 1 only.
+        the full one of this rank; the formulas predict it for rank 1 only. `goe_passes` and so on
+        say what a prediction took beside the full spectrum, in products with all the data.
 
     Raises
     ------
@@ -103,11 +111,12 @@ def outliers(
             )
         noise = None if subspaces is None else subspaces.get(epoch)
         at_epoch = select.at_epoch(variance, epoch)
+        others = _of_other_sizes(measured, batches)
         for end in ENDS:
             found = list(_measured(full[epoch], measured, end, ranks))
             if not found:
                 continue
-            known = _known(found, full[epoch], at_epoch, noise, how)
+            known = _known(found, full[epoch], at_epoch, noise, how, others)
             rows += map(dict.__or__, found, _predicted(known, _decay(full[epoch])))
     frame = pd.DataFrame(rows, columns=outlier_columns())
     return frame if overlaps is None else _with_overlaps(frame, overlaps)
@@ -165,13 +174,14 @@ def _known(
     variance: pd.DataFrame,
     noise: SubspaceNoise | None,
     how: Draws,
+    others: Iterable[Spectrum],
 ) -> Known:
     """Collect what is known of one end of all the data, before its batches are measured.
 
     Theory takes the rest of the spectrum to lie at zero, and so what the weight decay adds is taken
     off beforehand and added to what is predicted: it moves all eigenvalues alike.
     """
-    end = rows[0]["end"]
+    end, batches = rows[0]["end"], [_measured_batches(each, whole, rows) for each in others]
     return Known(
         eigenvalues=np.array([row["full"] for row in rows]) - _decay(whole),
         end=end,
@@ -182,7 +192,28 @@ def _known(
         along=[select.variance_along(variance, end, row["rank"]) for row in rows],
         noise=noise,
         how=how,
+        random_directions=len(select.along_random(variance)),
+        measured=batches,
     )
+
+
+def _of_other_sizes(measured: Spectrum, batches: Iterable[Spectrum]) -> list[Spectrum]:
+    """Find the batches of the same epoch whose size is another one."""
+    epoch, size = (measured.metadata[key] for key in ("epoch", "batch_size"))
+    facts = [(each.metadata, each) for each in batches]
+    return [each for of, each in facts if of["epoch"] == epoch and of["batch_size"] != size]
+
+
+def _measured_batches(
+    batches: Spectrum, whole: Spectrum, rows: list[dict[str, Any]]
+) -> MeasuredBatches:
+    """Keep the outermost eigenvalues of all folds, less the weight decay, as many as `rows`."""
+    size = batches.metadata["batch_size"]
+    values, _ = spectrum.ranked(batches, rows[0]["end"], len(rows))
+    probes, steps = batches.ritz_values.shape[-2:]
+    done = batches.metadata.get("steps_done", len(values) * probes * steps)
+    passes = float(np.sum(done)) * size / whole.metadata["num_examples"]
+    return MeasuredBatches(size, np.atleast_2d(values) - _decay(whole), passes)
 
 
 def _decay(whole: Spectrum) -> float:
@@ -202,6 +233,9 @@ def _predicted(known: Known, decay: float) -> Iterator[dict[str, Any]]:
     for name, entry in entries.items():
         if entry.overlap is not None:
             columns[f"overlap_{name}"] = entry.overlap(known)
+        if entry.passes is not None:
+            passes = np.asarray(entry.passes(known), np.float64)
+            columns[f"{name}_passes"] = np.broadcast_to(passes, known.eigenvalues.shape)
     columns["weyl"] = decay + isotropic.weyl(
         known.eigenvalues, known.factor, known.num_parameters, known.isotropic.value, known.end
     )

@@ -22,6 +22,7 @@ AUGMENTATION_COLUMNS = (
     "epoch", "end", "factor", "num_examples", "steps", "value", "residual", "ratio",
     "ratio_of_noise", "goe",
 )  # fmt: skip
+_FIRST = ("goe", "directional", "subspace")  # predictions; further ones come last
 _OF_EPOCH = ("isotropic_variance", "isotropic_standard_error", "element_variance")
 _MEASURED = (
     "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds", "weyl",
@@ -102,8 +103,9 @@ def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFr
     Returns
     -------
     DataFrame
-        The rows of `theory`: measurement, Weyl's bound, predictions, and the epoch's
-        isotropic_variance P σ² with its isotropic_standard_error, and element_variance σ².
+        The rows of `theory`: measurement, Weyl's bound, the predictions of noise, and the epoch's
+        isotropic_variance P σ² with its isotropic_standard_error, and element_variance σ²; then all
+        further predictions.
 
     References
     ----------
@@ -119,7 +121,9 @@ def batch_predictions(theory: pd.DataFrame, variance: pd.DataFrame) -> pd.DataFr
     of_epoch = pd.DataFrame(rows, columns=["epoch", *_OF_EPOCH])
     joined = theory.merge(of_epoch.astype({"epoch": theory["epoch"].dtype}), on="epoch")
     predicted = [name for name in PREDICTIONS if name in joined]
-    return joined[[*_MEASURED, *predicted, *_OF_EPOCH]]
+    first = [name for name in predicted if name in _FIRST]
+    further = [name for name in predicted if name not in _FIRST]
+    return joined[[*_MEASURED, *first, *_OF_EPOCH, *further]]
 
 
 def batchnorm(running: Iterable[Spectrum], batch: Iterable[Spectrum]) -> pd.DataFrame:

@@ -11,5 +11,6 @@ PREDICTIONS = Registry(
         "goe": "truehessian.theory.predictions.isotropic:GOE",
         "directional": "truehessian.theory.predictions.isotropic:DIRECTIONAL",
         "subspace": "truehessian.theory.predictions.subspace:SUBSPACE",
+        "extrapolated": "truehessian.theory.predictions.extrapolation:EXTRAPOLATED",
     },
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from truehessian.spectra.spectrum import ENDS
 from truehessian.theory.predictions.factor import finite_population_factor
@@ -49,6 +49,25 @@ class Draws(NamedTuple):
     resamples: int = 0
 
 
+class MeasuredBatches(NamedTuple):
+    """What was measured of the batches of one size.
+
+    Attributes
+    ----------
+    batch_size
+        Examples in each.
+    values
+        Outermost eigenvalues of an end, the extreme first, shape (folds, R); NaN where fewer were
+        found.
+    passes
+        Products that it took, in units of products with all the data.
+    """
+
+    batch_size: int
+    values: NDArray
+    passes: float
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """What is known of one end of a spectrum before batches of one size are measured.
@@ -69,6 +88,10 @@ class Known:
         Groups of examples seen from the Ritz vectors; None if not measured.
     how
         How batches are drawn.
+    random_directions
+        How many of them `isotropic` is the mean over.
+    measured
+        Batches of *other* sizes than `batch_size`, ascending.
     """
 
     eigenvalues: NDArray
@@ -80,6 +103,8 @@ class Known:
     along: Sequence[Variance]
     noise: SubspaceNoise | None
     how: Draws
+    random_directions: int = 0
+    measured: Sequence[MeasuredBatches] = ()
 
     @property
     def factor(self) -> float:
@@ -135,6 +160,10 @@ class Prediction:
         How it does so, for captions: goes on after the label and a colon.
     further
         Names of what else it predicts; those of `QUANTILES` make a box in figures.
+    passes
+        What it takes beside the full spectrum: products with all the data, for both ends, and
+        others by their share of it. One number, or one for each eigenvalue as far in as it,
+        shape (R,); NaN where it has not what it needs. None if nobody counts.
     """
 
     name: str
@@ -146,13 +175,15 @@ class Prediction:
     overlap: Callable[[Known], NDArray] | None = None
     overlap_rule: str = ""
     further: tuple[str, ...] = ()
+    passes: Callable[[Known], ArrayLike] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of its columns in tables of outliers."""
         further = (f"{self.name}_{name}" for name in ("low", "high", *self.further))
         overlap = () if self.overlap is None else (f"overlap_{self.name}",)
-        return (self.name, *further, *overlap)
+        passes = () if self.passes is None else (f"{self.name}_passes",)
+        return (self.name, *further, *overlap, *passes)
 
 
 def sign_of(end: str) -> int:

@@ -12,6 +12,8 @@ within the extremal eigenvectors and a leak out of them that averages out, `weyl
 Throughout, `end` is "largest" or "smallest", and eigenvalues and scales share their units.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -178,6 +180,12 @@ def _turned(known: Known, noise: Variance) -> NDArray:
     return turned
 
 
+def _along_both_ends(variances: Sequence[Variance]) -> NDArray:
+    """Count the Ritz vectors of either end down to each of these; NaN where one is missing."""
+    found = ~np.isnan([noise.value for noise in variances])
+    return np.where(found, 2.0 * np.arange(1, len(found) + 1), np.nan)
+
+
 GOE = Prediction(
     name="goe",
     label="GOE",
@@ -187,6 +195,7 @@ GOE = Prediction(
     predict=lambda known: _shifted(known, [known.isotropic] * len(known.eigenvalues)),
     overlap=lambda known: _turned(known, known.isotropic),
     overlap_rule="1 − fV/λ², with the variance along random directions",
+    passes=lambda known: known.random_directions or np.nan,
 )
 DIRECTIONAL = Prediction(
     name="directional",
@@ -197,4 +206,5 @@ DIRECTIONAL = Prediction(
     predict=lambda known: _shifted(known, list(known.along)),
     overlap=lambda known: _turned(known, known.along[0]),
     overlap_rule="1 − fV/λ², with the variance along the Ritz vector",
+    passes=lambda known: _along_both_ends(known.along),
 )

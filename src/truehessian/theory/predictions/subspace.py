@@ -262,4 +262,5 @@ SUBSPACE = Prediction(
     overlap=_overlap,
     overlap_rule="the eigenvectors of the drawn batches",
     further=_FURTHER,
+    passes=lambda known: math.nan if known.noise is None else len(known.noise.leak),
 )
