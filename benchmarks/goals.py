@@ -62,9 +62,9 @@ GOALS = [
             True,
         )
         for batches, bound in {
-            "20 batches of 16": 3.1,
-            "20 batches of 64": 1.9,
-            "5 batches of 64": 1.45,
+            "20 batches of 16": 2.5,
+            "20 batches of 64": 2.5,
+            "5 batches of 64": 1.5,
         }.items()
     ),
     Goal("restored, reduced experiment", "restore", "reduced", "restored", "seconds", 30, " s"),

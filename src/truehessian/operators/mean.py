@@ -134,6 +134,7 @@ class NetworkOperator(WeightedMean):
         self.weight_decay = penalty.checked(weight_decay)
         self._no_rules = ""  # why there are no rules for layers
         self._audit: LossAudit | None = LossAudit(self.loss, self.network)
+        self._tf32_error: float | None = None  # of a product, once it has been measured
 
     @abstractmethod
     def _linearise(self, inputs: Tree, targets: Tree, how: ByDefinition) -> Linearised:
@@ -224,6 +225,7 @@ class NetworkOperator(WeightedMean):
             "chunk_size": self.chunk_size,
             "weight_decay": self.weight_decay,
             **dict(zip(MAKING, made, strict=True)),
+            **({} if self._tf32_error is None else {"tf32_error": self._tf32_error}),
             **({} if self.weights.are_equal else {"total_weight": self.weights.total}),
         }
 
@@ -234,6 +236,9 @@ class NetworkOperator(WeightedMean):
         """Look at the first examples, and choose how products are made."""
         try:
             self._no_rules = twin.examine(self, inputs, targets)
+            if self.precision == "tf32":
+                plain = bool(self._no_rules)
+                self._tf32_error = twin.error_of_tf32(self, inputs, targets, plain=plain)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

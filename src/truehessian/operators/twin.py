@@ -97,6 +97,32 @@ def examine(operator: Examined, inputs: Tree, targets: Tree) -> str:
     return reason
 
 
+@arithmetic("float32")
+def error_of_tf32(operator: Examined, inputs: Tree, targets: Tree, *, plain: bool) -> float:
+    """Relative error that TF32 makes in a product of the first examples with a random vector.
+
+    Parameters
+    ----------
+    operator, inputs, targets
+        As of `examine`, after it.
+    plain
+        Whether products are made by plain differentiation.
+
+    Returns
+    -------
+    float
+        Norm of the difference from the product in float32, by that product's; zero on a CPU, which
+        has no TF32.
+    """
+    sample = Sample.of(operator, inputs, targets)
+    call = (sample.inputs, sample.targets, sample.directions[:1])
+    _, (exact,) = operator.try_out(*call, plain=plain)
+    with arithmetic("tf32"):
+        _, (rounded,) = operator.try_out(*call, plain=plain)
+    error: Tensor = (rounded.double() - exact.double()).norm() / exact.double().norm()
+    return error.nan_to_num(0.0).item()
+
+
 def _plainly(operator: Examined, sample: Sample) -> tuple[Any, list[Tensor]]:
     """Multiply the examples' matrix with both directions by plain differentiation."""
     try:

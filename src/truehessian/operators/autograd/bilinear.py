@@ -30,6 +30,9 @@ class RulesDoNotHold(RuntimeError):  # noqa: N818 (nothing has failed)
 
 
 _ONLY_INPUTS = (True, False, False)
+# Numbers that inputs may have for two convolutions to be made as one over the channels of both: it
+# spares the start of a kernel, and the copies cost more than that from four times as many on.
+_FEW = 2**16
 
 
 class Layer(Protocol):
@@ -158,19 +161,35 @@ class _BilinearBackward(Function):
     def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None, along_b: Any) -> Any:
         cotangent, inputs, weight = ctx.saved_tensors
         _, x_needed, w_needed = wanted(ctx.needs_input_grad[:3], (0, *ctx.leaves[:1]), ctx.rules)
-        by_cotangent = by_inputs = by_weight = None
-        if along_w is not None or along_b is not None:
-            direction = torch.zeros_like(weight) if along_w is None else along_w
-            by_cotangent = ctx.how.forward(inputs, direction, along_b)
-        if along_x is not None:
-            moved = ctx.how.forward(along_x, weight, None)
-            by_cotangent = moved if by_cotangent is None else by_cotangent.add_(moved)
+        by_inputs = by_weight = None
+        by_cotangent = _moved(ctx.how, (inputs, weight), along_x, along_w, along_b)
         needed = (x_needed and along_w is not None, w_needed and along_x is not None, False)
         if ctx.rules.weights and any(needed):
             # The one follows from the weight and the other from the inputs: one call gives both.
             call = (inputs if along_x is None else along_x, weight if along_w is None else along_w)
             by_inputs, by_weight, _ = ctx.how.backward(cotangent, *call, needed)
         return by_cotangent, by_inputs, by_weight, None, None, None, None
+
+
+def _moved(
+    how: Layer,
+    at: tuple[Tensor, Tensor],
+    along_x: Tensor | None,
+    along_w: Tensor | None,
+    along_b: Tensor | None,
+) -> Tensor | None:
+    """Give A(x', w) + A(x, w') + b' for what there is of directions x', w' and b'."""
+    inputs, weight = at
+    if along_w is None and along_b is None:
+        return None if along_x is None else how.forward(along_x, weight, None)
+    if along_w is None:
+        along_w = torch.zeros_like(weight)
+    if along_x is None:
+        return how.forward(inputs, along_w, along_b)
+    if isinstance(how, Convolution) and how.groups == 1 and inputs.numel() <= _FEW:
+        both = torch.cat([inputs, along_x], 1), torch.cat([along_w, weight], 1)
+        return how.forward(*both, along_b)
+    return how.forward(inputs, along_w, along_b).add_(how.forward(along_x, weight, None))
 
 
 def check_forward_is_over(rules: Rules) -> None:
