@@ -24,6 +24,7 @@ def main(
     full: list[str],
     batches: list[str],
     overlaps: list[str],
+    adaptive: list[str],
     *,
     outliers_out: list[str],
     theory_out: list[str],
@@ -38,8 +39,9 @@ def main(
     outliers = sampling.outliers(
         spectra,
         variances,
-        dict(zip(epochs, map(noises.load, subspace), strict=True)),
+        _by_epoch(epochs, subspace),
         extremes.read_epochs(overlaps) if overlaps else None,
+        adaptive=_by_epoch(epochs, adaptive),
         **settings.model_dump(),
     )
     noise = noise_tables.noise(spectra, variances)
@@ -50,8 +52,11 @@ def main(
         extremes.read_epochs(held_out),
         spectra[0].metadata["weight_decay"],
     )
-    theory = sampling.theory_vs_empirical(outliers)
-    frames = (outliers, theory, noise, scaling, estimates)
+    frames = (outliers, sampling.theory_vs_empirical(outliers), noise, scaling, estimates)
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
     for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):
         extremes.write(frame, csv, tex, md, caption=caption)
+
+
+def _by_epoch(epochs: list[int], paths: list[str]) -> dict[int, noises.SubspaceNoise]:
+    return dict(zip(epochs, map(noises.load, paths), strict=bool(paths)))

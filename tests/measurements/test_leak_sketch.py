@@ -55,3 +55,30 @@ def test_no_more_directions_than_asked_for_or_there_are(count):
     for part in deviations(groups=3):
         sketch.add(0 * part + torch.eye(40, dtype=torch.float64)[10])
     assert len(sketch.directions()) == min(count, 1)
+
+
+def test_the_span_may_hold_vectors_whose_products_are_not_looked_at():
+    """What they hold is told apart from what leaks, and the directions are orthogonal to them."""
+    order = 40
+    axes, rows = torch.eye(order, dtype=torch.float64), deviations(k=2)
+    sketch = LeakSketch([axes[:1], axes[1:2]], 30, axes[20:23])
+    for part in rows:
+        sketch.add(part)
+    streams = torch.stack(rows)  # (groups, 2, order)
+    span = [0, 1, 20, 21, 22]
+    torch.testing.assert_close(sketch.inside, streams[:, :, span].square().sum(0))
+    away = streams.clone()
+    away[:, :, span] = 0
+    torch.testing.assert_close(sketch.outside, away.square().sum((0, 2)))
+    gram, part = sketch.gram(), sketch.part_of_rows()
+    for number in range(2):
+        own = gram[part == number][:, part == number]
+        torch.testing.assert_close(own.trace(), sketch.outside[number])
+        torch.testing.assert_close(own, torch.diag(own.diagonal()), atol=1e-9, rtol=0)
+    sketch.keep([int(gram.diagonal().argmax()), 0])
+    found = sketch.directions()
+    assert found.shape == (2, order)
+    assert found[:, span].abs().max() < 1e-12
+    own = away[:, int(part[gram.diagonal().argmax()])]
+    loudest = torch.linalg.svd(own, full_matrices=False).Vh[0]
+    assert (found @ loudest).norm() > 0.999

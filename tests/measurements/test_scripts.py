@@ -76,7 +76,7 @@ def run():
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("results") / "tiny"
     names = ["checkpoints", "variance", "held_out", "overlaps", "self_test", "tables", "figures"]
-    names.append("evaluation")
+    names += ["evaluation", "subspace"]
     for name in [*names, *(f"spectra/{epoch}" for epoch in EPOCHS)]:
         (base / name).mkdir(parents=True)
     return base
@@ -196,6 +196,16 @@ def directions(folder, dataset, trained, spectra, run):
             settings={**run.settings("variance"), **PRODUCTS},
             network=None,
         )
+        call(
+            "measure_subspace",
+            checkpoint,
+            dataset,
+            str(spectra[epoch] / "full.vectors.safetensors"),
+            subspace_out=str(folder / f"subspace/{epoch}.npz"),
+            reached_out=str(folder / f"subspace/{epoch}.csv"),
+            settings={**run.settings("subspace"), **PRODUCTS},
+            network=None,
+        )
 
 
 def make_content(folder, run, name, table_out=(), figures_out=()):
@@ -246,6 +256,7 @@ def tabulated(folder, spectra, directions, run):
             for size in (16, 32)
         ],
         [str(folder / f"overlaps/{epoch}.csv") for epoch in EPOCHS],
+        [str(folder / f"subspace/{epoch}.npz") for epoch in EPOCHS],
         outliers_out=table(folder, "outliers"),
         theory_out=table(folder, "theory_vs_empirical"),
         noise_out=table(folder, "noise"),
@@ -254,6 +265,8 @@ def tabulated(folder, spectra, directions, run):
         epochs=EPOCHS,
         settings=run.settings("theory"),
     )
+    for name in ("prediction_errors", "subspaces"):
+        make_content(folder, run, name, table_out=table(folder, name))
     call(
         "tabulate_papers",
         table(folder, "extremal_ritz_values")[0],
@@ -582,6 +595,17 @@ def test_tables_exist_in_three_forms_with_their_columns(folder, tabulated, name,
     assert not tabulated[name].empty
     for path in table(folder, name):
         assert Path(path).stat().st_size > 0
+
+
+def test_the_adaptive_subspace_predicts_and_says_what_it_holds(tabulated):
+    reached = tabulated["subspaces"]
+    assert reached["held"].between(0, 1).all()
+    assert (reached["passes"] <= 12).all()
+    frame = tabulated["theory_vs_empirical"]
+    assert frame["adaptive"].notna().all()
+    taken = dict(zip(reached["epoch"], reached["passes"], strict=True))
+    assert (frame["adaptive_passes"] == frame["epoch"].map(taken)).all()
+    assert "adaptive" in set(tabulated["prediction_errors"]["prediction"])
 
 
 def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):

@@ -21,6 +21,7 @@ from truehessian.pipeline.config.settings import (
     SelfTestSettings,
     SpectrumSettings,
     SubsampleSettings,
+    SubspaceSettings,
     TrainingSettings,
     VarianceSettings,
 )
@@ -198,6 +199,15 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             ["runs.tiny.variance.group_size is 12", "not divide 16 of", "set it to 4, "],
         ),
         ({"variance.group_size": 33}, ["runs.tiny.variance.group_size is 33", "64 test"]),
+        (
+            {"subspace": {"group_size": 49}},
+            ["runs.tiny.subspace.group_size is 49", "96 training"],
+        ),
+        (
+            {"subspace": {"group_size": 12}, "batch.sizes": [16]},
+            ["runs.tiny.subspace.group_size is 12", "not divide 16 of", "set it to 4, "],
+        ),
+        ({"subspace": {"passes": 9}}, ["runs.tiny.subspace.passes is 9", "take 10"]),
         ({"variance.held_out_folds": 65}, ["runs.tiny.variance.held_out_folds is 65", "64 test"]),
         ({"dataset.train_examples": 9999}, ["runs.tiny.dataset: train_examples", "1438", "9999"]),
         ({"dataset.test_examples": 9999}, ["runs.tiny.dataset: test_examples", "359", "9999"]),
@@ -561,6 +571,7 @@ def test_examples_are_counted_without_the_data(settings, name):
         ("groups", GroupSettings),
         ("self_test", SelfTestSettings),
         ("variance", VarianceSettings),
+        ("subspace", SubspaceSettings),
         ("theory", Theory),
     ],
 )
@@ -569,6 +580,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
 ):
     for name in ("subsamples", "self_test"):
         change(settings, name, {"parts": [2], "seed": 3})
+    change(settings, "subspace", {"group_size": 8})
     change(settings, "groups", {"parameters": {"last": ["layers.3.*"]}})
     change(settings, "spectrum.chunk_size", 7)
     plain = checks.check(settings).runs["tiny"].settings(section)

@@ -9,7 +9,10 @@ from truehessian.pipeline.config import checks
 from truehessian.pipeline.config.networks import network_facts
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = ("batch", "augmentation", "subsamples", "groups", "batchnorm", "self_test", "variance")
+OPTIONAL = (
+    *("batch", "augmentation", "subsamples", "groups", "batchnorm"),
+    *("self_test", "variance", "subspace"),
+)
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
 
@@ -52,6 +55,7 @@ def run():
         "groups": {"epochs": [3], "steps": 9, "probes": 2},
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
         "batchnorm": {"epochs": [3], "chunk_sizes": [50, 25]},
+        "subspace": {"passes": 30},
         "variance": {
             "random_directions": 2,
             "leak_vectors": 0,
@@ -79,6 +83,7 @@ def stages(run):
         ("subsample-4", 4 * 6, 25),
         ("self-test", 2 * 5 + (6 + 2) * (3 * 5 + 5), 100),
         ("variance", 2 + 2 * 3, 100),
+        ("subspace", 30, 100),
     ],
 )
 def test_a_stage_makes_so_many_products_once_per_epoch(stages, name, products, examples):

@@ -94,9 +94,10 @@ def contract() -> list[str]:
         paths += [f"spectra/{epoch}/full.vectors.safetensors", f"variance/{epoch}.csv"]
         paths.append(f"evaluation/{epoch}.csv")
     paths += ["spectra/2/batchnorm-32.npz", "spectra/2/groups.npz", "self_test/2.csv"]
+    paths += [f"subspace/{epoch}.{suffix}" for epoch in EPOCHS for suffix in ("npz", "csv")]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
-    tables += ["batchnorm", "checkpoints", "groups", "prediction_errors"]
+    tables += ["batchnorm", "checkpoints", "groups", "prediction_errors", "subspaces"]
     tables += ["self_test"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]

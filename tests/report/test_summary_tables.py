@@ -6,6 +6,7 @@ import pytest
 from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, spectra, variance
 
 from truehessian.report.tables import extremes, sampling, summary
+from truehessian.theory.predictions import PREDICTIONS
 
 EXTREMAL = extremes.extremal_ritz_values([*spectra(3), *spectra(0)])
 VARIANCE = pd.concat([variance(0), variance(3)])
@@ -46,7 +47,8 @@ def test_predictions_of_batches_stand_beside_the_variance_of_their_epoch():
     assert list(frame.columns) == [
         "epoch", "batch_size", "end", "full", "batch_mean", "batch_standard_error", "folds",
         "weyl", "goe", "directional", "subspace", "isotropic_variance",
-        "isotropic_standard_error", "element_variance", "extrapolated",
+        "isotropic_standard_error", "element_variance",
+        *list(PREDICTIONS)[3:],
     ]  # fmt: skip
     assert len(frame) == len(theory) == 2 * 2 * 2
     np.testing.assert_array_equal(frame["goe"], theory["goe"])

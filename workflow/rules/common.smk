@@ -163,6 +163,7 @@ WITH_SUBSAMPLES = [name for name, run in RUNS.items() if run.subsamples]
 WITH_GROUPS = [name for name, run in RUNS.items() if run.groups]
 WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
+WITH_SUBSPACE = [name for name, run in RUNS.items() if run.subspace]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
 FORMATS = ["pdf", "svg", "png", "csv"]
 CODE = Tree()
@@ -431,6 +432,7 @@ def costs_of(run):
     every += ["measure_augmented_spectra"] if run in WITH_AUGMENTATION else []
     every += ["measure_subsample_spectra"] if run in WITH_SUBSAMPLES else []
     every += ["measure_directions"] if run in WITH_VARIANCE else []
+    every += ["measure_subspace"] if run in WITH_SUBSPACE else []
     epochs = {stage: RUNS[run].epochs for stage in every}
     epochs["measure_batchnorm_spectra"] = RUNS[run].epochs_of("batchnorm")
     epochs["measure_group_spectra"] = RUNS[run].epochs_of("groups")

@@ -46,6 +46,11 @@ rule tabulate_predictions:
             if batch_sizes(wildcards.run)
             else []
         ),
+        adaptive=lambda wildcards: (
+            per_epoch("results/{run}/subspace/{epoch}.npz", wildcards.run)
+            if wildcards.run in WITH_SUBSPACE
+            else []
+        ),
     output:
         outliers=table("outliers"),
         theory=table("theory_vs_empirical"),

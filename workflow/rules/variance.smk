@@ -28,3 +28,34 @@ rule measure_directions:
         code=code_for_run("measure_directions"),
     script:
         "../run_stage.py"
+
+
+rule measure_subspace:
+    """Measure the noise within as many directions as a share of it asks for."""
+    input:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+        dataset="results/{run}/dataset.safetensors",
+        vectors="results/{run}/spectra/{epoch}/full.vectors.safetensors",
+    output:
+        subspace="results/{run}/subspace/{epoch}.npz",
+        reached="results/{run}/subspace/{epoch}.csv",
+        cost="results/{run}/costs/measure_subspace/{epoch}.tsv",
+    log:
+        "results/{run}/logs/measure_subspace/{epoch}.log",
+    wildcard_constraints:
+        run=one_of(WITH_SUBSPACE),
+    priority: 5
+    conda:
+        "../../envs/torch.yaml"
+    threads: threads_of_products()
+    resources:
+        gpu=gpus(),
+        mem_mb=8000,
+        runtime=24 * 60,
+    params:
+        settings=settings("subspace"),
+        network=network_of,
+        own_code=own_of_run,
+        code=code_for_run("measure_subspace"),
+    script:
+        "../run_stage.py"

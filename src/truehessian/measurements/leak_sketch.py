@@ -19,27 +19,41 @@ class LeakSketch:
     Parameters
     ----------
     parts
-        Orthonormal vectors as rows, shape (k_j, P) each, on any device; together they are the span.
+        Orthonormal vectors as rows, shape (k_j, P) each, on any device.
     count
         Directions to keep for each part.
+    beside
+        Further rows of the span, shape (b, P), orthonormal to the parts' and whose own products are
+        not looked at; the parts alone by default.
+
+    Attributes
+    ----------
+    inside
+        Squares of what the products' deviations have along the span, summed over groups: a row for
+        each vector of the parts, a column for each of the span, shape (k, k + b).
+    outside
+        The same of what leaks out of the span, shape (k,).
 
     References
     ----------
     Levy & Lindenbaum (2000), IEEE Transactions on Image Processing 9(8), 1371-1374.
     """
 
-    def __init__(self, parts: Sequence[Tensor], count: int) -> None:
+    def __init__(self, parts: Sequence[Tensor], count: int, beside: Tensor | None = None) -> None:
         self.sizes = [len(part) for part in parts]
         self.count = count
-        self._parts = list(parts)
+        self._parts = [*parts, *([] if beside is None else [beside])]
+        self._num_span = sum(map(len, self._parts))
         self._filled = [0 for _ in parts]
+        self.inside = torch.zeros(self.num_vectors, self._num_span, dtype=torch.float64)
+        self.outside = torch.zeros(self.num_vectors, dtype=torch.float64)
         self._room: Room | None = None
         self._span: Tensor
         self._kept: Tensor
 
     @property
     def num_vectors(self) -> int:
-        """How many vectors span what is leaked out of."""
+        """How many vectors have their products looked at: those of the parts."""
         return sum(self.sizes)
 
     def settle(self, room: Room) -> None:
@@ -51,9 +65,10 @@ class LeakSketch:
             return
         num_params = self._parts[0].shape[1]
         self._room = room
-        self._span = room.take((self.num_vectors, num_params), "span of the leaks")
+        self._span = room.take((self._num_span, num_params), "span of the leaks")
         self._kept = room.take((len(self.sizes) * self.count, num_params), "sketch of the leaks")
-        for rows, part in zip(self._span.split(self.sizes), self._parts, strict=True):
+        sizes = [len(part) for part in self._parts]
+        for rows, part in zip(self._span.split(sizes), self._parts, strict=True):
             rows.copy_(part)
         self._parts = []
 
@@ -66,7 +81,7 @@ class LeakSketch:
     def merge(self, deviations: Callable[[slice], Tensor]) -> None:
         """As `add`, of rows that are given slab by slab, (k, columns) in float64, three times."""
         device, columns = self._where()
-        inside = torch.zeros(self.num_vectors, self.num_vectors, dtype=torch.float64, device=device)
+        inside = torch.zeros(self.num_vectors, self._num_span, dtype=torch.float64, device=device)
         for slab in columns:
             inside += deviations(slab) @ read(self._span, slab, device).T
 
@@ -81,27 +96,65 @@ class LeakSketch:
         for slab in columns:
             for gram, rows in zip(grams, leaks(slab), strict=True):
                 gram += rows @ rows.T
+        self.inside += inside.square().cpu()
+        own = [gram.diagonal()[-k:] for gram, k in zip(grams, self.sizes, strict=True)]
+        self.outside += torch.cat(own).cpu()
         principal = [_principal(gram, self.count) for gram in grams]
         for slab in columns:
             for kept, axes, rows in zip(self._rooms(), principal, leaks(slab), strict=True):
                 kept[: len(axes), slab] = axes @ rows
         self._filled = [len(axes) for axes in principal]
 
+    def gram(self) -> Tensor:
+        """Inner products of the rows kept, all of the first part and then of the second: (q, q).
+
+        The rows of a part are orthogonal, and their squares are what they hold of `outside`.
+        """
+        rows = self._filled_rows()
+        gram = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+        if len(rows):
+            device, columns = self._where()
+            for slab in columns:
+                own = read(rows, slab, device)
+                gram += (own @ own.T).cpu()
+        return gram
+
+    def part_of_rows(self) -> Tensor:
+        """Say to which part each row of `gram` belongs, shape (q,)."""
+        return torch.arange(len(self.sizes)).repeat_interleave(torch.tensor(self._filled))
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Keep the rows of `gram` that have these numbers, and drop the others."""
+        parts, begin = self.part_of_rows(), 0
+        wanted = sorted(numbers)
+        for part, room in enumerate(self._rooms() if self._room else []):
+            own = [n - begin for n in wanted if parts[n] == part]
+            for place, number in enumerate(own):
+                room[place] = room[number]
+            begin += self._filled[part]
+            self._filled[part] = len(own)
+
     def directions(self) -> Tensor:
         """Orthonormal rows, orthogonal to the span, shape (q, P), q at most count per part."""
-        if self._room is None:
-            return self._parts[0].new_zeros(0, self._parts[0].shape[1], dtype=torch.float64)
-        kept = zip(self._rooms(), self._filled, strict=True)
-        rows = torch.cat([room[:filled] for room, filled in kept])
+        rows = self._filled_rows()
+        if not len(rows):
+            return rows
         for _ in range(2):
             self._take_span_off(rows)
         for _ in range(2):  # once more, because the Gram matrix squares the condition
             rows = self._orthonormal(rows)
         return rows
 
+    def _filled_rows(self) -> Tensor:
+        """Copy the rows kept, those of one part behind those of the other."""
+        if self._room is None:
+            return self._parts[0].new_zeros(0, self._parts[0].shape[1], dtype=torch.float64)
+        kept = zip(self._rooms(), self._filled, strict=True)
+        return torch.cat([room[:filled] for room, filled in kept])
+
     def _where(self) -> tuple[torch.device, list[slice]]:
         assert self._room is not None
-        rows = 6 * self.num_vectors + 2 * len(self._kept)
+        rows = 4 * self.num_vectors + 2 * self._num_span + 2 * len(self._kept)
         return self._room.device, columns_of(self._span.shape[1], rows, self._room.device)
 
     def _rooms(self) -> list[Tensor]:
@@ -112,7 +165,7 @@ class LeakSketch:
         """Make rows unit vectors and orthogonal to the span, in place."""
         device, columns = self._where()
         squares = rows.new_zeros(len(rows), device=device)
-        inside = rows.new_zeros(len(rows), self.num_vectors, device=device)
+        inside = rows.new_zeros(len(rows), self._num_span, device=device)
         for slab in columns:
             own = read(rows, slab, device)
             squares += own.square().sum(1)

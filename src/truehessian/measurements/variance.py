@@ -11,7 +11,7 @@ of the H_i in all that is said of single examples: V(u) = (1/N) sum_i (w_i / w)Â
 
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -165,7 +165,7 @@ def of_subspace(
     vectors: Tensor,
     values: NDArray,
     estimate: DirectionalVariance,
-    sketch: LeakSketch,
+    sketch: LeakSketch | Tensor,
     *,
     memory: int | None = None,
 ) -> SubspaceNoise:
@@ -180,7 +180,8 @@ def of_subspace(
     vectors, values
         The k Ritz vectors as rows, shape (k, P), and their values.
     estimate, sketch
-        From a pass whose last k directions were the vectors.
+        From a pass whose last k directions were the vectors; or, in place of the sketch, further
+        directions themselves, orthonormal rows (q, P) orthogonal to the vectors.
     memory
         As in `along_directions`.
 
@@ -202,14 +203,13 @@ def of_subspace(
         estimate.covariance[own, own].cpu().numpy(),
         estimate.projected[:, own, own].cpu().numpy(),
     )
-    leaks = sketch.directions()
+    leaks = sketch.directions() if isinstance(sketch, LeakSketch) else sketch
+    sizes: dict[str, Any] = {
+        "group_size": estimate.group_size,
+        "num_examples": estimate.num_examples,
+    }
     if not len(leaks):
-        return split_noise(
-            values,
-            *first,
-            group_size=estimate.group_size,
-            num_examples=estimate.num_examples,
-        )
+        return split_noise(values, *first, **sizes)
     further = along_directions(operator, leaks, beside=vectors, memory=memory)
     return widened(
         values,
@@ -217,8 +217,7 @@ def of_subspace(
         further.beside.cpu().numpy(),
         (further.covariance.cpu().numpy(), further.projected.cpu().numpy()),
         (further.mean_beside.cpu().numpy(), further.mean_projected.cpu().numpy()),
-        group_size=estimate.group_size,
-        num_examples=estimate.num_examples,
+        **sizes,
     )
 
 

@@ -16,6 +16,7 @@ from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
 from truehessian.measurements.costs.subsamples import subsample_spectra
+from truehessian.measurements.costs.subspace import subspace
 from truehessian.pipeline.config.run import Run
 from truehessian.spectra import vectors
 
@@ -24,6 +25,7 @@ _TABLES = {
     "self-test": "self_test/{epoch}.csv",
     "variance": "variance/{epoch}.csv",
     "held-out": "held_out/{epoch}.csv",
+    "subspace": "subspace/{epoch}.npz",
 }
 
 
@@ -35,7 +37,7 @@ class Stage(NamedTuple):
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
         `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `groups`,
-        `self-test`, `variance` or `held-out`; further matrices by their own names.
+        `self-test`, `variance`, `held-out` or `subspace`; further matrices by their own names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
@@ -212,6 +214,8 @@ def _directions(run: Run) -> Iterator[Series]:
         ritz = 2 * vectors.kept_of_each_end(run.spectrum.vectors, run.spectrum.steps)
         yield variance(run.variance, ritz_vectors=ritz, train=run.dataset.num_train)
         yield held_out(run.variance, ritz_vectors=ritz, test=run.dataset.num_test)
+    if run.subspace:
+        yield subspace(run.subspace, train=run.dataset.num_train)
 
 
 def _stages(run: str, costs: Iterable[Series], epochs: Sequence[int]) -> Iterator[Stage]:

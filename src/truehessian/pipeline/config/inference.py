@@ -14,6 +14,7 @@ from truehessian.pipeline.config.fields import (
     Positive,
     Section,
     Several,
+    Share,
 )
 from truehessian.pipeline.config.spectra import too_many_parts
 
@@ -66,21 +67,43 @@ class Variance(Section):
                     f"variance.group_size is {self.group_size}, but at least two groups must fit "
                     f"into {count} {split} examples"
                 )
-        yield from self._undivided(run.batch.sizes if run.batch else [])
+        yield from _undivided("variance", self.group_size, run.batch.sizes if run.batch else [])
         if self.held_out_folds > test:
             yield (
                 f"variance.held_out_folds is {self.held_out_folds}, but there are only {test} test "
                 "examples to share among them"
             )
 
-    def _undivided(self, sizes: Sequence[int]) -> Iterator[str]:
-        for size in sizes:
-            if size % self.group_size:
-                yield (
-                    f"variance.group_size is {self.group_size}, which does not divide {size} of "
-                    "batch.sizes, so that no batch of it can be drawn from the groups; set it to "
-                    f"{math.gcd(self.group_size, *sizes)}, which divides them all"
-                )
+
+class Subspace(Section):
+    """The noise within as many directions as a share of it asks for."""
+
+    share: Share = Field(
+        default=0.9, description="Of the noise along the outermost Ritz vectors, to be held."
+    )
+    passes: Several = Field(default=80, description="Products with all the data at most.")
+    ranks: Count = Field(
+        default=5, description="Outermost Ritz vectors of each end that are meant."
+    )
+    group_size: Count = Field(default=16, description="Examples whose products are taken together.")
+    seed: Natural = Field(default=0, description="Of the groups.")
+
+    def problems(self, run: Beside) -> Iterator[str]:
+        """Find groups that the data or the batches do not divide into, and too few passes."""
+        yield from _needs_a_mean("subspace", run)
+        train = run.dataset.num_train
+        if 2 * self.group_size > train:
+            yield (
+                f"subspace.group_size is {self.group_size}, but at least two groups must fit into "
+                f"{train} training examples"
+            )
+        sizes = run.batch.sizes if run.batch else []
+        yield from _undivided("subspace", self.group_size, sizes)
+        if self.passes < 2 * self.ranks:
+            yield (
+                f"subspace.passes is {self.passes}, but {self.ranks} Ritz vectors of each end take "
+                f"{2 * self.ranks}"
+            )
 
 
 class Theory(Section):
@@ -90,6 +113,16 @@ class Theory(Section):
     resamples: Several = Field(default=40, description="Of the groups, for intervals.")
     ranks: Count = Field(default=5, description="Outliers of each end to predict.")
     seed: Natural = Field(default=0, description="Of the draws and resamples.")
+
+
+def _undivided(name: str, group_size: int, sizes: Sequence[int]) -> Iterator[str]:
+    for size in sizes:
+        if size % group_size:
+            yield (
+                f"{name}.group_size is {group_size}, which does not divide {size} of batch.sizes, "
+                "so that no batch of it can be drawn from the groups; set it to "
+                f"{math.gcd(group_size, *sizes)}, which divides them all"
+            )
 
 
 def _needs_a_mean(name: str, run: Beside) -> Iterator[str]:

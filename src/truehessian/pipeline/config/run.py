@@ -18,7 +18,7 @@ from truehessian.pipeline.config.fields import (
     Strict,
     unknown,
 )
-from truehessian.pipeline.config.inference import SelfTest, Theory, Variance
+from truehessian.pipeline.config.inference import SelfTest, Subspace, Theory, Variance
 from truehessian.pipeline.config.problem import (
     Checkpoints,
     Dataset,
@@ -38,7 +38,15 @@ from truehessian.pipeline.config.spectra import (
 )
 
 # Sections whose settings go to a script together with those of products.
-_WITH_PRODUCTS = ("batch", "augmentation", "subsamples", "groups", "self_test", "variance")
+_WITH_PRODUCTS = (
+    "batch",
+    "augmentation",
+    "subsamples",
+    "groups",
+    "self_test",
+    "variance",
+    "subspace",
+)
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
 _WITH_AUGMENTATION = ("training", "augmentation")
 # Names of spectra that every run has, and by which tables know their matrices.
@@ -78,6 +86,7 @@ class Run(Strict):
     self_test: SelfTest | None = None
     batchnorm: BatchNorm | None = None
     variance: Variance | None = Field(default={}, validate_default=True)
+    subspace: Subspace | None = None
     theory: Theory = Field(default={}, validate_default=True)
 
     @property

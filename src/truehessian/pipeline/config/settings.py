@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from truehessian.pipeline.config.fields import Chosen, Names, NotNegative, Positive, Section
-from truehessian.pipeline.config.inference import SelfTest, Variance
+from truehessian.pipeline.config.inference import SelfTest, Subspace, Variance
 from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.config.spectra import (
     Augmentation,
@@ -76,6 +76,10 @@ class SelfTestSettings(SelfTest, Products, WithMatrix):
     """Estimators where the truth is known."""
 
     tolerance: Positive  # of its own
+
+
+class SubspaceSettings(Subspace, Products, WithMatrix):
+    """The noise within as many directions as a share of it asks for."""
 
 
 class VarianceSettings(Variance, Products, WithMatrix):

@@ -26,6 +26,7 @@ CONTENTS = Registry(
         "variance": f"{_ROOM}.variance:VARIANCE",
         "theory_vs_empirical": f"{_ROOM}.theory:THEORY_VS_EMPIRICAL",
         "prediction_errors": f"{_ROOM}.theory:PREDICTION_ERRORS",
+        "subspaces": f"{_ROOM}.subspaces:SUBSPACES",
         "distributions": f"{_ROOM}.theory:DISTRIBUTIONS",
         "overlaps": f"{_ROOM}.theory:OVERLAPS",
         "batch_predictions": f"{_ROOM}.theory:BATCH_PREDICTIONS",

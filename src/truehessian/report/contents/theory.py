@@ -14,7 +14,13 @@ _PREDICTED = Table(needs=("variance",))
 
 
 def _predictions(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:
-    return {"predictions": list(PREDICTIONS.entries().values())}
+    """List the predictions that there are of the run, or all where nothing is known of it."""
+    frame = run.tables.get("theory_vs_empirical")
+    entries = PREDICTIONS.entries()
+    if frame is None or frame.empty:
+        return {"predictions": list(entries.values())}
+    made = [name for name in entries if name in frame and frame[name].notna().any()]
+    return {"predictions": [entries[name] for name in made]}
 
 
 def _errors(run: RunReport, numbers: Mapping[str, int]) -> dict[str, Any]:

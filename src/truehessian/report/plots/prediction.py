@@ -122,11 +122,13 @@ def _measurements_and_predictions(axes: Axes, frame: pd.DataFrame, places: pd.Se
         "label": "full data",
     }
     axes.hlines(frame["full"], places - 0.46, places + 0.46, **full)
-    entries = PREDICTIONS.entries()
+    entries = {
+        name: entry
+        for name, entry in PREDICTIONS.entries().items()
+        if name in frame and frame[name].notna().any()
+    }
     shifts = style.beside(len(entries), -0.32, (0.14, 0.36))
     for (column, entry), shift in zip(entries.items(), shifts, strict=True):
-        if column not in frame or frame[column].isna().all():
-            continue
         look: Appearance = {"color": style.colour(entry.colour), "ms": 3.4, "label": entry.label}
         axes.plot(places + shift, frame[column], entry.marker, **look)
         chosen = frame["chosen"] == column

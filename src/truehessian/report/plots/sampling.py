@@ -1,5 +1,6 @@
 """Figures of single batches: their distribution, their eigenvectors, and the noise itself."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ def distributions(frame: pd.DataFrame, title: str | None = None) -> Figure:
         Heading of the figure.
     """
     extremes = frame[frame["rank"] == 1]
-    values = [f"{kind}_{quantile}" for kind, *_ in _kinds_of_boxes() for quantile in QUANTILES]
-    return by_end_and_size(extremes, _boxes, "{end}, eigenvalue", title, scaled=[*values, "full"])
+    kinds = _kinds_of_boxes(extremes)
+    values = [f"{kind}_{quantile}" for kind, *_ in kinds for quantile in QUANTILES]
+    draw = functools.partial(_boxes, kinds)
+    return by_end_and_size(extremes, draw, "{end}, eigenvalue", title, scaled=[*values, "full"])
 
 
 @style.styled
@@ -52,20 +55,29 @@ def overlaps(frame: pd.DataFrame, title: str | None = None) -> Figure:
     return by_end_and_size(frame[frame["rank"] == 1], _turned, "{end}, squared overlap", title)
 
 
-def _kinds_of_boxes() -> list[tuple[str, str, str, float]]:
-    """Prefix of the columns, label, colour and place of what has quantiles."""
+def _has(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and bool(frame[column].notna().any())
+
+
+def _kinds_of_boxes(frame: pd.DataFrame) -> list[tuple[str, str, str, float]]:
+    """Prefix of the columns, label, colour and place of what a table has quantiles of."""
     drawn = [
-        entry for entry in PREDICTIONS.entries().values() if set(QUANTILES) <= {*entry.further}
+        entry
+        for entry in PREDICTIONS.entries().values()
+        if set(QUANTILES) <= {*entry.further} and _has(frame, f"{entry.name}_q50")
     ]
     boxes = [("batch", "measured", BLACK, -0.18)]
     for place, entry in zip(np.linspace(0.18, 0.36, max(len(drawn), 1)), drawn, strict=False):
-        label = "drawn beforehand" if len(drawn) == 1 else f"{entry.label}, drawn beforehand"
+        alone = len(drawn) == 1 and entry.name == "subspace"
+        label = "drawn beforehand" if alone else f"{entry.label}, drawn beforehand"
         boxes.append((entry.name, label, style.colour(entry.colour), float(place)))
     return boxes
 
 
-def _boxes(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
-    for kind, label, colour, shift in _kinds_of_boxes():
+def _boxes(
+    kinds: list[tuple[str, str, str, float]], axes: Axes, frame: pd.DataFrame, places: pd.Series
+) -> None:
+    for kind, label, colour, shift in kinds:
         quantiles = frame[[f"{kind}_{name}" for name in QUANTILES]].to_numpy(float)
         keys = ("whislo", "q1", "med", "q3", "whishi")
         whole = np.isfinite(quantiles).all(axis=1)
@@ -93,7 +105,11 @@ def _turned(axes: Axes, frame: pd.DataFrame, places: pd.Series) -> None:
     axes.errorbar(
         places - 0.05, frame["overlap"], error, fmt="o", color=BLACK, label="measured, mean ± s.e."
     )
-    entries = [entry for entry in PREDICTIONS.entries().values() if entry.overlap is not None]
+    entries = [
+        entry
+        for entry in PREDICTIONS.entries().values()
+        if entry.overlap is not None and _has(frame, f"overlap_{entry.name}")
+    ]
     shifts = style.beside(len(entries), -0.3, (0.15, 0.3))
     for entry, shift in zip(entries, shifts, strict=True):
         look: Any = {"color": style.colour(entry.colour), "ms": 3.4, "label": entry.label}

@@ -4,7 +4,7 @@ Column names and their order are a contract, as in `tables`.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ def outliers(
     subspaces: Mapping[int, SubspaceNoise] | None = None,
     overlaps: pd.DataFrame | None = None,
     *,
+    adaptive: Mapping[int, SubspaceNoise] | None = None,
     ranks: int = 1,
     draws: int = 400,
     seed: int = 0,
@@ -76,6 +77,8 @@ def outliers(
         By epoch; without one the subspace prediction is NaN.
     overlaps
         Columns epoch, batch_size, fold, end, direction, squared_overlap.
+    adaptive
+        As `subspaces`, for the adaptive subspace prediction.
     ranks
         How many outliers of each end.
     draws, seed, resamples
@@ -109,14 +112,14 @@ def outliers(
                 "spectra must hold the full training Hessian of every epoch with batches, got none "
                 f"for epoch {epoch}; measure its full spectrum"
             )
-        noise = None if subspaces is None else subspaces.get(epoch)
+        noises = [each.get(epoch) if each else None for each in (subspaces, adaptive)]
         at_epoch = select.at_epoch(variance, epoch)
         others = _of_other_sizes(measured, batches)
         for end in ENDS:
             found = list(_measured(full[epoch], measured, end, ranks))
             if not found:
                 continue
-            known = _known(found, full[epoch], at_epoch, noise, how, others)
+            known = _known(found, full[epoch], at_epoch, noises, how, others)
             rows += map(dict.__or__, found, _predicted(known, _decay(full[epoch])))
     frame = pd.DataFrame(rows, columns=outlier_columns())
     return frame if overlaps is None else _with_overlaps(frame, overlaps)
@@ -172,7 +175,7 @@ def _known(
     rows: list[dict[str, Any]],
     whole: Spectrum,
     variance: pd.DataFrame,
-    noise: SubspaceNoise | None,
+    noises: Sequence[SubspaceNoise | None],
     how: Draws,
     others: Iterable[Spectrum],
 ) -> Known:
@@ -190,9 +193,10 @@ def _known(
         num_parameters=1 if variance.empty else int(variance["num_parameters"].iloc[0]),
         isotropic=select.isotropic_variance(variance),
         along=[select.variance_along(variance, end, row["rank"]) for row in rows],
-        noise=noise,
+        noise=noises[0],
         how=how,
         random_directions=len(select.along_random(variance)),
+        adaptive=noises[1],
         measured=batches,
     )
 

@@ -11,6 +11,7 @@ PREDICTIONS = Registry(
         "goe": "truehessian.theory.predictions.isotropic:GOE",
         "directional": "truehessian.theory.predictions.isotropic:DIRECTIONAL",
         "subspace": "truehessian.theory.predictions.subspace:SUBSPACE",
+        "adaptive": "truehessian.theory.predictions.adaptive:ADAPTIVE",
         "extrapolated": "truehessian.theory.predictions.extrapolation:EXTRAPOLATED",
     },
 )

@@ -90,6 +90,8 @@ class Known:
         How batches are drawn.
     random_directions
         How many of them `isotropic` is the mean over.
+    adaptive
+        The same as `noise`, within as many vectors as a share of the noise asks for.
     measured
         Batches of *other* sizes than `batch_size`, ascending.
     """
@@ -104,6 +106,7 @@ class Known:
     noise: SubspaceNoise | None
     how: Draws
     random_directions: int = 0
+    adaptive: SubspaceNoise | None = None
     measured: Sequence[MeasuredBatches] = ()
 
     @property

@@ -206,46 +206,49 @@ def _standard_errors(resampled: list[tuple[NDArray, NDArray]], ranked: NDArray) 
     return np.sqrt(groups + ranked.var(axis=0, ddof=1) / len(ranked))
 
 
-@functools.lru_cache(maxsize=1)
-def _drawn(known: Known) -> SubspacePrediction | None:
+@functools.lru_cache(maxsize=2)
+def _drawn(known: Known, source: str) -> SubspacePrediction | None:
     """Draw batches of this size once; None where nothing was measured that makes one up."""
-    if known.noise is None:
+    noise = getattr(known, source)
+    if noise is None:
         return None
     drawn = subspace(
-        **known.noise._asdict(),
+        **noise._asdict(),
         batch_size=known.batch_size,
         end=known.end,
         draws=known.how.draws,
         seed=known.how.seed,
-        ranks=min(known.how.ranks, len(known.noise.leak)),
+        ranks=min(known.how.ranks, len(noise.leak)),
         resamples=known.how.resamples,
     )
     return None if math.isnan(drawn.mean) else drawn
 
 
-_FURTHER = ("standard_deviation", *QUANTILES)
+FURTHER = ("standard_deviation", *QUANTILES)
 
 
-def _predict(known: Known) -> Predicted:
-    drawn, count = _drawn(known), len(known.eigenvalues)
+def predict(known: Known, source: str = "noise") -> Predicted:
+    """Sum up drawn batches, of what `known` has under the name `source`."""
+    drawn, count = _drawn(known, source), len(known.eigenvalues)
     if drawn is None:
-        return Predicted.missing(count, _FURTHER)
-    rows = np.full((count, 3 + len(_FURTHER)), math.nan)
+        return Predicted.missing(count, FURTHER)
+    rows = np.full((count, 3 + len(FURTHER)), math.nan)
     for rank in range(min(count, drawn.ranked.shape[1])):
         values = drawn.ranked[:, rank]
         mean, half = values.mean(), WIDTH * drawn.standard_errors[rank]
         quantiles = [np.quantile(values, level) for level in QUANTILES.values()]
         rows[rank] = (mean, mean - half, mean + half, values.std(ddof=1), *quantiles)
     value, low, high, *further = rows.T
-    return Predicted(value, low, high, dict(zip(_FURTHER, further, strict=True)))
+    return Predicted(value, low, high, dict(zip(FURTHER, further, strict=True)))
 
 
-def _overlap(known: Known) -> NDArray:
-    drawn = _drawn(known)
+def overlap(known: Known, source: str = "noise") -> NDArray:
+    """Average the overlaps of drawn batches, of what `known` has under the name `source`."""
+    drawn = _drawn(known, source)
     found = np.full(len(known.eigenvalues), math.nan)
-    if known.noise is None or drawn is None:
+    if drawn is None:
         return found
-    per_end = len(known.noise.ritz_values) // 2
+    per_end = len(getattr(known, source).ritz_values) // 2
     begin = 0 if known.end == "largest" else per_end
     count = min(per_end, len(found))
     found[:count] = [drawn.overlaps[:, begin + rank].mean() for rank in range(count)]
@@ -258,9 +261,9 @@ SUBSPACE = Prediction(
     marker="D",
     colour="pink",
     assumption="draws batches within the span of the extremal Ritz vectors",
-    predict=_predict,
-    overlap=_overlap,
+    predict=predict,
+    overlap=overlap,
     overlap_rule="the eigenvectors of the drawn batches",
-    further=_FURTHER,
+    further=FURTHER,
     passes=lambda known: math.nan if known.noise is None else len(known.noise.leak),
 )
