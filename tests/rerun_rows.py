@@ -31,12 +31,14 @@ EXPENSIVE = {
     "measure_self_test",
     "measure_directions",
     "measure_group_spectra",
+    "measure_sharpness",
 }
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
 AT_CHOSEN_EPOCHS = {
     "measure_batchnorm_spectra",
     "measure_group_spectra",
     "measure_self_test",
+    "measure_sharpness",
 }
 TABLES = {
     "make_checkpoints",
@@ -55,6 +57,8 @@ FIGURES = {
     "tabulate_self_test",  # which draws it too
     "make_checkpoints",  # by the script that makes figures as well
     "make_groups",  # its table too
+    "make_sharpness",
+    "make_subspace_overlaps",
 }
 REPORT = {"write_report"}
 

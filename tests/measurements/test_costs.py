@@ -1,6 +1,7 @@
 """What a plan says that a stage costs is what its script spends, product by product."""
 
 import pytest
+import torch
 import yaml
 from test_scripts import NETWORK, ROOT, call
 
@@ -22,6 +23,7 @@ SMALL = {
         "parts": [2, 4], "repetitions": 3, "folds": 2, "steps": 4, "tolerance": 1e-30,
     },
     "batchnorm": {"chunk_sizes": [32, 48]},
+    "sharpness": {"folds": 3, "sizes": [16, 32], "steps": 4},
     "variance": {"random_directions": 2, "leak_vectors": 3, "group_size": 8, "held_out_steps": 5},
 }  # fmt: skip
 
@@ -161,6 +163,28 @@ def test_the_self_test(run, inputs, spent, tmp_path):
     how = {"settings": settings(run, "self_test"), "network": None}
     call("measure_self_test", *inputs, self_test_out=target, **how)
     assert sum(spent) == planned(run, "self")
+
+
+@pytest.mark.parametrize("with_adam", [False, True])
+def test_curvature_along_gradients(run, inputs, spent, tmp_path, with_adam):
+    vectors = measure_full(run, inputs, tmp_path)
+    spent.clear()
+    files = [*inputs, vectors]
+    if with_adam:
+        files.append(str(tmp_path / "adam.pt"))
+        model = registry.build(**NETWORK, seed=1)
+        optimiser = torch.optim.Adam(model.parameters())
+        model(torch.ones(2, 1, 8, 8)).square().sum().backward()
+        optimiser.step()
+        torch.save(optimiser.state_dict(), files[-1])
+    how = run.sharpness.model_copy(update={"optimiser": "{epoch}.pt" if with_adam else None})
+    run = run.model_copy(update={"sharpness": how})
+    target = str(tmp_path / "2.csv")
+    call(
+        "measure_sharpness", *files, sharpness_out=target, settings=settings(run, "sharpness"),
+        network=None, epoch=2,
+    )  # fmt: skip
+    assert sum(spent) == planned(run, "sharpness")
 
 
 def test_a_recurrence_that_stops_early_costs_less(run, inputs, spent, tmp_path):

@@ -204,6 +204,21 @@ class Run:
         )
         return [path]
 
+    @functools.cached_property
+    def measure_sharpness(self) -> list[str]:
+        path = self.path("sharpness.csv")
+        call(
+            "measure_sharpness",
+            self.checkpoint,
+            self.dataset,
+            self.vectors,
+            sharpness_out=path,
+            settings=self.products("sharpness", sizes=[16], folds=3),
+            epoch=1,
+            **self.common,
+        )
+        return [path]
+
     def _spectra(self, script: str, paths: list[str], **how) -> None:
         call(
             script, self.checkpoint, self.dataset, spectra_out=paths, epoch=1, **how, **self.common
@@ -243,6 +258,7 @@ SCRIPTS = [
     "measure_group_spectra",
     "measure_directions",
     "measure_self_test",
+    "measure_sharpness",
 ]
 
 

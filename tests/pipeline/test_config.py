@@ -19,6 +19,7 @@ from truehessian.pipeline.config.settings import (
     BatchSettings,
     GroupSettings,
     SelfTestSettings,
+    SharpnessSettings,
     SpectrumSettings,
     SubsampleSettings,
     SubspaceSettings,
@@ -228,6 +229,20 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             {"self_test": {"folds": 2}, "spectrum.batchnorm": "train"},
             ["runs.tiny.self_test", "eval", "self_test: null"],
         ),
+        ({"sharpness": {"epochs": [1]}}, ["runs.tiny.sharpness.epochs contains 1", "epochs"]),
+        (
+            {"sharpness": {"sizes": [97]}},
+            ["runs.tiny.sharpness.sizes contains 97", "96 training examples"],
+        ),
+        (
+            {"sharpness": {"optimiser": "adam.pt"}},
+            ["runs.tiny.sharpness.optimiser must contain {epoch}", "'adam.pt'"],
+        ),
+        (
+            {"sharpness": {"optimiser": "{step}.pt"}},
+            ["runs.tiny.sharpness.optimiser: may hold {epoch} and no other braces"],
+        ),
+        ({"sharpness": {"momentum": 1}}, ["runs.tiny.sharpness.momentum must be below 1, got 1"]),
         ({"batchnorm": {"epochs": [1]}}, ["runs.tiny.batchnorm.epochs contains 1", "epochs"]),
         (
             {"batchnorm": {}, "variance": None, "spectrum.batchnorm": "train"},
@@ -572,6 +587,7 @@ def test_examples_are_counted_without_the_data(settings, name):
         ("self_test", SelfTestSettings),
         ("variance", VarianceSettings),
         ("subspace", SubspaceSettings),
+        ("sharpness", SharpnessSettings),
         ("theory", Theory),
     ],
 )
@@ -582,6 +598,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
         change(settings, name, {"parts": [2], "seed": 3})
     change(settings, "subspace", {"group_size": 8})
     change(settings, "groups", {"parameters": {"last": ["layers.3.*"]}})
+    change(settings, "sharpness", {"folds": 3})
     change(settings, "spectrum.chunk_size", 7)
     plain = checks.check(settings).runs["tiny"].settings(section)
     assert list(plain) == sorted(plain)
@@ -590,6 +607,33 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
     assert {key: found[key] for key in plain} == plain
     assert found.keys() - plain.keys() <= {"checkpoint_epochs", "augmentation"}
     assert plain.get("chunk_size", 7) == 7
+
+
+def test_sharpness_takes_from_training_what_it_is_not_told(settings):
+    change(settings, "sharpness", {})
+    change(settings, "training.learning_rate", 0.25)
+    change(settings, "training.batch_size", 32)
+    run = checks.check(settings).runs["tiny"]
+    found, training = run.settings("sharpness"), run.training
+    assert found["sizes"] == [training.batch_size] == run.sharpness_sizes
+    assert (found["learning_rate"], found["momentum"]) == (0.25, training.momentum)
+    assert found["training_epochs"] == training.epochs
+    change(settings, "sharpness", {"learning_rate": 3, "sizes": [20, 10]})
+    found = checks.check(settings).runs["tiny"].settings("sharpness")
+    assert (found["learning_rate"], found["training_epochs"], found["sizes"]) == (3, None, [10, 20])
+    change(settings, "training.batch_size", 128)
+    change(settings, "sharpness", {})
+    assert checks.check(settings).runs["tiny"].sharpness_sizes == [96]  # all that there are
+
+
+def test_sharpness_of_weights_of_ones_own_has_the_sizes_of_batches_and_no_rate(settings):
+    change(settings, "training", None)
+    change(settings, "checkpoints", "{epoch}.pt")
+    change(settings, "sharpness", {})
+    run = checks.check(settings).runs["tiny"]
+    found = run.settings("sharpness")
+    assert found["sizes"] == sorted(run.batch.sizes)
+    assert [found[key] for key in ("learning_rate", "momentum", "training_epochs")] == [None] * 3
 
 
 def test_the_self_test_has_a_tolerance_of_its_own(settings):

@@ -11,7 +11,7 @@ from truehessian.pipeline.config.networks import network_facts
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
     *("batch", "augmentation", "subsamples", "groups", "batchnorm"),
-    *("self_test", "variance", "subspace"),
+    *("self_test", "variance", "subspace", "sharpness"),
 )
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
@@ -56,6 +56,7 @@ def run():
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
         "batchnorm": {"epochs": [3], "chunk_sizes": [50, 25]},
         "subspace": {"passes": 30},
+        "sharpness": {"sizes": [20], "folds": 4, "steps": 9},
         "variance": {
             "random_directions": 2,
             "leak_vectors": 0,
@@ -84,6 +85,8 @@ def stages(run):
         ("self-test", 2 * 5 + (6 + 2) * (3 * 5 + 5), 100),
         ("variance", 2 + 2 * 3, 100),
         ("subspace", 30, 100),
+        ("sharpness", 1, 100),
+        ("sharpness-20", 2 * 4, 20),
     ],
 )
 def test_a_stage_makes_so_many_products_once_per_epoch(stages, name, products, examples):
@@ -116,6 +119,21 @@ def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(sta
     per_fold = 7 + 2 * 2 + 2 * 3
     assert stages["held-out"].products == 3 * per_fold
     assert stages["held-out"].examples == 41 // 3
+
+
+def test_curvature_along_gradients_takes_the_batches_of_training_and_the_steps_of_adam(run):
+    run["sharpness"] = {"folds": 3, "steps": 9, "optimiser": "adam/{epoch}.pt"}
+    stages = planned(run)
+    assert stages["sharpness"].products == 1 + 9
+    assert stages["sharpness"].basis_vectors == 9
+    assert stages["sharpness-100"].examples == 100  # of 128 that training takes, all there are
+    assert stages["sharpness-100"].outputs == stages["sharpness"].outputs
+
+
+def test_a_file_of_several_stages_counts_once(run):
+    run.update(dict.fromkeys(OPTIONAL), operators={})
+    run["sharpness"] = {"sizes": [20, 30]}
+    assert "8 outputs exist" in rendered(run)
 
 
 def test_all_examples_of_a_dataset_count_where_no_subset_is_taken(run):

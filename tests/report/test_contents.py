@@ -52,10 +52,10 @@ def test_a_run_has_the_figures_and_tables_of_its_sections():
 
     assert sorted(catalogue.figures_of(configured("tiny"))) == [
         "density-1", "density-2", "learning_curves", "shrinkage", "stem-full-1", "stem-full-2",
-        "stem-ggn-1", "stem-ggn-2",
+        "stem-ggn-1", "stem-ggn-2", "subspace_overlaps",
     ]  # fmt: skip
     assert sorted(catalogue.tables_of(configured("tiny"))) == [
-        "checkpoints", "extremal_ritz_values", "papers", "shrinkage",
+        "checkpoints", "extremal_ritz_values", "papers", "shrinkage", "subspace_overlaps",
     ]  # fmt: skip
 
 

@@ -165,6 +165,7 @@ WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
 WITH_SUBSPACE = [name for name, run in RUNS.items() if run.subspace]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
+WITH_SHARPNESS = [name for name, run in RUNS.items() if run.sharpness]
 FORMATS = ["pdf", "svg", "png", "csv"]
 CODE = Tree()
 
@@ -297,6 +298,18 @@ def groups_of(run):
     """Spectra of groups of parameters of a run."""
     path = "results/{run}/spectra/{epoch}/groups.npz"
     return expand(path, run=run, epoch=RUNS[run].epochs_of("groups"))
+
+
+def optimiser_of(wildcards):
+    """The state of the optimiser that trained a checkpoint, where the run names one."""
+    path = RUNS[wildcards.run].sharpness.optimiser_at(int(wildcards.epoch))
+    return {} if path is None else {"optimiser": path}
+
+
+def sharpness_of(run):
+    """Curvature along gradients of a run."""
+    path = "results/{run}/sharpness/{epoch}.csv"
+    return expand(path, run=run, epoch=RUNS[run].epochs_of("sharpness"))
 
 
 def self_test_epochs(run):
@@ -437,6 +450,7 @@ def costs_of(run):
     epochs["measure_batchnorm_spectra"] = RUNS[run].epochs_of("batchnorm")
     epochs["measure_group_spectra"] = RUNS[run].epochs_of("groups")
     epochs["measure_self_test"] = RUNS[run].epochs_of("self_test")
+    epochs["measure_sharpness"] = RUNS[run].epochs_of("sharpness")
     names = ["prepare_dataset", *(["train_network"] if run in TRAINED else [])]
     names += [f"{stage}/{epoch}" for stage in epochs for epoch in epochs[stage]]
     names += [
@@ -457,7 +471,7 @@ def files_of(run):
     ]
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
-    files += batchnorm_spectra(run) + groups_of(run)
+    files += batchnorm_spectra(run) + groups_of(run) + sharpness_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
     return files + costs_of(run)

@@ -15,6 +15,7 @@ from truehessian.measurements.costs.groups import group_spectra
 from truehessian.measurements.costs.operators import operator_spectrum
 from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
+from truehessian.measurements.costs.sharpness import sharpness
 from truehessian.measurements.costs.subsamples import subsample_spectra
 from truehessian.measurements.costs.subspace import subspace
 from truehessian.pipeline.config.run import Run
@@ -26,6 +27,7 @@ _TABLES = {
     "variance": "variance/{epoch}.csv",
     "held-out": "held_out/{epoch}.csv",
     "subspace": "subspace/{epoch}.npz",
+    "sharpness": "sharpness/{epoch}.csv",
 }
 
 
@@ -37,7 +39,8 @@ class Stage(NamedTuple):
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
         `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `groups`,
-        `self-test`, `variance`, `held-out` or `subspace`; further matrices by their own names.
+        `self-test`, `variance`, `held-out`, `subspace`, `sharpness` of all the data, or
+        `sharpness-{size}`; further matrices by their own names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
@@ -110,6 +113,7 @@ def plan(name: str, run: Run, num_params: int, num_groups: int = 1) -> RunPlan:
         *_stages(name, _batchnorm(run), run.epochs_of("batchnorm")),
         *_stages(name, _self_test(run), run.epochs_of("self_test")),
         *_stages(name, _directions(run), run.epochs),
+        *_stages(name, _sharpness(run), run.epochs_of("sharpness")),
     ]
     itemsize = 8 if run.spectrum.precision == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
@@ -156,7 +160,8 @@ def render(
     parts = [_render_run(item, exists, rates[item.name]) for item in plans]
     work = sum(stage.work for item in plans for stage in item.stages)
     left = sum(remaining(stage, exists) for item in plans for stage in item.stages)
-    outputs = [path for item in plans for stage in item.stages for path in stage.outputs]
+    # Stages of one job may share a file.
+    outputs = {path for item in plans for stage in item.stages for path in stage.outputs}
     done = sum(map(exists, outputs))
     total = (
         f"Total: {text.prefixed(work)} products x examples, {text.prefixed(left)} of them "
@@ -218,10 +223,24 @@ def _directions(run: Run) -> Iterator[Series]:
         yield subspace(run.subspace, train=run.dataset.num_train)
 
 
+def _sharpness(run: Run) -> Iterator[Series]:
+    """Curvature along gradients, at some of the epochs."""
+    how = run.sharpness
+    if how:
+        yield from sharpness(
+            sizes=run.sharpness_sizes,
+            folds=how.folds,
+            steps=how.steps,
+            preconditioned=how.optimiser is not None,
+            train=run.dataset.num_train,
+        )
+
+
 def _stages(run: str, costs: Iterable[Series], epochs: Sequence[int]) -> Iterator[Stage]:
     """Make stages that a run does once per epoch."""
     for cost in costs:
-        pattern = _TABLES.get(cost.name, "spectra/{epoch}/{name}.npz")
+        kind = cost.name.removesuffix(f"-{cost.number}")
+        pattern = _TABLES.get(kind, "spectra/{epoch}/{name}.npz")
         files = tuple(f"{run}/{pattern.format(epoch=epoch, name=cost.name)}" for epoch in epochs)
         yield Stage(cost.name, len(epochs), cost.products, cost.examples, cost.basis_vectors, files)
 

@@ -2,7 +2,15 @@
 
 from typing import Any, Literal
 
-from truehessian.pipeline.config.fields import Chosen, Names, NotNegative, Positive, Section
+from truehessian.pipeline.config.fields import (
+    Chosen,
+    Count,
+    Counts,
+    Names,
+    NotNegative,
+    Positive,
+    Section,
+)
 from truehessian.pipeline.config.inference import SelfTest, Subspace, Variance
 from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.config.spectra import (
@@ -14,6 +22,7 @@ from truehessian.pipeline.config.spectra import (
     Spectrum,
     Subsamples,
 )
+from truehessian.pipeline.config.stability import Sharpness
 
 
 class WithLoss(Section):
@@ -84,3 +93,10 @@ class SubspaceSettings(Subspace, Products, WithMatrix):
 
 class VarianceSettings(Variance, Products, WithMatrix):
     """Variance along directions, and held-out curvature."""
+
+
+class SharpnessSettings(Sharpness, Products, WithMatrix):
+    """Curvature along gradients."""
+
+    sizes: Counts
+    training_epochs: Count | None  # of the schedule of the learning rate; None for a constant one

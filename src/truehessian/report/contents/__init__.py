@@ -22,6 +22,8 @@ CONTENTS = Registry(
         "boxplot-largest": f"{_ROOM}.extremes:BOXPLOT_LARGEST",
         "boxplot-smallest": f"{_ROOM}.extremes:BOXPLOT_SMALLEST",
         "extremal_ritz_values": f"{_ROOM}.extremes:EXTREMAL_RITZ_VALUES",
+        "sharpness": f"{_ROOM}.sharpness:SHARPNESS",
+        "subspace_overlaps": f"{_ROOM}.subspace_overlaps:SUBSPACE_OVERLAPS",
         "groups": f"{_ROOM}.groups:GROUPS",
         "variance": f"{_ROOM}.variance:VARIANCE",
         "theory_vs_empirical": f"{_ROOM}.theory:THEORY_VS_EMPIRICAL",
