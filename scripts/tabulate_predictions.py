@@ -5,7 +5,7 @@ import pandas as pd
 from truehessian.pipeline.config.inference import Theory
 from truehessian.report.tables import extremes, noise as noise_tables, sampling, truth
 from truehessian.spectra import spectrum
-from truehessian.theory.predictions import noise as noises
+from truehessian.theory.predictions import examples, noise as noises
 
 _CAPTIONS = {
     "outliers": "Predicted and measured outliers of batch Hessians",
@@ -25,6 +25,7 @@ def main(
     batches: list[str],
     overlaps: list[str],
     adaptive: list[str],
+    parts: list[str],
     *,
     outliers_out: list[str],
     theory_out: list[str],
@@ -42,16 +43,13 @@ def main(
         _by_epoch(epochs, subspace),
         extremes.read_epochs(overlaps) if overlaps else None,
         adaptive=_by_epoch(epochs, adaptive),
+        parts=examples.load_epochs(parts),
         **settings.model_dump(),
     )
     noise = noise_tables.noise(spectra, variances)
     scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
-    estimates = truth.true_hessian(
-        pd.read_csv(extremal),
-        variances,
-        extremes.read_epochs(held_out),
-        spectra[0].metadata["weight_decay"],
-    )
+    decay, quotients = spectra[0].metadata["weight_decay"], extremes.read_epochs(held_out)
+    estimates = truth.true_hessian(pd.read_csv(extremal), variances, quotients, decay)
     frames = (outliers, sampling.theory_vs_empirical(outliers), noise, scaling, estimates)
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
     for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):

@@ -164,6 +164,7 @@ WITH_GROUPS = [name for name, run in RUNS.items() if run.groups]
 WITH_BATCHNORM = [name for name, run in RUNS.items() if run.batchnorm]
 WITH_SELF_TEST = [name for name, run in RUNS.items() if run.self_test]
 WITH_SUBSPACE = [name for name, run in RUNS.items() if run.subspace]
+WITH_PARTS = [name for name, run in RUNS.items() if run.parts]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
 WITH_SHARPNESS = [name for name, run in RUNS.items() if run.sharpness]
 FORMATS = ["pdf", "svg", "png", "csv"]
@@ -312,6 +313,12 @@ def sharpness_of(run):
     return expand(path, run=run, epoch=RUNS[run].epochs_of("sharpness"))
 
 
+def parts_of_examples(run):
+    """Parts of single examples, at the epochs at which a run measures them."""
+    path = "results/{run}/variance/{epoch}.parts.npz"
+    return expand(path, run=run, epoch=RUNS[run].epochs_of("parts"))
+
+
 def self_test_epochs(run):
     """Epochs at which a run's estimators are tried."""
     return RUNS[run].epochs_of("self_test")
@@ -449,6 +456,7 @@ def costs_of(run):
     epochs = {stage: RUNS[run].epochs for stage in every}
     epochs["measure_batchnorm_spectra"] = RUNS[run].epochs_of("batchnorm")
     epochs["measure_group_spectra"] = RUNS[run].epochs_of("groups")
+    epochs["measure_parts"] = RUNS[run].epochs_of("parts")
     epochs["measure_self_test"] = RUNS[run].epochs_of("self_test")
     epochs["measure_sharpness"] = RUNS[run].epochs_of("sharpness")
     names = ["prepare_dataset", *(["train_network"] if run in TRAINED else [])]
@@ -474,6 +482,7 @@ def files_of(run):
     files += batchnorm_spectra(run) + groups_of(run) + sharpness_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
+    files += parts_of_examples(run)
     return files + costs_of(run)
 
 

@@ -51,6 +51,7 @@ rule tabulate_predictions:
             if wildcards.run in WITH_SUBSPACE
             else []
         ),
+        parts=lambda wildcards: parts_of_examples(wildcards.run),
     output:
         outliers=table("outliers"),
         theory=table("theory_vs_empirical"),

@@ -59,3 +59,33 @@ rule measure_subspace:
         code=code_for_run("measure_subspace"),
     script:
         "../run_stage.py"
+
+
+rule measure_parts:
+    """Measure the outer eigenpairs of the Hessians of single examples."""
+    input:
+        checkpoint="results/{run}/checkpoints/{epoch}.safetensors",
+        dataset="results/{run}/dataset.safetensors",
+        vectors="results/{run}/spectra/{epoch}/full.vectors.safetensors",
+    output:
+        parts="results/{run}/variance/{epoch}.parts.npz",
+        cost="results/{run}/costs/measure_parts/{epoch}.tsv",
+    log:
+        "results/{run}/logs/measure_parts/{epoch}.log",
+    wildcard_constraints:
+        run=one_of(WITH_PARTS),
+    priority: 5
+    conda:
+        "../../envs/torch.yaml"
+    threads: threads_of_products()
+    resources:
+        gpu=gpus(),
+        mem_mb=8000,
+        runtime=24 * 60,
+    params:
+        settings=settings("parts"),
+        network=network_of,
+        own_code=own_of_run,
+        code=code_for_run("measure_parts"),
+    script:
+        "../run_stage.py"

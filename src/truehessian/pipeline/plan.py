@@ -13,6 +13,7 @@ from truehessian.measurements.costs.directions import held_out, variance
 from truehessian.measurements.costs.full import full_spectra
 from truehessian.measurements.costs.groups import group_spectra
 from truehessian.measurements.costs.operators import operator_spectrum
+from truehessian.measurements.costs.parts import example_parts
 from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
 from truehessian.measurements.costs.sharpness import sharpness
@@ -28,6 +29,7 @@ _TABLES = {
     "held-out": "held_out/{epoch}.csv",
     "subspace": "subspace/{epoch}.npz",
     "sharpness": "sharpness/{epoch}.csv",
+    "parts": "variance/{epoch}.parts.npz",
 }
 
 
@@ -39,7 +41,7 @@ class Stage(NamedTuple):
     name
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
         `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `groups`,
-        `self-test`, `variance`, `held-out`, `subspace`, `sharpness` of all the data, or
+        `self-test`, `variance`, `held-out`, `subspace`, `parts`, `sharpness` of all the data, or
         `sharpness-{size}`; further matrices by their own names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
@@ -114,6 +116,7 @@ def plan(name: str, run: Run, num_params: int, num_groups: int = 1) -> RunPlan:
         *_stages(name, _self_test(run), run.epochs_of("self_test")),
         *_stages(name, _directions(run), run.epochs),
         *_stages(name, _sharpness(run), run.epochs_of("sharpness")),
+        *_stages(name, _parts(run), run.epochs_of("parts")),
     ]
     itemsize = 8 if run.spectrum.precision == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
@@ -234,6 +237,13 @@ def _sharpness(run: Run) -> Iterator[Series]:
             preconditioned=how.optimiser is not None,
             train=run.dataset.num_train,
         )
+
+
+def _parts(run: Run) -> Iterator[Series]:
+    """Products with single examples."""
+    if run.parts:
+        kept = vectors.kept_of_each_end(run.spectrum.vectors, run.spectrum.steps)
+        yield example_parts(run.parts, kept_of_each_end=kept, train=run.dataset.num_train)
 
 
 def _stages(run: str, costs: Iterable[Series], epochs: Sequence[int]) -> Iterator[Stage]:

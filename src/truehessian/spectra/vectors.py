@@ -49,6 +49,11 @@ def load(path: str) -> dict[str, Tensor]:
     return tensorfile.load(path)[0]
 
 
+def outermost(vectors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Keep at most `count` vectors of each end, and what is known of them."""
+    return {name: tensor[:count] for name, tensor in vectors.items()}
+
+
 def named(vectors: dict[str, Tensor]) -> tuple[list[str], Tensor, NDArray]:
     """Line up extremal Ritz vectors as `top-1`, `top-2`, .. `bottom-1`, ..
 

@@ -106,6 +106,31 @@ class Subspace(Section):
             )
 
 
+class ExampleParts(AtEpochs):
+    """Outer eigenpairs of the Hessians of single examples, from which batches are predicted."""
+
+    examples: Several | None = Field(
+        default=1000, description="How many random ones at most; null: all."
+    )
+    vectors: Count = Field(default=5, description="Ritz vectors of each end to look along.")
+    steps: Several = Field(default=6, description="Lanczos steps on each example's own Hessian.")
+    pairs: Count = Field(default=2, description="Ritz pairs of it to keep at each end.")
+    dimension: Count = Field(
+        default=1024, description="Coordinates that each one is kept in; more of them are exact."
+    )
+    seed: Natural = Field(default=0, description="Of the examples and the coordinates.")
+
+    def problems(self, run: Beside) -> Iterator[str]:
+        """Find more pairs than there are steps for, and a matrix that is no mean over examples."""
+        yield from self.unknown_epochs("parts", run)
+        yield from _needs_a_mean("parts", run)
+        if 2 * self.pairs > self.steps:
+            yield (
+                f"parts.pairs is {self.pairs} at each end, but of {self.steps} Lanczos steps there "
+                f"are at most {self.steps // 2}; take more steps, or fewer pairs"
+            )
+
+
 class Theory(Section):
     """How predictions are drawn."""
 

@@ -18,7 +18,13 @@ from truehessian.pipeline.config.fields import (
     Strict,
     unknown,
 )
-from truehessian.pipeline.config.inference import SelfTest, Subspace, Theory, Variance
+from truehessian.pipeline.config.inference import (
+    ExampleParts,
+    SelfTest,
+    Subspace,
+    Theory,
+    Variance,
+)
 from truehessian.pipeline.config.problem import (
     Checkpoints,
     Dataset,
@@ -41,7 +47,7 @@ from truehessian.pipeline.config.stability import Sharpness
 # Sections whose settings go to a script together with those of products.
 _WITH_PRODUCTS = (
     *("batch", "augmentation", "subsamples", "groups", "self_test", "variance"),
-    *("subspace", "sharpness"),
+    *("subspace", "parts", "sharpness"),
 )
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
 _WITH_AUGMENTATION = ("training", "augmentation")
@@ -83,6 +89,7 @@ class Run(Strict):
     batchnorm: BatchNorm | None = None
     variance: Variance | None = Field(default={}, validate_default=True)
     subspace: Subspace | None = None
+    parts: ExampleParts | None = None
     theory: Theory = Field(default={}, validate_default=True)
     sharpness: Sharpness | None = None
 

@@ -11,7 +11,7 @@ from truehessian.pipeline.config.fields import (
     Positive,
     Section,
 )
-from truehessian.pipeline.config.inference import SelfTest, Subspace, Variance
+from truehessian.pipeline.config.inference import ExampleParts, SelfTest, Subspace, Variance
 from truehessian.pipeline.config.problem import Training
 from truehessian.pipeline.config.spectra import (
     Augmentation,
@@ -100,3 +100,7 @@ class SharpnessSettings(Sharpness, Products, WithMatrix):
 
     sizes: Counts
     training_epochs: Count | None  # of the schedule of the learning rate; None for a constant one
+
+
+class PartsSettings(ExampleParts, Products, WithMatrix):
+    """Outer eigenpairs of the Hessians of single examples."""

@@ -5,6 +5,7 @@ Column names and their order are a contract, as in `tables`.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from truehessian.theory.predictions.base import (
     Predicted,
     Prediction,
 )
+from truehessian.theory.predictions.examples import ExampleParts
 from truehessian.theory.predictions.noise import SubspaceNoise
 
 _QUANTILE_COLUMNS = tuple(f"{kind}_{name}" for kind in ("batch", "subspace") for name in QUANTILES)
@@ -57,6 +59,7 @@ def outliers(
     overlaps: pd.DataFrame | None = None,
     *,
     adaptive: Mapping[int, SubspaceNoise] | None = None,
+    parts: Mapping[int, ExampleParts] | None = None,
     ranks: int = 1,
     draws: int = 400,
     seed: int = 0,
@@ -79,10 +82,12 @@ def outliers(
         Columns epoch, batch_size, fold, end, direction, squared_overlap.
     adaptive
         As `subspaces`, for the adaptive subspace prediction.
+    parts
+        Of single examples, by epoch; without those of one their prediction is NaN.
     ranks
         How many outliers of each end.
     draws, seed, resamples
-        Of the subspace prediction.
+        Of predictions that draw batches.
 
     Returns
     -------
@@ -120,6 +125,7 @@ def outliers(
             if not found:
                 continue
             known = _known(found, full[epoch], at_epoch, noises, how, others)
+            known = replace(known, parts=(parts or {}).get(epoch))
             rows += map(dict.__or__, found, _predicted(known, _decay(full[epoch])))
     frame = pd.DataFrame(rows, columns=outlier_columns())
     return frame if overlaps is None else _with_overlaps(frame, overlaps)

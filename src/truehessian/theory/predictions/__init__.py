@@ -13,5 +13,6 @@ PREDICTIONS = Registry(
         "subspace": "truehessian.theory.predictions.subspace:SUBSPACE",
         "adaptive": "truehessian.theory.predictions.adaptive:ADAPTIVE",
         "extrapolated": "truehessian.theory.predictions.extrapolation:EXTRAPOLATED",
+        "parts": "truehessian.theory.predictions.parts:PARTS",
     },
 )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from truehessian.spectra.spectrum import ENDS
+from truehessian.theory.predictions.examples import ExampleParts
 from truehessian.theory.predictions.factor import finite_population_factor
 from truehessian.theory.predictions.noise import SubspaceNoise
 
@@ -94,6 +95,8 @@ class Known:
         The same as `noise`, within as many vectors as a share of the noise asks for.
     measured
         Batches of *other* sizes than `batch_size`, ascending.
+    parts
+        Parts of single examples; None if not measured.
     """
 
     eigenvalues: NDArray
@@ -108,6 +111,7 @@ class Known:
     random_directions: int = 0
     adaptive: SubspaceNoise | None = None
     measured: Sequence[MeasuredBatches] = ()
+    parts: ExampleParts | None = None
 
     @property
     def factor(self) -> float:

@@ -1,0 +1,74 @@
+"""Arrays of finished chunks of a measurement, for a run that was killed."""
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+_MARK = "mark of the run"
+
+
+class Chunks:
+    """A folder with a file for each finished chunk.
+
+    Parameters
+    ----------
+    folder
+        Made when the first chunk is put there; None to keep nothing.
+    mark
+        What tells this run from others.
+    """
+
+    def __init__(self, folder: Path | None, mark: str) -> None:
+        self._folder, self._mark = folder, mark
+
+    def take(self, numbers: Sequence[int]) -> dict[str, NDArray] | None:
+        """Take what a killed run has left of a chunk; None where that is nothing.
+
+        Raises
+        ------
+        ValueError
+            It belongs to another run.
+        """
+        if self._folder is None:
+            return None
+        file, arrays = self._file(numbers), None
+        with (
+            contextlib.suppress(OSError, ValueError, BadZipFile, EOFError),
+            file.open("rb") as whole,
+            np.load(whole, allow_pickle=False) as archive,
+        ):
+            arrays = {name: archive[name] for name in archive.files}
+        if arrays is None or _MARK not in arrays:
+            return None
+        if str(arrays.pop(_MARK)) != self._mark:
+            raise ValueError(
+                f"the state in {self._folder} was begun with another matrix or other settings; "
+                "delete it to begin anew, or name another folder"
+            )
+        return arrays
+
+    def put(self, numbers: Sequence[int], arrays: Mapping[str, NDArray]) -> None:
+        """Leave a chunk; that it cannot be written costs the state, not the run."""
+        if self._folder is None:
+            return
+        file = self._file(numbers)
+        draft = file.with_name(f".{file.name}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            everything: dict[str, Any] = {_MARK: np.array(self._mark), **arrays}
+            np.savez(draft, **everything)
+            draft.replace(file)
+        except OSError as error:
+            logger.warning("a finished chunk is not kept for a killed run: %s", error)
+
+    def _file(self, numbers: Sequence[int]) -> Path:
+        assert self._folder is not None
+        return self._folder / f"examples-{numbers[0]}-{numbers[-1]}.npz"

@@ -1,0 +1,241 @@
+"""Random batches put together from the parts of single examples."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from truehessian import streams
+from truehessian.theory.predictions import batch_model
+from truehessian.theory.predictions.base import QUANTILES, WIDTH, Known, Predicted, Prediction
+from truehessian.theory.predictions.examples import ExampleParts, effective_number
+
+# A batch costs more here than among groups of examples, and its quotients say most of what varies:
+# so many times fewer draws than `Draws.draws`, and batches within U alone per draw.
+_FEWER = 4
+_WITHIN_PER_DRAW = 20
+_PER_RESAMPLE = 6
+
+
+class DrawnBatches(NamedTuple):
+    """Models of random batches at one end.
+
+    Attributes
+    ----------
+    values
+        Outermost eigenvalues from the extreme inwards, shape (draws, R).
+    mean, standard_error
+        Of each rank over all batches, shape (R,); the error is that of having drawn so few and,
+        where only a part of all examples was measured, of having so few of them.
+    overlaps
+        Squared components of the extreme eigenvector along the Ritz vectors of this end, shape
+        (draws, K / 2).
+    """
+
+    values: NDArray
+    mean: NDArray
+    standard_error: NDArray
+    overlaps: NDArray
+
+
+def draw(
+    parts: ExampleParts,
+    batch_size: int,
+    *,
+    ranks: int = 1,
+    draws: int = 100,
+    seed: int = 0,
+    resamples: int = 0,
+) -> dict[str, DrawnBatches]:
+    """Predict the distribution of a batch's outermost eigenvalues, at both ends.
+
+    Every batch is a random set of examples, whose model `batch_model.matrix` has a few hundred
+    rows. Means over few batches are made precise by control variates, whose means are known or
+    cheap: the batch's quotient along its Ritz vector, and its eigenvalue within U alone.
+
+    Parameters
+    ----------
+    parts
+        Of single examples.
+    batch_size
+        B, at most N.
+    ranks
+        How many eigenvalues of each end, at most K / 2.
+    draws
+        How many batches, at least 5.
+    seed
+        Of the batches and resamples.
+    resamples
+        Bootstrap samples of the examples, for the error of having few of them.
+
+    Returns
+    -------
+    dict
+        By end, "largest" and "smallest".
+
+    Raises
+    ------
+    ValueError
+        `batch_size`, `ranks` or `draws` is not as above.
+    """
+    per_end = len(parts.ritz_values) // 2
+    if draws < 5 or not 1 <= ranks <= per_end:
+        raise ValueError(
+            f"draws must be at least 5 and ranks in 1 .. {per_end}, got {draws} and {ranks}"
+        )
+    within = _within(parts, batch_size, _WITHIN_PER_DRAW * draws, seed)
+    chosen = list(batch_model.batches(parts, batch_size, draws, seed))
+    models = [batch_model.matrix(parts, own) for own in chosen]
+    spectra = [np.linalg.eigvalsh(model) for model in models]
+    found = {}
+    for end, sign in (("largest", 1), ("smallest", -1)):
+        values = np.stack([_outermost(own, sign, ranks) for own in spectra])
+        controls = _controls(parts, within, models, sign, ranks)
+        mean, error = _controlled(values, controls)
+        error = np.hypot(error, _error_of_examples(parts, batch_size, sign, ranks, seed, resamples))
+        first = 0 if sign == 1 else per_end
+        overlaps = [
+            _extreme_vector(m, v[0])[first : first + per_end] ** 2
+            for m, v in zip(models, values, strict=True)
+        ]
+        found[end] = DrawnBatches(values, mean, error, np.stack(overlaps))
+    return found
+
+
+def _outermost(ascending: NDArray, sign: int, ranks: int) -> NDArray:
+    return ascending[..., ::-1][..., :ranks] if sign == 1 else ascending[..., :ranks]
+
+
+def _within(parts: ExampleParts, batch_size: int, draws: int, seed: int) -> NDArray:
+    """Uᵀ H_B U of many batches that are other ones than those of models, shape (draws, K, K)."""
+    chosen = batch_model.batches(parts, batch_size, draws, seed, 1)
+    return np.stack([parts.centre + parts.within[own].mean(axis=0) for own in chosen])
+
+
+def _controls(
+    parts: ExampleParts, within: NDArray, models: list[NDArray], sign: int, ranks: int
+) -> NDArray:
+    """Control variates of each batch and rank, less their means, shape (draws, R, 2)."""
+    k = len(parts.ritz_values)
+    own = np.stack([model[:k, :k] for model in models])
+    places = np.arange(ranks) + (0 if sign == 1 else k // 2)
+    quotients = own[:, places, places] - parts.hessian[places, places]
+    inner = _outermost(np.linalg.eigvalsh(own), sign, ranks)
+    inner = inner - _outermost(np.linalg.eigvalsh(within), sign, ranks).mean(axis=0)
+    return np.stack([quotients, inner], axis=2)
+
+
+def _controlled(values: NDArray, controls: NDArray) -> tuple[NDArray, NDArray]:
+    """Means of values less what their controls explain, and their standard errors, (R,) each."""
+    means, errors = [], []
+    for rank in range(values.shape[1]):
+        design = np.column_stack([np.ones(len(values)), controls[:, rank]])
+        weights, _, order, _ = np.linalg.lstsq(design, values[:, rank])
+        left = values[:, rank] - design @ weights
+        means.append(weights[0])
+        errors.append(math.sqrt((left**2).sum() / max(len(values) - order, 1) / len(values)))
+    return np.array(means), np.array(errors)
+
+
+def _error_of_examples(
+    parts: ExampleParts, batch_size: int, sign: int, ranks: int, seed: int, resamples: int
+) -> NDArray:
+    """Find the error of having measured a part of all examples, (R,); zero where it is all.
+
+    By bootstrap of the shift of second order: what an eigenvalue has beyond the batch's quotient
+    along its own Ritz vector, whose mean is known.
+    """
+    if parts.are_all or resamples < 2:
+        return np.zeros(ranks)
+    generator = streams.generator(seed, "resampled parts", batch_size)
+    count, k = len(parts.within), len(parts.ritz_values)
+    places = np.arange(ranks) + (0 if sign == 1 else k // 2)
+    means, within = [], []
+    for number in range(resamples):
+        sample = generator.integers(count, size=count)
+        chosen = batch_model.batches(parts, batch_size, _PER_RESAMPLE, seed, 2, number)
+        shifts = []
+        for own in chosen:
+            model = batch_model.matrix(parts, sample[own])
+            outer = _outermost(np.linalg.eigvalsh(model), sign, ranks)
+            shifts.append(outer - model[places, places])
+        means.append(np.mean(shifts, axis=0))
+        within.append(np.var(shifts, axis=0, ddof=1) / _PER_RESAMPLE)
+    between = np.var(means, axis=0, ddof=1) - np.mean(within, axis=0)
+    return np.sqrt(np.maximum(between, 0))
+
+
+def _extreme_vector(matrix: NDArray, value: float) -> NDArray:
+    """Eigenvector of an eigenvalue that is known, by inverse iteration."""
+    size = np.abs(np.diagonal(matrix)).max() + abs(value) or 1.0
+    shifted = matrix - (value + 1e-10 * size) * np.eye(len(matrix))
+    vector: NDArray = np.ones(len(matrix))
+    for _ in range(2):
+        vector = np.linalg.solve(shifted, vector)
+        vector /= np.linalg.norm(vector)
+    return vector
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn(
+    parts: ExampleParts, batch_size: int, ranks: int, draws: int, seed: int, resamples: int
+) -> dict[str, DrawnBatches]:
+    return draw(parts, batch_size, ranks=ranks, draws=draws, seed=seed, resamples=resamples)
+
+
+def _of(known: Known) -> DrawnBatches | None:
+    """Draw batches of this size once for both ends; None where nothing was measured."""
+    parts, how = known.parts, known.how
+    if parts is None:
+        return None
+    ranks = min(how.ranks, len(parts.ritz_values) // 2)
+    draws = max(how.draws // _FEWER, 5)
+    resamples = how.resamples // _FEWER
+    return _drawn(parts, known.batch_size, ranks, draws, how.seed, resamples)[known.end]
+
+
+_FURTHER = ("standard_deviation", *QUANTILES, "carriers")
+
+
+def _predict(known: Known) -> Predicted:
+    drawn, count = _of(known), len(known.eigenvalues)
+    if drawn is None or known.parts is None:
+        return Predicted.missing(count, _FURTHER)
+    first = 0 if known.end == "largest" else len(known.parts.ritz_values) // 2
+    carriers = effective_number(known.parts)[first:]
+    rows = np.full((count, 3 + len(_FURTHER)), math.nan)
+    for rank in range(min(count, drawn.values.shape[1])):
+        values, mean, half = (
+            drawn.values[:, rank],
+            drawn.mean[rank],
+            WIDTH * drawn.standard_error[rank],
+        )
+        spread = [values.std(ddof=1), *(np.quantile(values, level) for level in QUANTILES.values())]
+        rows[rank] = (mean, mean - half, mean + half, *spread, carriers[rank])
+    value, low, high, *further = rows.T
+    return Predicted(value, low, high, dict(zip(_FURTHER, further, strict=True)))
+
+
+def _overlap(known: Known) -> NDArray:
+    drawn = _of(known)
+    found = np.full(len(known.eigenvalues), math.nan)
+    if drawn is not None:
+        count = min(drawn.overlaps.shape[1], len(found))
+        found[:count] = drawn.overlaps.mean(axis=0)[:count]
+    return found
+
+
+PARTS = Prediction(
+    name="parts",
+    label="parts",
+    marker="X",
+    colour="blue",
+    assumption="puts batches together from the outer eigenpairs of single examples",
+    predict=_predict,
+    overlap=_overlap,
+    overlap_rule="the eigenvectors of batches that are put together from examples",
+    further=_FURTHER,
+    passes=lambda known: math.nan if known.parts is None else known.parts.passes,
+)
