@@ -25,7 +25,8 @@ def main(
     data = []
     for number, case in enumerate(cases):
         made = make({key: [found[each] for each in case["inputs"][key]] for key in case["inputs"]})
-        data.append(made.data.assign(**case["numbers"]))
+        rows = made.data if made.table is None else made.table
+        data.append(rows.assign(**case["numbers"]))
         targets = figures_out[number * per_figure : (number + 1) * per_figure]
         if targets:  # else it is a table only
             plots.save(made.figure, targets, made.data)

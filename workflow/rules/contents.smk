@@ -23,6 +23,6 @@ for run in RUNS:
                 name=content.name,
                 names=inputs_of(content, run),
                 cases=cases_of(content, run),
-                code=code("make_content", CONTENTS[content.name]),
+                code=code("make_content", CONTENTS[content.name], *content.uses),
             script:
                 "../run_stage.py"

@@ -19,6 +19,7 @@ CONTENTS = Registry(
         "stem-ggn": f"{_ROOM}.spectra:STEM_GGN",
         "stem-operators": f"{_ROOM}.operators:STEM_OPERATORS",
         "density": f"{_ROOM}.densities:DENSITY",
+        "spectral_distances": f"{_ROOM}.batch_spectra:SPECTRAL_DISTANCES",
         "boxplot-largest": f"{_ROOM}.extremes:BOXPLOT_LARGEST",
         "boxplot-smallest": f"{_ROOM}.extremes:BOXPLOT_SMALLEST",
         "extremal_ritz_values": f"{_ROOM}.extremes:EXTREMAL_RITZ_VALUES",

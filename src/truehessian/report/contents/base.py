@@ -33,10 +33,21 @@ SECTIONS = {
 
 
 class Made(NamedTuple):
-    """What a `make` gives back: the data of a figure or table, and the figure if there is one."""
+    """What a `make` gives back.
+
+    Attributes
+    ----------
+    data
+        Of the figure, or the table where there is none.
+    figure
+        None if it is a table only.
+    table
+        Rows of the table where they are not the data of the figure.
+    """
 
     data: "pd.DataFrame"
     figure: "Drawing | None" = None
+    table: "pd.DataFrame | None" = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,8 @@ class Content:
     inputs
         Patterns of files in the run's folder, such as `spectra/{epoch}/full.npz`; braces that the
         figure is not over stand for all values that the run has.
+    uses
+        Import paths of what `make` takes from catalogues: their code decides what it makes.
     """
 
     name: str
@@ -119,6 +132,7 @@ class Content:
     title: str = ""
     make: Callable[[Mapping[str, list[str]]], Made] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
