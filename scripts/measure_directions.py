@@ -87,5 +87,5 @@ def held_out_frame(
     in_groups = whole.with_data(whole.data, group_size)
     quotients = variance.along_directions(in_groups, ritz, memory=room)
     grouped = [whole.with_data(as_data(part), group_size) for part in parts]
-    brackets = held_out.brackets(grouped, runs, memory=room)
-    return held_out.table(names, values, quotients, brackets)
+    crossed = held_out.cross(grouped, runs, ranks=costs.crossed_ranks(len(ritz)), memory=room)
+    return held_out.table(names, values, quotients, crossed)

@@ -1,6 +1,6 @@
 """Rule tabulate_extremal_ritz_values: all spectra of a run in, two tables out."""
 
-from truehessian.report.tables import extremes, truth
+from truehessian.report.tables import extremes, shrinkage
 from truehessian.spectra import spectrum
 
 
@@ -18,7 +18,9 @@ def main(
     parts = extremes.extremal_ritz_values(map(spectrum.load, subsamples))
     csv, tex, md = shrinkage_out
     extremes.write(
-        truth.shrinkage(extremal, parts, max(each.metadata["weight_decay"] for each in measured)),
+        shrinkage.shrinkage(
+            extremal, parts, max(each.metadata["weight_decay"] for each in measured)
+        ),
         csv,
         tex,
         md,

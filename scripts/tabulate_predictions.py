@@ -1,10 +1,13 @@
 """Rule tabulate_predictions: measurements of a run in, predictions and estimates out."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from truehessian.pipeline.config.inference import Theory
 from truehessian.report.tables import extremes, noise as noise_tables, sampling, truth
 from truehessian.spectra import spectrum
+from truehessian.spectra.spectrum import Spectrum
 from truehessian.theory.predictions import examples, noise as noises
 
 _CAPTIONS = {
@@ -26,6 +29,7 @@ def main(
     overlaps: list[str],
     adaptive: list[str],
     parts: list[str],
+    test: list[str],
     *,
     outliers_out: list[str],
     theory_out: list[str],
@@ -37,21 +41,32 @@ def main(
 ) -> None:
     variances = extremes.read_epochs(variance)
     spectra = [spectrum.load(path) for path in [*full, *batches]]
+    noise = _by_epoch(epochs, subspace)
     outliers = sampling.outliers(
         spectra,
         variances,
-        _by_epoch(epochs, subspace),
+        noise,
         extremes.read_epochs(overlaps) if overlaps else None,
         adaptive=_by_epoch(epochs, adaptive),
         parts=examples.load_epochs(parts),
         **settings.model_dump(),
     )
-    noise = noise_tables.noise(spectra, variances)
-    scaling = noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
-    decay, quotients = spectra[0].metadata["weight_decay"], extremes.read_epochs(held_out)
-    estimates = truth.true_hessian(pd.read_csv(extremal), variances, quotients, decay)
-    frames = (outliers, sampling.theory_vs_empirical(outliers), noise, scaling, estimates)
+    known = pd.read_csv(extremal), variances, extremes.read_epochs(held_out)
+    decay = spectra[0].metadata["weight_decay"]
+    estimates = truth.true_hessian(*known, decay, noise, map(spectrum.load, test))
+    of_batches = (outliers, sampling.theory_vs_empirical(outliers), *_of_noise(spectra, variances))
     targets = (outliers_out, theory_out, noise_out, scaling_out, true_hessian_out)
+    _write([*of_batches, estimates], targets)
+
+
+def _of_noise(
+    spectra: Sequence[Spectrum], variances: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    noise = noise_tables.noise(spectra, variances)
+    return noise, noise_tables.scaling(noise, spectra[0].metadata["num_examples"])
+
+
+def _write(frames: Sequence[pd.DataFrame], targets: Sequence[list[str]]) -> None:
     for frame, (csv, tex, md), caption in zip(frames, targets, _CAPTIONS.values(), strict=True):
         extremes.write(frame, csv, tex, md, caption=caption)
 

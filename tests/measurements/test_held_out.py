@@ -1,6 +1,9 @@
 """Curvature on held-out examples: brackets of the extremes of the true Hessian."""
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from cases import Smooth, examples, network
@@ -105,33 +108,93 @@ def test_the_table_has_a_row_per_direction_and_brackets_at_the_first_rank():
         group_size=4,
         num_examples=60,
     )
-    ends = {
-        "largest": held_out.Bracket(1, 2, 3, 0.5),
-        "smallest": held_out.Bracket(-4, -3, 3, 0.7),
+    found = {
+        ("largest", 1): held_out.Crossed(2, 1, 0.5, 3.5, 3, 12),
+        ("largest", 2): held_out.Crossed(1.5, 0.8, 0.4, 2.5, 3, 12),
+        ("smallest", 1): held_out.Crossed(-4, -3, 0.7, math.nan, 3, 12),
     }
-    frame = held_out.table(names, np.array([9.0, 8.0, -7.0]), estimate, ends)
-    assert list(frame.columns) == [
-        "end",
-        "rank",
-        "empirical",
-        "held_out",
-        "held_out_standard_error",
-        "num_examples",
-        "bracket_low",
-        "bracket_high",
-        "bracket_folds",
-        "bracket_deviation",
+    frame = held_out.table(names, np.array([9.0, 8.0, -7.0]), estimate, found)
+    expected = pd.DataFrame(
+        {
+            "end": ["largest", "largest", "smallest"],
+            "rank": [1, 2, 1],
+            "empirical": [9.0, 8, -7],
+            "held_out": [10.0, 11, 12],
+            "held_out_standard_error": [20.0, 21, 22],
+            "num_examples": 60,
+            "bracket_low": [1, np.nan, -4],
+            "bracket_high": [2, np.nan, -3],
+            "bracket_folds": 3,
+            "bracket_deviation": [0.5, 0.4, 0.7],
+            "fitted_value": [2, 1.5, -4],
+            "crossed": [1, 0.8, -3],
+            "skewness": [3.5, 2.5, np.nan],
+            "groups": 12,
+        }
+    )
+    pd.testing.assert_frame_equal(frame, expected, check_dtype=False)
+
+
+def test_inner_eigenvalues_are_crossed_as_a_direct_computation_says():
+    matrices = [fold(seed) for seed in range(3)]
+    decomposed = [torch.linalg.eigh(matrix) for matrix in matrices]
+    runs = [tridiagonalised(matrix) for matrix in matrices]
+    result = held_out.cross([Dense(matrix) for matrix in matrices], runs, ranks=3)
+    assert set(result) == {(end, rank) for end in ("largest", "smallest") for rank in (1, 2, 3)}
+    for (end, rank), found in result.items():
+        column = -rank if end == "largest" else rank - 1
+        assert found.fitted_value == pytest.approx(
+            np.mean([values[column].item() for values, _ in decomposed]), abs=1e-9
+        )
+        assert found.crossed == pytest.approx(
+            np.mean(
+                [
+                    (vectors[:, column] @ matrices[other] @ vectors[:, column]).item()
+                    for number, (_, vectors) in enumerate(decomposed)
+                    for other in range(3)
+                    if other != number
+                ]
+            ),
+            abs=1e-9,
+        )
+
+
+def test_inner_eigenvalues_that_have_not_converged_are_missing():
+    matrices = [fold(seed, 40) for seed in range(2)]
+    runs = [
+        lanczos.tridiagonalise(Dense(matrix).matvec, lanczos.probe_vector(40, 0), 12)
+        for matrix in matrices
     ]
-    assert frame["end"].tolist() == ["largest", "largest", "smallest"]
-    assert frame["rank"].tolist() == [1, 2, 1]
-    assert frame["empirical"].tolist() == [9, 8, -7]
-    assert frame["held_out"].tolist() == [10, 11, 12]
-    assert frame["held_out_standard_error"].tolist() == [20, 21, 22]
-    assert (frame["num_examples"] == 60).all()
-    assert frame["bracket_low"].tolist() == pytest.approx([1, np.nan, -4], nan_ok=True)
-    assert frame["bracket_high"].tolist() == pytest.approx([2, np.nan, -3], nan_ok=True)
-    assert frame["bracket_folds"].tolist() == [3, 0, 3]
-    assert frame["bracket_deviation"].tolist() == pytest.approx([0.5, np.nan, 0.7], nan_ok=True)
+    result = held_out.cross([Dense(matrix) for matrix in matrices], runs, ranks=6)
+    known = [not math.isnan(result["largest", rank].fitted_value) for rank in range(1, 7)]
+    residuals = [lanczos.ritz(run) for run in runs]
+    expected = [
+        all(r.residuals[-rank] <= 0.1 * abs(r.values[-rank]) for r in residuals) or rank == 1
+        for rank in range(1, 7)
+    ]
+    assert known == expected
+    assert known[0]
+    assert not known[-1]
+
+
+def test_third_moments_of_examples_come_from_groups_without_bias():
+    """Exponential curvatures, whose third central moment is 2, in 4,000 times 5 groups of 4."""
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.empty(4000, 5, 4, dtype=torch.float64).exponential_(generator=generator)
+    found = []
+    for groups in draws.mean(2):
+        estimate = _estimate_of(groups[:, None, None], 4)
+        found.append(held_out.third_moments(estimate).item())
+    assert abs(np.mean(found) - 2) < 4 * np.std(found) / math.sqrt(4000)
+    assert math.isnan(held_out.third_moments(_estimate_of(draws[0, :2, 0, None, None], 1)).item())
+
+
+def _estimate_of(projected, group_size):
+    column = torch.zeros(1, dtype=torch.float64)
+    return DirectionalVariance(
+        *[column] * 4, projected[:1, 0], projected, projected, column, column,
+        group_size=group_size, num_examples=group_size * len(projected),
+    )  # fmt: skip
 
 
 def test_operators_with_chunks_show_how_much_single_examples_differ():

@@ -27,6 +27,7 @@ from truehessian.report.tables import (
     groups as grouping,
     noise as noise_tables,
     sampling,
+    shrinkage as by_size,
     truth as estimate_tables,
 )
 from truehessian.spectra import spectrum, vectors as extremal_vectors
@@ -257,6 +258,8 @@ def tabulated(folder, spectra, directions, run):
         ],
         [str(folder / f"overlaps/{epoch}.csv") for epoch in EPOCHS],
         [str(folder / f"subspace/{epoch}.npz") for epoch in EPOCHS],
+        [],
+        [str(spectra[epoch] / "test.npz") for epoch in EPOCHS],
         outliers_out=table(folder, "outliers"),
         theory_out=table(folder, "theory_vs_empirical"),
         noise_out=table(folder, "noise"),
@@ -587,7 +590,7 @@ CHECKPOINT_COLUMNS = (
         ("noise", noise_tables.NOISE_COLUMNS),
         ("noise_scaling", noise_tables.SCALING_COLUMNS),
         ("true_hessian", estimate_tables.TRUE_HESSIAN_COLUMNS),
-        ("shrinkage", estimate_tables.SHRINKAGE_COLUMNS),
+        ("shrinkage", by_size.SHRINKAGE_COLUMNS),
     ],
 )
 def test_tables_exist_in_three_forms_with_their_columns(folder, tabulated, name, columns):

@@ -116,7 +116,7 @@ def test_a_step_of_all_groups_costs_a_whole_product_and_a_third_for_each_further
 
 
 def test_held_out_folds_have_lanczos_the_others_vectors_and_all_ritz_vectors(stages):
-    per_fold = 7 + 2 * 2 + 2 * 3
+    per_fold = 7 + 2 * (2 * 3) + 2 * 3
     assert stages["held-out"].products == 3 * per_fold
     assert stages["held-out"].examples == 41 // 3
 

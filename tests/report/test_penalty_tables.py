@@ -7,7 +7,7 @@ from table_cases import NUM_EXAMPLES, NUM_PARAMETERS, make_spectrum, spectra, va
 
 from truehessian.report import page
 from truehessian.report.papers import confrontation, published
-from truehessian.report.tables import extremes, sampling, summary, truth
+from truehessian.report.tables import extremes, sampling, shrinkage, summary, truth
 from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.predictions.noise import SubspaceNoise
 
@@ -71,7 +71,7 @@ def test_predictions_move_with_the_spectrum(both):
 
 def test_laws_of_noise_are_those_of_the_loss_alone(both):
     before, after = (
-        truth.shrinkage(
+        shrinkage.shrinkage(
             extremes.extremal_ritz_values(part[:-1]),
             extremes.extremal_ritz_values(part[-1:]),
             decay,
@@ -104,11 +104,12 @@ def test_estimates_move_and_signs_are_those_with_the_penalty(both):
         for part, frame, decay in zip(both, (before, after), (0.0, DECAY), strict=True)
     )
     assert before["inverted_directional"].notna().all()
-    assert before["verdict"][1].startswith("negative curvature is inherent (z = -5.0)")
-    assert after["verdict"][1].startswith("not distinguishable from zero (z = 2.5)")
-    signs = ["z", "verdict"]
+    assert "the training data's vector shows it too (z = -5.0)" in before["verdict"][1]
+    assert "the sign is not known (z = 2.5)" in after["verdict"][1]
+    signs = ["z", "verdict", "disagreements"]  # words with numbers in them
     values += ["inverted_goe", "inverted_directional", "test", "cross_validated"]
     values += ["cross_validated_low", "cross_validated_high"]
+    values += ["estimate", "estimate_low", "estimate_high"]
     assert_moved(after.drop(columns=signs), before.drop(columns=signs), values)
 
 

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, make_spectrum, spectra, variance
 
-from truehessian.report.tables import extremes, truth
+from truehessian.report.tables import extremes, shrinkage as by_size, truth
 from truehessian.theory import shrinkage
 from truehessian.theory.estimates.inversion import invert
+from truehessian.theory.predictions.noise import SubspaceNoise
 
 
 @pytest.fixture
@@ -21,15 +22,15 @@ def through_csv(frame):
 
 
 def test_no_spectra_give_an_empty_table_with_all_columns():
-    frame = truth.shrinkage(extremes.extremal_ritz_values([]))
+    frame = by_size.shrinkage(extremes.extremal_ritz_values([]))
     assert frame.empty
-    assert list(frame.columns) == list(truth.SHRINKAGE_COLUMNS)
+    assert list(frame.columns) == list(by_size.SHRINKAGE_COLUMNS)
 
 
 def test_shrinkage_follows_the_training_hessian_over_all_sample_sizes(extremal):
     halves = make_spectrum([[[-1.3, 4.4]], [[-1.2, 4.2]]], epoch=3, num_examples=100, parts=2)
-    frame = truth.shrinkage(extremal, extremes.extremal_ritz_values([halves]))
-    assert list(frame.columns) == list(truth.SHRINKAGE_COLUMNS)
+    frame = by_size.shrinkage(extremal, extremes.extremal_ritz_values([halves]))
+    assert list(frame.columns) == list(by_size.SHRINKAGE_COLUMNS)
     assert list(frame.columns[:14]) == [
         "epoch", "end", "num_examples", "value", "inherent_limit", "inherent_low",
         "inherent_high", "inherent_slope", "inherent_fit", "vanishing_coefficient",
@@ -52,7 +53,7 @@ def test_shrinkage_follows_the_training_hessian_over_all_sample_sizes(extremal):
 
 
 def test_augmented_data_of_two_factors_have_laws_of_their_own():
-    frame = truth.shrinkage(
+    frame = by_size.shrinkage(
         extremes.extremal_ritz_values(
             make_spectrum([[-1.0, value]], num_examples=factor * 100, factor=factor)
             for factor, value in ((1, 3.0), (10, 2.1), (100, 2.01))
@@ -64,7 +65,7 @@ def test_augmented_data_of_two_factors_have_laws_of_their_own():
 
 
 def test_shrinkage_from_one_sample_size_fits_nothing():
-    frame = truth.shrinkage(extremes.extremal_ritz_values([make_spectrum([[-1.0, 2.0]])]))
+    frame = by_size.shrinkage(extremes.extremal_ritz_values([make_spectrum([[-1.0, 2.0]])]))
     assert frame["value"].tolist() == [2.0, -1.0]
     assert frame["better"].tolist() == ["undecided"] * 2
     assert frame[["inherent_limit", "vanishing_fit"]].isna().all(axis=None)
@@ -108,12 +109,19 @@ def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
     assert bottom["inverted_directional"] == invert(-1.2, 10.0, NUM_EXAMPLES)
     assert (top["bracket_low"], top["bracket_high"]) == (3.3, 3.7)
     assert math.isnan(second["bracket_low"])
-    assert top["verdict"] == "positive curvature confirmed (z = 35.0); the bracket agrees"
+    assert top["verdict"] == (
+        "positive curvature confirmed: 8.9 (8.7 to 9.1); the training data's vector shows it too "
+        "(z = 35.0)"
+    )
+    assert (top["estimate"], top["sign"]) == (pytest.approx(8.9), "positive")
+    assert (bottom["sign"], second["sign"]) == ("negative", "open")
     assert second["z"] == pytest.approx(1.0)
-    assert second["verdict"] == "not distinguishable from zero (z = 1.0)"
-    assert bottom["verdict"] == "negative curvature is inherent (z = -10.0); the bracket agrees"
-    assert (later["empirical"], later["verdict"]) == (4.0, "no held-out estimate")
+    assert second["verdict"].startswith("no estimate from examples that the weights have not seen")
+    assert later["empirical"] == 4.0
+    assert later["verdict"] == "no estimate from examples that the weights have not seen"
     assert top["inversion"] == "identifiable"
+    assert "the training data's own value (4) lies below" in top["disagreements"]
+    assert "the bracket (3.3 to 3.7) lies beside the interval" in top["disagreements"]
 
 
 def test_the_extreme_of_the_test_split_stands_beside_its_bracket(extremal, held_out):
@@ -139,10 +147,51 @@ def test_eigenvalue_inside_the_noise_is_said_not_to_be_identifiable(extremal, he
 
 
 def test_a_contradiction_stands_in_the_verdict(extremal, held_out):
-    held_out.loc[held_out["end"] == "smallest", ["bracket_low", "bracket_high"]] = [0.1, 0.4]
+    held_out.loc[held_out["end"] == "smallest", ["held_out"]] = -12.0
     frame = truth.true_hessian(extremal, variance(0), held_out)
-    (verdict,) = frame.loc[(frame["epoch"] == 0) & (frame["end"] == "smallest"), "verdict"]
-    assert "CONTRADICTION" in verdict
+    row = frame[(frame["epoch"] == 0) & (frame["end"] == "smallest")].iloc[0]
+    assert "CONTRADICTION" in row["verdict"]
+    assert row["estimate_low"] < -12 < row["estimate_high"]
+
+
+def test_the_examples_that_carry_an_eigenvalue_are_counted_on_both_splits(extremal, held_out):
+    """Of 200 examples in four groups, those of one group carry the largest value alone."""
+    projected = np.zeros((4, 4, 4))
+    projected[0, 0, 0] = 16.0
+    projected[:, 2, 2] = -1.2
+    noise = SubspaceNoise(
+        np.array([4.0, 0.9, -1.2, -0.1]), projected, np.zeros((4, 4)), 50, NUM_EXAMPLES
+    )
+    frame = truth.true_hessian(extremal, variance(0), held_out, subspaces={0: noise})
+    frame = frame.set_index(["epoch", "end", "rank"])
+    top, bottom = frame.loc[(0, "largest", 1)], frame.loc[(0, "smallest", 1)]
+    assert top["effective_examples"] == pytest.approx(NUM_EXAMPLES * 16 / (16 + 50 * 64))
+    assert "few examples" not in top["verdict"]  # made from those of the test split
+    assert bottom["effective_examples"] == NUM_EXAMPLES
+    assert "carry" not in bottom["verdict"]
+    assert frame.loc[(0, "largest", 2), "effective_examples"] == 0
+    assert math.isnan(frame.loc[(3, "largest", 1), "effective_examples"])
+    assert top["test_effective_examples"] == pytest.approx(77 * 3.3**2 / (3.3**2 + 1))
+
+    loud = held_out.assign(bracket_deviation=6.0)
+    frame = truth.true_hessian(extremal, variance(0), loud, subspaces={0: noise})
+    assert "few examples carry this eigenvalue (about 18 of 77)" in frame["verdict"][0]
+    without = held_out.drop(columns="bracket_folds")
+    frame = truth.true_hessian(extremal, variance(0), without, subspaces={0: noise})
+    assert f"few examples carry this eigenvalue (about 1 of {NUM_EXAMPLES})" in frame["verdict"][0]
+
+
+def test_inner_eigenvalues_are_cross_validated_where_folds_have_seen_them(extremal, held_out):
+    held_out = held_out.assign(fitted_value=[-1.4, 3.7, 1.3], crossed=[-0.9, 3.3, 0.5])
+    held_out.loc[2, ["bracket_folds", "bracket_deviation"]] = [2, 0.7]
+    spectrum = make_spectrum([[-9.0, -1.0, 0.0, 1.2, 9.0]], epoch=0, num_examples=77, split="test")
+    frame = truth.true_hessian(extremal, variance(0), held_out, of_test=[spectrum])
+    second = frame.set_index(["epoch", "end", "rank"]).loc[(0, "largest", 2)]
+    assert second["test"] == 1.2
+    assert second["cross_validated"] == pytest.approx(1.2 - 0.2)
+    assert math.isnan(second["bracket_low"])
+    assert second["sign"] == "positive"
+    assert "the sign is not known (z = 1.0)" in second["verdict"]
 
 
 @pytest.fixture
@@ -156,7 +205,7 @@ def guesses():
         for repetition, value in enumerate(values)
     ]
     columns = ["epoch", "num_examples", "repetition", "end", "estimator", "estimate"]
-    return pd.DataFrame(rows, columns=[*columns, "low", "high", "truth"])
+    return pd.DataFrame(rows, columns=[*columns, "low", "high", "truth"]).assign(rank=1)
 
 
 def test_self_test_averages_errors_over_the_subsamples_with_an_estimate(guesses):
@@ -174,7 +223,7 @@ def test_self_test_averages_errors_over_the_subsamples_with_an_estimate(guesses)
 
 def test_tables_read_back_from_csv_give_the_same_results(extremal, held_out, guesses):
     for build, table in (
-        (truth.shrinkage, extremal),
+        (by_size.shrinkage, extremal),
         (lambda t: truth.true_hessian(t, variance(), through_csv(held_out)), extremal),
         (truth.self_test, guesses),
     ):

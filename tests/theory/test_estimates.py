@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from truehessian.theory import verdicts
 from truehessian.theory.estimates import inversion
 from truehessian.theory.estimates.cross_validation import cross_validate
 from truehessian.theory.predictions import isotropic
@@ -31,77 +30,6 @@ def test_impossible_inversions_are_refused():
         inversion.invert(1.0, 1.0, 0)
     with pytest.raises(ValueError, match="variance"):
         inversion.invert(1.0, -1.0, 10)
-
-
-@pytest.mark.parametrize(
-    ("held_out", "error", "end", "words"),
-    [
-        (-0.253, 0.031, "smallest", "negative curvature is inherent (z = -8.2)"),
-        (-0.008, 0.004, "smallest", "not distinguishable from zero (z = -2.0)"),
-        (0.5, 0.1, "smallest", "no negative curvature here (z = 5.0)"),
-        (1.192, 0.019, "largest", "positive curvature confirmed (z = 62.7)"),
-        (0.1, 0.05, "largest", "not distinguishable from zero (z = 2.0)"),
-        (-0.5, 0.1, "largest", "no positive curvature here (z = -5.0)"),
-    ],
-)
-def test_verdict_says_what_the_held_out_curvature_shows(held_out, error, end, words):
-    z, verdict = verdicts.held_out_verdict(held_out, error, end)
-    assert z == pytest.approx(held_out / error)
-    assert verdict == words
-
-
-@pytest.mark.parametrize(("held_out", "error"), [(1.0, math.nan), (math.nan, 1.0), (1.0, 0.0)])
-def test_without_a_standard_error_there_is_no_verdict(held_out, error):
-    z, verdict = verdicts.held_out_verdict(held_out, error, "largest")
-    assert math.isnan(z)
-    assert verdict == "no held-out estimate"
-
-
-def test_unknown_end_is_refused():
-    with pytest.raises(ValueError, match="bottom"):
-        verdicts.held_out_verdict(1.0, 1.0, "bottom")
-
-
-@pytest.mark.parametrize(
-    ("held_out", "error", "low", "high", "end", "clause"),
-    [
-        (-0.5, 0.1, -0.8, -0.4, "smallest", "the bracket agrees"),
-        (-0.5, 0.1, -0.8, 0.2, "smallest", "the bracket leaves the sign open"),
-        (0.0, 0.1, -0.8, 0.2, "smallest", "the bracket agrees"),
-        (
-            0.0, 0.1, -0.8, -0.1, "smallest",
-            "the bracket shows negative curvature along other directions",
-        ),
-        (
-            0.5, 0.1, -0.8, -0.1, "smallest",
-            "the bracket shows negative curvature along other directions",
-        ),
-        (
-            -0.5, 0.1, 0.2, 0.4, "smallest",
-            "CONTRADICTION: the quotient lies 7.0 standard errors outside the bracket",
-        ),
-        (
-            9.0, 0.5, 5.0, 7.0, "largest",
-            "CONTRADICTION: the quotient lies 4.0 standard errors outside the bracket",
-        ),
-        (2.0, 0.5, 5.0, 7.0, "largest", "the bracket agrees"),
-        (2.0, 0.5, math.nan, 7.0, "largest", ""),
-        (math.nan, 0.5, 5.0, 7.0, "largest", "the bracket shows positive curvature"),
-    ],
-)  # fmt: skip
-def test_bracket_and_quotient_contradict_each_other_only_aloud(
-    held_out, error, low, high, end, clause
-):
-    assert verdicts.bracket_verdict(held_out, error, low, high, end) == clause
-
-
-def test_a_bracket_and_a_verdict_of_opposite_signs_never_agree():
-    """Every combination on a grid: the clause agrees just where both tell the same of the sign."""
-    for end in ("largest", "smallest"):
-        for held_out in (-1.0, 0.0, 1.0):
-            for centre in (-1.0, 0.0, 1.0):
-                clause = verdicts.bracket_verdict(held_out, 0.1, centre - 0.3, centre + 0.3, end)
-                assert (clause == "the bracket agrees") == (held_out == centre)
 
 
 def spiked(spike, count, generator, order=60, scale=0.3):
@@ -175,10 +103,3 @@ def test_impossible_sizes_are_refused():
         cross_validate(1, 1, 1, 1, fitted=30, num_examples=20)
     with pytest.raises(ValueError, match="at most 10"):
         sampling_factor(20, 10)
-
-
-def test_words_tell_an_eigenvalue_inside_the_noise_from_a_missing_variance():
-    words = verdicts.identifiability
-    assert words(math.nan, 4.0) == "inside the noise, not identifiable"
-    assert words(math.nan, math.nan) == "variance not measured"
-    assert words(2.0, 4.0) == "identifiable"

@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 N = 128
 SEEN = Seen(
     num_examples=32, fitted=24, value=3.4, isotropic=1.5, directional=6.0, fitted_value=3.5,
-    crossed=2.8, deviation=1.1, degrees_of_freedom=14,
+    crossed=2.8, deviation=1.1, degrees_of_freedom=14, skewness=0.5,
 )  # fmt: skip
 
 
@@ -29,7 +29,9 @@ def samples(rows=4):
             for _ in range(rows)
         ]
     )
-    return frame.assign(epoch=5, repetition=range(rows), end="largest", population=N, truth=math.pi)
+    return frame.assign(
+        epoch=5, repetition=range(rows), end="largest", population=N, truth=math.pi, rank=1
+    )
 
 
 def test_every_entry_bears_the_name_of_its_line():

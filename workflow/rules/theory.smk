@@ -52,6 +52,9 @@ rule tabulate_predictions:
             else []
         ),
         parts=lambda wildcards: parts_of_examples(wildcards.run),
+        test=lambda wildcards: per_epoch(
+            "results/{run}/spectra/{epoch}/test.npz", wildcards.run
+        ),
     output:
         outliers=table("outliers"),
         theory=table("theory_vs_empirical"),

@@ -17,6 +17,7 @@ from torch import Tensor
 from truehessian import streams
 from truehessian.measurements import measuring, source as measurement, variance
 from truehessian.measurements.costs.self_test import partitions, self_test
+from truehessian.measurements.held_out import third_moments
 from truehessian.operators import Hessian, NetworkOperator, Operator
 from truehessian.operators.batches import as_data
 from truehessian.operators.folds import Folds
@@ -24,7 +25,7 @@ from truehessian.spectra import lanczos
 from truehessian.spectra.spectrum import ENDS
 from truehessian.theory.estimates.seen import Seen
 
-COLUMNS = ("repetition", "end", "population", "truth", *Seen._fields)
+COLUMNS = ("repetition", "end", "population", "truth", *Seen._fields, "rank")
 _GROUPS = 16  # of a subsample, over which variances are taken
 _NOISE = 0.3  # share of a random vector in a start vector
 
@@ -47,6 +48,7 @@ def trials(
     steps: int,
     tolerance: float | None,
     seed: int,
+    ranks: int = 1,
 ) -> pd.DataFrame:
     """Measure what estimators need of subsamples, and what there is to guess.
 
@@ -69,12 +71,14 @@ def trials(
         of this tolerance.
     seed
         Of the partitions and start vectors.
+    ranks
+        How many eigenvalues of each end, from the outermost inwards.
 
     Returns
     -------
     DataFrame
-        Columns of `COLUMNS`: one row per subsample and end, with the `population` N, the extreme
-        eigenvalue of all its examples as the `truth`, and what the subsample shows.
+        Columns of `COLUMNS`: one row per subsample, end and rank, with the `population` N, the
+        eigenvalue of this rank of all its examples as the `truth`, and what the subsample shows.
     """
     count = population.num_examples
     num_params = population.operator(np.arange(1)).num_params
@@ -82,7 +86,9 @@ def trials(
     start = torch.nn.functional.normalize(start, dim=0)
     finer = None if tolerance is None else tolerance / 100
     cost = self_test(parts=parts, repetitions=repetitions, folds=folds, steps=steps, train=count)
-    truth = _extremes([population.operator(np.arange(count))], [start], cost.steps, finer)[0]
+    how = _Recurrence(steps, tolerance, ranks)
+    finely = _Recurrence(cost.steps, finer, ranks)
+    truth = _extremes([population.operator(np.arange(count))], [start], finely)[0]
     rows: list[tuple[object, ...]] = []
     for number in sorted(parts):
         subsamples = [
@@ -93,11 +99,13 @@ def trials(
         # Start vectors know the answer, which spares products and changes no converged result.
         starts = [_start(truth, start)] * len(subsamples)
         operators = [population.operator(positions) for positions in subsamples]
-        found = _extremes(operators, starts, steps, tolerance)
+        found = _extremes(operators, starts, how)
         for repetition, (positions, own) in enumerate(zip(subsamples, found, strict=True)):
-            sample = _look_at(population, positions, own, start, folds, (steps, tolerance))
-            for i, end in enumerate(ENDS):
-                rows.append((repetition, end, count, float(truth.values[i]), *sample[i]))
+            sample = _look_at(population, positions, own, start, folds, how)
+            for place, seen in enumerate(sample):
+                end, rank = ENDS[place // ranks], place % ranks + 1
+                true = float(truth.values[place])
+                rows.append((repetition, end, count, true, *seen, rank))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -120,8 +128,16 @@ class TrainingSplit:
         return self._whole.with_data(as_data(self._examples.subset(positions)), size)
 
 
+class _Recurrence(NamedTuple):
+    """How Lanczos goes: steps at most, where it stops, and for how many eigenvalues of an end."""
+
+    steps: int
+    tolerance: float | None
+    ranks: int
+
+
 class _Extremes(NamedTuple):
-    """Both ends of a spectrum, the largest first: values (2,) and vectors (2, P)."""
+    """Both ends of a spectrum, inwards, the largest first: values (2 R,) and vectors (2 R, P)."""
 
     values: NDArray
     vectors: Tensor
@@ -134,11 +150,11 @@ def _subsamples(count: int, parts: int, repetitions: int, seed: int) -> Iterator
 
 
 def _extremes(
-    operators: Sequence[Operator], starts: Sequence[Tensor], steps: int, tolerance: float | None
+    operators: Sequence[Operator], starts: Sequence[Tensor], how: _Recurrence
 ) -> list[_Extremes]:
     """Find both ends of each matrix, of those that go in one graph in lockstep."""
     first = operators[0]
-    steps = min(steps, first.num_params)
+    steps = min(how.steps, first.num_params)
     found: dict[int, _Extremes] = {}
     for group in Folds.over(operators).groups(most=measuring.bases_that_fit(first, steps)):
         own = group.numbers
@@ -147,10 +163,12 @@ def _extremes(
             group.products_by_place,
             [starts[number] for number in own],
             steps,
-            tolerance=tolerance,
+            tolerance=how.tolerance,
+            ranks=how.ranks,
         )
         for number, run in zip(own, runs, strict=True):
-            columns = [run.num_steps - 1, 0]
+            last = run.num_steps - 1
+            columns = [last - rank for rank in range(how.ranks)] + list(range(how.ranks))
             values = lanczos.ritz(run).values[columns]
             found[number] = _Extremes(values, lanczos.ritz_vectors(run, columns))
         group.free()
@@ -163,39 +181,48 @@ def _look_at(
     own: _Extremes,
     random: Tensor,
     folds: int,
-    how: tuple[int, float | None],
-) -> tuple[Seen, Seen]:
+    how: _Recurrence,
+) -> list[Seen]:
     """Measure what estimators need of both ends, the largest first; positions in random order."""
     group = max(1, len(positions) // _GROUPS)
     directions = torch.cat([random[None].to(own.vectors), own.vectors])
     spread = variance.along_directions(population.operator(positions, group), directions)
     parts = np.array_split(positions, folds)
     rests = [population.operator(np.setdiff1d(positions, part)) for part in parts]
-    fits = _extremes(rests, [_start(own, random)] * folds, *how)
-    fitted, crossed, squares = [], [], []
-    for left_out, found in zip(parts, fits, strict=True):
-        held_out = population.operator(left_out, group)
-        quotients = variance.along_directions(held_out, found.vectors)
-        fitted.append(found.values)
-        crossed.append(quotients.quotient.cpu().numpy())
-        errors = quotients.quotient_standard_error.cpu().numpy()
-        squares.append(errors**2 * len(left_out))
+    fits = _extremes(rests, [_start(own, random)] * folds, how)
+    crossed = [
+        _crossed(population.operator(left_out, group), found.vectors)
+        for left_out, found in zip(parts, fits, strict=True)
+    ]
+    quotients, squares, cubes = np.mean(crossed, 0)
+    deviations = np.sqrt(squares)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = cubes / deviations**3
+    fitted = np.mean([found.values for found in fits], 0)
     rest_size = len(positions) - round(len(positions) / folds)
-    largest, smallest = (
+    return [
         Seen(
             len(positions),
             rest_size,
             float(own.values[i]),
             float(spread.variance[0]),
             float(spread.variance[1 + i]),
-            float(np.mean(fitted, 0)[i]),
-            float(np.mean(crossed, 0)[i]),
-            math.sqrt(np.mean(squares, 0)[i]),
+            float(fitted[i]),
+            float(quotients[i]),
+            float(deviations[i]),
             folds * (math.ceil(len(positions) / folds / group) - 1),
+            float(skewness[i]),
         )
-        for i in range(len(ENDS))
-    )
-    return largest, smallest
+        for i in range(len(own.values))
+    ]
+
+
+def _crossed(held_out: NetworkOperator, vectors: Tensor) -> NDArray:
+    """Quotients on examples left out, with second and third moments over them, shape (3, 2 R)."""
+    found = variance.along_directions(held_out, vectors)
+    squares = found.quotient_standard_error.square() * held_out.num_examples
+    moments = torch.stack([found.quotient, squares, third_moments(found)])
+    return moments.cpu().numpy()
 
 
 def _start(near: _Extremes, random: Tensor) -> Tensor:

@@ -7,12 +7,11 @@ import pandas as pd
 
 from truehessian.report.measures import label, measure_in, written
 from truehessian.report.tables import errors, select
+from truehessian.report.truth_findings import of_self_test, of_shrinkage, of_true_hessian
 from truehessian.spectra.spectrum import ENDS
 from truehessian.text import count, listing, number, percent, times, with_error
-from truehessian.theory.estimates import cross_validation
 from truehessian.theory.predictions import PREDICTIONS
 from truehessian.theory.shrinkage import CONFIDENCE
-from truehessian.theory.verdicts import SIGNIFICANCE
 
 _NOTICEABLE = errors.NOTICEABLE
 
@@ -163,126 +162,4 @@ def of_noise_scaling(frame: pd.DataFrame) -> list[str]:
     return [
         f"The Frobenius norm of the noise goes as (1/B - 1/N) to the power of "
         f"{number(row['exponent'], 2)}{interval}; independent examples make it 1/2."
-    ]
-
-
-def of_self_test(frame: pd.DataFrame) -> list[str]:
-    """Say what correcting by cross-validation leaves of the bias where the truth is known."""
-    smallest = frame[frame["num_examples"] == frame["num_examples"].min()]
-    sentences = []
-    for end in ENDS:
-        rows = select.at_end(smallest, end)
-        naive = rows[rows["estimator"] == "naive"].set_index("epoch")
-        better = rows[rows["estimator"] == "cross_validated"].set_index("epoch")
-        share = (better["bias"].abs() / naive["bias"].abs()).dropna()
-        if share.empty:
-            continue
-        outward = (naive["bias"] / naive["truth"]).median()
-        sentences.append(
-            f"Where {count(rows['num_examples'].iloc[0])} of the examples play the data set and "
-            f"all of them the truth, the {end} eigenvalue is biased outward by {percent(outward)} "
-            f"in the median over epochs; cross-validation leaves {percent(share.median())} of the "
-            f"bias, and its {percent(cross_validation.CONFIDENCE)} intervals hold the truth in "
-            f"{percent(better['coverage'].mean())} of the cases."
-        )
-    return sentences
-
-
-def of_true_hessian(frame: pd.DataFrame) -> list[str]:
-    """Say whether negative curvature is inherent, and whether training data mislead at the top."""
-    measured = frame[frame["rank"] == 1].dropna(subset=["held_out", "held_out_standard_error"])
-    sentences = []
-    bottom = select.at_end(measured, "smallest").dropna(subset="z")
-    if not bottom.empty:
-        sentences.append(_of_negative_curvature(bottom))
-    top = select.at_end(measured, "largest")
-    if not top.empty:
-        sentences.append(_of_top_curvature(top.sort_values("epoch").iloc[-1]))
-    return sentences
-
-
-def _of_negative_curvature(bottom: pd.DataFrame) -> str:
-    clearest = bottom.sort_values("z").iloc[0]
-    estimate = with_error(clearest["held_out"], clearest["held_out_standard_error"])
-    opening = (
-        f"The held-out quotient of the bottom Ritz vector is {estimate} at epoch "
-        f"{clearest['epoch']}, z = {number(clearest['z'], 2)}"
-    )
-    shown = int((bottom["z"] <= -SIGNIFICANCE).sum())
-    if shown == 0:
-        return (
-            f"{opening}: no epoch shows negative curvature of the true Hessian beyond "
-            f"{SIGNIFICANCE:g} standard errors along that vector."
-        )
-    return (
-        f"{opening}: the true Hessian has a negative eigenvalue there. The quotient lies at least "
-        f"{SIGNIFICANCE:g} standard errors below zero at {shown} of {len(bottom)} epochs."
-    )
-
-
-def _of_top_curvature(row: pd.Series) -> str:
-    error = row["held_out_standard_error"]
-    excess = (row["held_out"] - row["empirical"]) / error if error > 0 else 0.0
-    judgement = f"the two agree within {_NOTICEABLE} standard errors"
-    if excess > _NOTICEABLE:
-        judgement = (
-            f"the training Hessian understates the true one, by {excess:.1f} standard errors"
-        )
-    if excess < -_NOTICEABLE:
-        judgement = f"the training value is {-excess:.1f} standard errors above it"
-    sentence = (
-        f"At epoch {row['epoch']} the largest eigenvalue of the training Hessian is "
-        f"{number(row['empirical'])} and the held-out quotient of its Ritz vector "
-        f"{with_error(row['held_out'], error)}: {judgement}."
-    )
-    if not (math.isnan(row["bracket_low"]) or math.isnan(row["bracket_high"])):
-        sentence += (
-            f" Data independent of the weights bracket the largest eigenvalue of the true Hessian "
-            f"by {number(row['bracket_low'])} and {number(row['bracket_high'])}."
-        )
-    return sentence
-
-
-def of_shrinkage(frame: pd.DataFrame, num_examples: int | None) -> list[str]:
-    """Say where the extremes go as the sample grows, at the last epoch."""
-    last = select.last_epoch(frame)
-    sentences = []
-    for end in ENDS:
-        rows = select.at_end(last, end).sort_values("num_examples", kind="stable")
-        # Of original and augmented examples of one number, the originals, which come first.
-        rows = rows.drop_duplicates("num_examples")
-        if rows.empty:
-            continue
-        sentences += _of_more_examples(rows, num_examples)
-        law = rows.iloc[0]
-        if math.isnan(law["inherent_limit"]):
-            continue
-        sentence = (
-            f"As ℓ + a/T, the {end} eigenvalue at epoch {law['epoch']} tends to "
-            f"{number(law['inherent_limit'])} for a large sample"
-        )
-        low, high = law["inherent_low"], law["inherent_high"]
-        if not math.isnan(low):
-            zero = "includes" if low <= 0 <= high else "excludes"
-            interval = f"{number(low)} to {number(high)}, which {zero} zero"
-            sentence += f" ({percent(CONFIDENCE)} interval {interval})"
-        if law.get("better") in ("inherent", "vanishing"):
-            inherent = law["better"] == "inherent"
-            sentence += f"; c/√T, pure noise, fits {'worse' if inherent else 'better'}"
-        sentences.append(f"{sentence}.")
-    return sentences
-
-
-def _of_more_examples(rows: pd.DataFrame, num_examples: int | None) -> list[str]:
-    values = rows.set_index("num_examples")["value"]
-    if num_examples is None or num_examples not in values.index:
-        return []
-    most = int(values.index.max())
-    if most == num_examples:
-        return []
-    return [
-        f"From {count(num_examples)} to {count(most)} examples the {rows['end'].iloc[0]} "
-        f"eigenvalue at epoch {rows['epoch'].iloc[0]} goes from "
-        f"{number(values[num_examples])} to {number(values[most])}; pure noise would shrink by "
-        f"a factor of {number(math.sqrt(most / num_examples))}."
     ]

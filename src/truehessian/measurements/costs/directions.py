@@ -4,6 +4,8 @@ from typing import Protocol
 
 from truehessian.measurements.costs.series import Series
 
+CROSSED_RANKS = 3  # eigenvalues of each end that are cross-validated, if there are Ritz vectors
+
 
 class DirectionSettings(Protocol):
     """Numbers of directions, and the folds of the test split."""
@@ -17,6 +19,11 @@ class DirectionSettings(Protocol):
 def leaks_of_each_end(how: DirectionSettings) -> int:
     """Share out the directions that noise turns the Ritz vectors to: as many for either end."""
     return (how.leak_vectors + 1) // 2
+
+
+def crossed_ranks(ritz_vectors: int) -> int:
+    """How many eigenvalues of each end are cross-validated on the folds of the test split."""
+    return max(min(CROSSED_RANKS, ritz_vectors // 2), 1)
 
 
 def variance(how: DirectionSettings, *, ritz_vectors: int, train: int) -> Series:
@@ -38,9 +45,9 @@ def variance(how: DirectionSettings, *, ritz_vectors: int, train: int) -> Series
 def held_out(how: DirectionSettings, *, ritz_vectors: int, test: int) -> Series:
     """Count products with the Hessians of the folds of the test split.
 
-    On a fold: its own Lanczos run and both extremal vectors of the others. On all folds: one
-    product per Ritz vector, which is as many on each of them. The Lanczos vectors of all folds are
-    held together, because each fold is multiplied by the Ritz vectors of the others.
+    On a fold: its own Lanczos run and the outermost vectors of the others, see `crossed_ranks`. On
+    all folds: one product per Ritz vector, which is as many on each of them. The Lanczos vectors of
+    all folds are held together, because each fold is multiplied by the Ritz vectors of the others.
 
     Parameters
     ----------
@@ -52,7 +59,7 @@ def held_out(how: DirectionSettings, *, ritz_vectors: int, test: int) -> Series:
         Test examples.
     """
     folds = how.held_out_folds
-    along = folds * (2 * (folds - 1) + ritz_vectors)
+    along = folds * (2 * crossed_ranks(ritz_vectors) * (folds - 1) + ritz_vectors)
     size = test // folds
     steps = how.held_out_steps
     return Series("held-out", size, steps, matrices=folds, held=folds, further=along)

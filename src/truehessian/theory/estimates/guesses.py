@@ -10,6 +10,7 @@ from truehessian.theory.estimates.seen import Seen
 
 COLUMNS = (
     "epoch", "num_examples", "repetition", "end", "estimator", "estimate", "low", "high", "truth",
+    "rank",
 )  # fmt: skip
 
 
@@ -26,15 +27,15 @@ def guesses(seen: Seen, population: int) -> list[tuple[str, float, float, float]
     Returns
     -------
     list of tuple
-        Name, estimate, and its interval of 90 %, which is as wide for all as that of
-        `cross_validation.cross_validate`; an estimate is NaN where it is inside the noise.
+        Name, estimate, and its interval of 90 %, which reaches as far to both sides for all as
+        that of `cross_validation.cross_validate`; NaN where the estimate is inside the noise.
     """
     interval = cross_validation.corrected(seen, population)
-    half = (interval.high - interval.low) / 2
+    below, above = interval.value - interval.low, interval.high - interval.value
     values = {
         name: entry.estimate(seen, population) for name, entry in ESTIMATORS.entries().items()
     }
-    return [(name, value, value - half, value + half) for name, value in values.items()]
+    return [(name, value, value - below, value + above) for name, value in values.items()]
 
 
 def tabulate(samples: pd.DataFrame) -> pd.DataFrame:
@@ -43,13 +44,13 @@ def tabulate(samples: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     samples
-        One row per sample and end: columns epoch, repetition, end, population N, truth and the
-        fields of `Seen`.
+        One row per sample, end and rank: columns epoch, repetition, end, population N, truth, the
+        fields of `Seen`, and rank.
 
     Returns
     -------
     DataFrame
-        One row per sample, end and estimator, with the columns of `COLUMNS`.
+        One row per sample, end, rank and estimator, with the columns of `COLUMNS`.
     """
     return pd.DataFrame(_rows(samples), columns=list(COLUMNS))
 
@@ -59,4 +60,4 @@ def _rows(samples: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
         seen = Seen(*(row[field] for field in Seen._fields))
         where = row["epoch"], seen.num_examples, row["repetition"], row["end"]
         for guess in guesses(seen, row["population"]):
-            yield (*where, *guess, row["truth"])
+            yield (*where, *guess, row["truth"], row["rank"])

@@ -4,6 +4,7 @@ A module of its own, because the measurement is expensive and must not depend on
 make of it.
 """
 
+import math
 from typing import NamedTuple
 
 
@@ -20,6 +21,8 @@ class Seen(NamedTuple):
         V along a random direction and along the Ritz vector.
     fitted_value, crossed, deviation, degrees_of_freedom
         As for `cross_validation.cross_validate`.
+    skewness
+        Of those quotients over single examples; NaN if unknown.
     """
 
     num_examples: int
@@ -31,3 +34,4 @@ class Seen(NamedTuple):
     crossed: float
     deviation: float
     degrees_of_freedom: int
+    skewness: float = math.nan
