@@ -158,6 +158,15 @@ def test_directions(run, inputs, spent, tmp_path):
     assert sum(spent) == planned(run, "variance", "held")
 
 
+def test_parts_of_single_examples(run, inputs, spent, tmp_path):
+    """Each example is multiplied by itself, so that its products count one by one."""
+    vectors = measure_full(run, inputs, tmp_path)
+    spent.clear()
+    how = {"settings": settings(run, "parts"), "network": None}
+    call("measure_parts", *inputs, vectors, parts_out=str(tmp_path / "0.parts.npz"), **how)
+    assert sum(spent) == planned(run, "parts")
+
+
 def test_the_self_test(run, inputs, spent, tmp_path):
     target = str(tmp_path / "self_test.csv")
     how = {"settings": settings(run, "self_test"), "network": None}

@@ -31,7 +31,7 @@ from truehessian.report.tables import (
     truth as estimate_tables,
 )
 from truehessian.spectra import spectrum, vectors as extremal_vectors
-from truehessian.theory.predictions import noise as subspace
+from truehessian.theory.predictions import examples, noise as subspace
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {"name": "mlp", "hidden": [6], "num_classes": 10, "input_shape": [1, 8, 8]}
@@ -207,6 +207,15 @@ def directions(folder, dataset, trained, spectra, run):
             settings={**run.settings("subspace"), **PRODUCTS},
             network=None,
         )
+        call(
+            "measure_parts",
+            checkpoint,
+            dataset,
+            str(spectra[epoch] / "full.vectors.safetensors"),
+            parts_out=str(folder / f"variance/{epoch}.parts.npz"),
+            settings={**run.settings("parts"), **PRODUCTS},
+            network=None,
+        )
 
 
 def make_content(folder, run, name, table_out=(), figures_out=()):
@@ -258,7 +267,7 @@ def tabulated(folder, spectra, directions, run):
         ],
         [str(folder / f"overlaps/{epoch}.csv") for epoch in EPOCHS],
         [str(folder / f"subspace/{epoch}.npz") for epoch in EPOCHS],
-        [],
+        [str(folder / f"variance/{epoch}.parts.npz") for epoch in EPOCHS],
         [str(spectra[epoch] / "test.npz") for epoch in EPOCHS],
         outliers_out=table(folder, "outliers"),
         theory_out=table(folder, "theory_vs_empirical"),
@@ -609,6 +618,20 @@ def test_the_adaptive_subspace_predicts_and_says_what_it_holds(tabulated):
     taken = dict(zip(reached["epoch"], reached["passes"], strict=True))
     assert (frame["adaptive_passes"] == frame["epoch"].map(taken)).all()
     assert "adaptive" in set(tabulated["prediction_errors"]["prediction"])
+
+
+def test_parts_of_examples_predict_and_say_how_many_carry_an_eigenvalue(folder, tabulated):
+    frame = tabulated["theory_vs_empirical"]
+    shift = (frame["batch_mean"] - frame["full"]).abs()
+    missed = (frame["parts"] - frame["batch_mean"]).abs()
+    error = (frame["parts_high"] - frame["parts_low"]) / 2 + 3 * frame["batch_standard_error"]
+    assert (missed < error + 0.2 * shift).all()
+    assert frame["parts_carriers"].between(1, 96).all()
+    kept = examples.load(folder / "variance/2.parts.npz")
+    assert (frame["parts_passes"] == kept.passes).all()
+    assert kept.passes == pytest.approx((4 + 4 + 2) * 80 / 96)
+    assert len(kept.ritz_values) == 4  # of 3 + 3 asked for
+    assert "parts" in set(tabulated["prediction_errors"]["prediction"])
 
 
 def test_every_spectrum_epoch_fold_and_end_has_a_row(tabulated):

@@ -18,6 +18,7 @@ from truehessian.pipeline.config.settings import (
     AugmentationSettings,
     BatchSettings,
     GroupSettings,
+    PartsSettings,
     SelfTestSettings,
     SharpnessSettings,
     SpectrumSettings,
@@ -207,6 +208,15 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
         (
             {"subspace": {"group_size": 12}, "batch.sizes": [16]},
             ["runs.tiny.subspace.group_size is 12", "not divide 16 of", "set it to 4, "],
+        ),
+        (
+            {"parts": {"steps": 4, "pairs": 3}},
+            ["runs.tiny.parts.pairs is 3 at each end", "at most 2", "take more steps"],
+        ),
+        ({"parts": {"epochs": [99]}}, ["runs.tiny.parts.epochs contains 99", "add it there"]),
+        (
+            {"parts": {}, "variance": None, "spectrum.batchnorm": "train"},
+            ["runs.tiny.parts needs spectrum.batchnorm: eval", "parts: null"],
         ),
         ({"subspace": {"passes": 9}}, ["runs.tiny.subspace.passes is 9", "take 10"]),
         ({"variance.held_out_folds": 65}, ["runs.tiny.variance.held_out_folds is 65", "64 test"]),
@@ -587,6 +597,7 @@ def test_examples_are_counted_without_the_data(settings, name):
         ("self_test", SelfTestSettings),
         ("variance", VarianceSettings),
         ("subspace", SubspaceSettings),
+        ("parts", PartsSettings),
         ("sharpness", SharpnessSettings),
         ("theory", Theory),
     ],
@@ -597,6 +608,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
     for name in ("subsamples", "self_test"):
         change(settings, name, {"parts": [2], "seed": 3})
     change(settings, "subspace", {"group_size": 8})
+    change(settings, "parts", {"examples": 7})
     change(settings, "groups", {"parameters": {"last": ["layers.3.*"]}})
     change(settings, "sharpness", {"folds": 3})
     change(settings, "spectrum.chunk_size", 7)

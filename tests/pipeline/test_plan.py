@@ -11,7 +11,7 @@ from truehessian.pipeline.config.networks import network_facts
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
     *("batch", "augmentation", "subsamples", "groups", "batchnorm"),
-    *("self_test", "variance", "subspace", "sharpness"),
+    *("self_test", "variance", "subspace", "parts", "sharpness"),
 )
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
@@ -56,6 +56,7 @@ def run():
         "self_test": {"parts": [2, 8], "repetitions": 12, "folds": 3, "steps": 5},
         "batchnorm": {"epochs": [3], "chunk_sizes": [50, 25]},
         "subspace": {"passes": 30},
+        "parts": {"examples": 60, "vectors": 2, "steps": 5},
         "sharpness": {"sizes": [20], "folds": 4, "steps": 9},
         "variance": {
             "random_directions": 2,
@@ -85,6 +86,7 @@ def stages(run):
         ("self-test", 2 * 5 + (6 + 2) * (3 * 5 + 5), 100),
         ("variance", 2 + 2 * 3, 100),
         ("subspace", 30, 100),
+        ("parts", 2 * 2 + 5 + 2, 60),
         ("sharpness", 1, 100),
         ("sharpness-20", 2 * 4, 20),
     ],
