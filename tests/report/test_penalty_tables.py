@@ -63,7 +63,7 @@ def test_predictions_move_with_the_spectrum(both):
         if name in ("full", "batch_mean", "weyl")
         or (
             name.startswith((*PREDICTIONS, "chosen_", "batch_q"))
-            and not name.endswith(("standard_deviation", "passes", "exponent", "_size"))
+            and not name.endswith(("standard_deviation", "passes", "exponent", "_size", "_error"))
         )
     ]
     assert_moved(after, before, values)

@@ -96,12 +96,30 @@ def test_a_rank_that_a_fold_lacks_is_not_predicted():
 def test_shifts_that_are_noise_leave_the_exponent_to_the_law_and_hold_zero():
     factors = np.array([finite_population_factor(size, NUM_EXAMPLES) for size in (16, 32)])
     wanted = finite_population_factor(64, NUM_EXAMPLES)
-    found = power_law(factors, np.array([0.01, -0.02]), np.array([0.5, 0.5]), wanted)
-    assert found.exponent == pytest.approx(extrapolation.EXPONENT, abs=0.1)
+    found = power_law(factors, np.array([0.01, -0.02]), np.array([0.5, 0.5]), wanted, 0.7)
+    assert found.exponent == pytest.approx(0.7, abs=0.05)
     assert found.low < 0 < found.high
-    opposite = power_law(factors, np.array([0.4, -0.4]), np.array([0.1, 0.1]), wanted)
+    opposite = power_law(factors, np.array([0.4, -0.4]), np.array([0.1, 0.1]), wanted, 0.7)
     low, high = extrapolation.BOUNDS
     assert low <= opposite.exponent <= high
+
+
+@pytest.mark.parametrize("distance", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize("factor", [0.001, 0.3])
+def test_the_expected_exponent_is_that_of_noise_that_pushes_an_eigenvalue(distance, factor):
+    """With s (s + l) = f V, errors of no matter; an edge has 1/2, a far outlier 1."""
+    factors = np.array([0.06, 0.06])
+
+    def shift(factor):
+        return (-distance + math.sqrt(distance**2 + 4 * factor * 50)) / 2
+
+    measured = np.array([shift(factors[0])] * 2)
+    found = extrapolation.expected_exponent(distance, factors, measured, measured / 10, factor)
+    assert shift(factors[0]) * (factor / factors[0]) ** found == pytest.approx(shift(factor))
+    if distance == 0:
+        assert found == pytest.approx(0.5)
+    if distance == 100:
+        assert found == pytest.approx(1, abs=0.05)
 
 
 def folds_about(shift, deviation, count, skewed, draw):
@@ -112,7 +130,7 @@ def folds_about(shift, deviation, count, skewed, draw):
     return FULL["largest"][:1] + shift + deviation * noise
 
 
-@pytest.mark.parametrize("exponent", [0.5, 1.0])
+@pytest.mark.parametrize("exponent", [0.6, 0.9])
 @pytest.mark.parametrize(("folds", "relative"), [(5, 0.4), (20, 2.0)])
 @pytest.mark.parametrize("wanted", [16, 128])
 def test_intervals_cover_the_mean_of_batches(exponent, folds, relative, wanted):
@@ -129,4 +147,4 @@ def test_intervals_cover_the_mean_of_batches(exponent, folds, relative, wanted):
         found = EXTRAPOLATED.predict(extreme)
         truth = FULL["largest"][0] + shifts(wanted, exponent)
         held += found.low[0] <= truth <= found.high[0]
-    assert 0.92 <= held / trials <= 0.99
+    assert 0.88 <= held / trials <= 0.995

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from truehessian.theory.predictions import choice, isotropic
+from truehessian.theory.predictions import isotropic
 from truehessian.theory.predictions.factor import finite_population_factor
 from truehessian.theory.predictions.noise import split_noise
 from truehessian.theory.predictions.subspace import subspace
@@ -331,17 +331,3 @@ def test_all_examples_leave_no_error_but_that_of_a_fixed_matrix():
     noise, _ = noise_in_leading_vectors(per_example_hessians(24, 6, seed=2), 2, 3)
     drawn = subspace(**noise._asdict(), batch_size=24, end="largest", resamples=5)
     np.testing.assert_allclose(drawn.standard_errors, 0, atol=1e-12)
-
-
-def test_subspace_is_trusted_unless_noise_buries_the_smallest_eigenvalue():
-    def choose(eigenvalue, noise, end, num_vectors=10):
-        return choice.choose(eigenvalue, 0.5, noise / 0.5, num_vectors=num_vectors, end=end)
-
-    assert choose(-1.183, 1.09, "smallest") == "subspace"  # overshot by the directional formula
-    assert choose(-0.004, 0.0014, "smallest") == "directional"  # buried
-    leaky = {"num_vectors": 10, "end": "smallest", "num_leaks": 10}
-    assert choice.choose(-0.004, 0.5, 0.0028, **leaky) == "subspace"
-    assert choose(0.1, 5.0, "largest") == "subspace"
-    assert choose(3.0, 1.0, "largest", num_vectors=0) == "directional"
-    assert choose(3.0, math.nan, "largest") == "subspace"
-    assert choose(3.0, math.nan, "smallest", num_vectors=0) == "goe"

@@ -43,7 +43,7 @@ _OF_ALL_RANKS = ("rank", "batch_residual", "full_residual")
 def outlier_columns() -> list[str]:
     """List the columns of `outliers`: `OUTLIER_COLUMNS`, then those of further predictions."""
     predicted = [name for entry in PREDICTIONS.entries().values() for name in entry.columns]
-    return list(dict.fromkeys([*OUTLIER_COLUMNS, *predicted]))
+    return list(dict.fromkeys([*OUTLIER_COLUMNS, "chosen_expected_error", *predicted]))
 
 
 def theory_columns() -> list[str]:
@@ -96,11 +96,13 @@ def outliers(
         are as many ranks as Ritz values were found for. `full_residual` and `batch_residual` (the
         mean over folds) bound the distance to the eigenvalue of the same rank, see
         `spectrum.ranked`.
-        `chosen` names the prediction that `choice.choose` trusts; intervals are those of the
-        predicted mean, 95 %. Quantiles, `batch_q05` and so on, are those over folds and over
-        draws. `overlap` is the mean squared component of the batch's *extreme* Ritz vector along
-        the full one of this rank; the formulas predict it for rank 1 only. `goe_passes` and so on
-        say what a prediction took beside the full spectrum, in products with all the data.
+        `goe_expected_error` and so on say how far a prediction is expected to miss, as a share of
+        the shift, and `chosen` names the one that is expected to miss the least, see `choice`;
+        intervals are those of the predicted mean, 95 %. Quantiles, `batch_q05` and so on, are those
+        over folds and over draws. `overlap` is the mean squared component of the batch's *extreme*
+        Ritz vector along the full one of this rank; the formulas predict it for rank 1 only.
+        `goe_passes` and so on say what a prediction took beside the full spectrum, in products with
+        all the data.
 
     Raises
     ------
@@ -249,7 +251,13 @@ def _predicted(known: Known, decay: float) -> Iterator[dict[str, Any]]:
     columns["weyl"] = decay + isotropic.weyl(
         known.eigenvalues, known.factor, known.num_parameters, known.isotropic.value, known.end
     )
-    for place, name in enumerate(choice.chosen(known, predicted)):
+    expected = {
+        name: choice.expected_error(entry, known, predicted[name])
+        for name, entry in entries.items()
+    }
+    columns |= {f"{name}_expected_error": errors for name, errors in expected.items()}
+    names, columns["chosen_expected_error"] = choice.chosen(known.eigenvalues, expected)
+    for place, name in enumerate(names):
         row = {column: float(values[place]) for column, values in columns.items()}
         yield row | {
             "chosen": name,

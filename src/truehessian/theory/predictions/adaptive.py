@@ -9,11 +9,12 @@ ADAPTIVE = Prediction(
     name="adaptive",
     label="adaptive subspace",
     marker="h",
-    colour="blue",
+    colour="tab:purple",
     assumption="does so within as many directions as hold a stated share of the noise",
     predict=lambda known: subspace.predict(known, "adaptive"),
     overlap=lambda known: subspace.overlap(known, "adaptive"),
     overlap_rule="the same, of batches within that span",
     further=subspace.FURTHER,
     passes=lambda known: math.nan if known.adaptive is None else len(known.adaptive.leak),
+    doubt=lambda known: subspace.doubt(known, "adaptive"),
 )

@@ -171,6 +171,10 @@ class Prediction:
         What it takes beside the full spectrum: products with all the data, for both ends, and
         others by their share of it. One number, or one for each eigenvalue as far in as it,
         shape (R,); NaN where it has not what it needs. None if nobody counts.
+    doubt
+        How far it is expected to miss by what it assumes, as a share of the shift, before any batch
+        of this size is measured, shape (R,); NaN where that cannot be told. What its interval holds
+        comes on top, see `choice`. None if it says nothing, and then it is never chosen.
     """
 
     name: str
@@ -183,6 +187,7 @@ class Prediction:
     overlap_rule: str = ""
     further: tuple[str, ...] = ()
     passes: Callable[[Known], ArrayLike] | None = None
+    doubt: Callable[[Known], NDArray] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -190,7 +195,8 @@ class Prediction:
         further = (f"{self.name}_{name}" for name in ("low", "high", *self.further))
         overlap = () if self.overlap is None else (f"overlap_{self.name}",)
         passes = () if self.passes is None else (f"{self.name}_passes",)
-        return (self.name, *further, *overlap, *passes)
+        doubt = () if self.doubt is None else (f"{self.name}_expected_error",)
+        return (self.name, *further, *overlap, *passes, *doubt)
 
 
 def sign_of(end: str) -> int:

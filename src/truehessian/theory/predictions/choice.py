@@ -1,88 +1,60 @@
-"""Which prediction to trust, said before a batch is measured."""
+"""Which prediction to trust, and how far, said before a batch is measured."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
-from truehessian.theory.predictions.base import Known, Predicted, sign_of
+from truehessian.theory.predictions.base import WIDTH, Known, Predicted, Prediction
+
+NOTHING = "goe"  # is named where no prediction says what it is expected to miss
 
 
-def choose(
-    eigenvalue: float,
-    factor: float,
-    directional_variance: float,
-    *,
-    num_vectors: int,
-    end: str,
-    num_leaks: int = 0,
-) -> str:
-    """Say beforehand which prediction to trust.
-
-    The subspace prediction knows batches in which a few examples carry the noise, and so holds
-    where the directional one overshoots. It fails where the batch's extreme direction lies
-    outside the span. With Ritz vectors alone that happens at the smallest end when the noise
-    along the eigenvector exceeds the eigenvalue, f V > l²: below the transition the batch's
-    extreme vector has no overlap left with it. At the largest end the noise lives in the leading
-    vectors themselves, and directions that the noise turns the Ritz vectors to mend either end.
+def expected_error(entry: Prediction, known: Known, predicted: Predicted) -> NDArray:
+    """Say how far a prediction is expected to miss, before batches of this size are measured.
 
     Parameters
     ----------
-    eigenvalue
-        Extremal eigenvalue l of the full Hessian.
-    factor
-        Finite-population factor f of the batch.
-    directional_variance
-        V(u) along the eigenvector of `eigenvalue`; NaN if not measured.
-    num_vectors
-        k, the number of Ritz vectors of the subspace prediction; 0 if there is none for this
-        batch.
-    end
-        Which end of the spectrum `eigenvalue` is.
-    num_leaks
-        How many directions beside the Ritz vectors the span holds.
+    entry
+        The prediction; it says itself how far its assumptions are in doubt.
+    known, predicted
+        What it was made from, and what it gave.
 
     Returns
     -------
-    str
-        "subspace", "directional", or "goe" if neither was measured.
-
-    Raises
-    ------
-    ValueError
-        `end` is unknown.
+    NDArray
+        Shares of the shift in the root mean square, shape (R,): the doubt about the assumptions and
+        the standard error of the predicted mean in units of the predicted shift, added in squares.
+        NaN where there is no prediction, or where it says nothing.
     """
-    upper = sign_of(end) == 1
-    if math.isnan(directional_variance):
-        return "subspace" if num_vectors else "goe"
-    above_transition = factor * directional_variance <= eigenvalue**2
-    inside = upper or above_transition or num_leaks > 0
-    return "subspace" if num_vectors and inside else "directional"
+    if entry.doubt is None:
+        return np.full(len(predicted.value), np.nan)
+    shift = np.abs(predicted.value - known.eigenvalues)
+    error = np.nan_to_num((predicted.high - predicted.low) / (2 * WIDTH))
+    relative = np.divide(error, shift, out=np.zeros_like(shift), where=shift > 0)
+    return np.where(np.isnan(predicted.value), np.nan, np.hypot(entry.doubt(known), relative))
 
 
-def chosen(known: Known, predicted: Mapping[str, Predicted]) -> list[str]:
-    """Name for each known eigenvalue the prediction to trust, see `choose`.
+def chosen(eigenvalues: NDArray, expected: Mapping[str, NDArray]) -> tuple[list[str], NDArray]:
+    """Name for each known eigenvalue the prediction that is expected to miss the least.
 
     Parameters
     ----------
-    known
-        What the predictions were made from.
-    predicted
-        All predictions, by name.
+    eigenvalues
+        Of the full Hessian, shape (R,).
+    expected
+        By the prediction's name, what `expected_error` gave.
+
+    Returns
+    -------
+    names, errors
+        R names, `NOTHING` where all errors are NaN, and the expected errors of these predictions.
     """
-    num_vectors, num_leaks = 0, 0
-    if known.noise is not None:
-        num_vectors = len(known.noise.ritz_values)
-        num_leaks = len(known.noise.leak) - num_vectors
-    drawn = ~np.isnan(predicted["subspace"].value)
-    return [
-        choose(
-            float(eigenvalue),
-            known.factor,
-            variance.value,
-            num_vectors=num_vectors if made else 0,
-            end=known.end,
-            num_leaks=num_leaks,
-        )
-        for eigenvalue, variance, made in zip(known.eigenvalues, known.along, drawn, strict=True)
+    names = list(expected)
+    errors = np.array([expected[name] for name in names]).reshape(len(names), len(eigenvalues))
+    best = np.where(np.isnan(errors), np.inf, errors).argmin(axis=0)
+    least = errors[best, np.arange(len(eigenvalues))]
+    told = [
+        NOTHING if np.isnan(error) else names[at] for at, error in zip(best, least, strict=True)
     ]
+    return told, least

@@ -1,9 +1,9 @@
 """Batches of other sizes, extrapolated: the measurement that theory has to beat.
 
-The mean shift of an eigenvalue is taken for a power of the finite-population factor, s(B) = a f^p.
-Theory has p = 1 where the eigenvalue is far above the noise, which moves it by f V / l, and p = 1/2
-where it lies in the noise, whose edge is 2 √(f V); noise of a few examples that saturates in small
-batches makes it smaller still. Two sizes give a and p, more of them are fitted.
+The mean shift of an eigenvalue l is taken for a power of the finite-population factor, s = a f^p.
+Noise that moves it to z = l + f V / z makes s (s + l) = f V: p is 1 where the shift is small beside
+the eigenvalue, and 1/2 where it is large. Noise of a few examples, which saturates in small
+batches, makes p smaller still. Two sizes give a and p, more of them are fitted.
 """
 
 import math
@@ -20,12 +20,14 @@ from truehessian.theory.predictions.base import (
     MeasuredBatches,
     Predicted,
     Prediction,
+    sign_of,
 )
 from truehessian.theory.predictions.factor import finite_population_factor
 
-# Before anything is measured, p is as likely above as below their middle, and seldom beyond 1/4 or
-# 5/4: a normal law, which decides where the shifts do not tell p, and is outweighed where they do.
-EXPONENT, EXPONENT_SPREAD = 0.75, 0.25
+# About the p of s (s + l) = f V, p has a law of Student with few degrees of freedom: it decides
+# where the shifts do not tell p, and its long tails give way where they do.
+SPREAD, FREEDOM = 0.15, 3
+DOUBT = 0.1  # that a power law is no more than nearly one, as a share of the shift
 BOUNDS = (0.05, 1.5)  # p never leaves them
 _GRID, _ZOOMS, _HALVINGS = 101, 8, 60
 _FAR = 40.0  # twice the logarithm of how much less likely a p must be to be left out
@@ -50,11 +52,11 @@ class PowerLaw(NamedTuple):
 
 
 def power_law(
-    factors: NDArray, shifts: NDArray, standard_errors: NDArray, factor: float
+    factors: NDArray, shifts: NDArray, standard_errors: NDArray, factor: float, expected: float
 ) -> PowerLaw:
     """Fit a f^p to mean shifts, and extrapolate it.
 
-    By Bayes' rule: shifts with normal errors, any a, and p by a normal law within `BOUNDS`. For
+    By Bayes' rule: shifts with normal errors, any a, and p by a law of Student within `BOUNDS`. For
     each p the shift has then a normal law, and these are mixed. Where the shifts are no more than
     their errors, a is about zero, of either sign, and the interval holds zero.
 
@@ -66,6 +68,8 @@ def power_law(
         Of the mean over batches, shape (S,); an error of zero is that of an exact value.
     factor
         Of the size that is asked for; 0 for all the data, which have no shift.
+    expected
+        The p that is the likeliest before anything is measured, see `expected_exponent`.
 
     Returns
     -------
@@ -86,13 +90,13 @@ def power_law(
         return PowerLaw(0.0, 0.0, 0.0, math.nan)
     errors = np.maximum(standard_errors, 1e-9 * largest)
     logarithms = np.log(factors / factor)  # so that a is the shift at `factor`
-    exponents, scales, widths, weights = _by_exponent(logarithms, shifts, errors)
+    exponents, scales, widths, weights = _by_exponent(logarithms, shifts, errors, expected)
     low, shift, high = _quantiles(scales, widths, weights)
     return PowerLaw(shift, low, high, float(weights @ exponents))
 
 
 def _by_exponent(
-    logarithms: NDArray, shifts: NDArray, errors: NDArray
+    logarithms: NDArray, shifts: NDArray, errors: NDArray, expected: float
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """For values of p around the likeliest ones: a, its error, and how likely they are."""
     low, high = BOUNDS
@@ -102,11 +106,39 @@ def _by_exponent(
         squares = (powers**2).sum(axis=1)
         scales = (powers @ (shifts / errors)) / squares
         missed = ((shifts / errors - scales[:, None] * powers) ** 2).sum(axis=1)
-        missed += ((grid - EXPONENT) / EXPONENT_SPREAD) ** 2
+        missed += (FREEDOM + 1) * np.log1p(((grid - expected) / SPREAD) ** 2 / FREEDOM)
         likely = np.flatnonzero(missed <= missed.min() + _FAR)
         low, high = grid[max(likely[0] - 1, 0)], grid[min(likely[-1] + 1, _GRID - 1)]
     weights = np.exp((missed.min() - missed) / 2) / np.sqrt(squares)
     return grid, scales, 1 / np.sqrt(squares), weights / weights.sum()
+
+
+def expected_exponent(
+    distance: float, factors: NDArray, shifts: NDArray, standard_errors: NDArray, factor: float
+) -> float:
+    """Say which p leads from the measured shifts to another size if s (s + l) = f V.
+
+    Parameters
+    ----------
+    distance
+        How far the full eigenvalue l lies on the side of its end, 0 where on the other side.
+    factors, shifts, standard_errors, factor
+        As for `power_law`, with shifts outward.
+
+    Returns
+    -------
+    float
+        Between 1/2 and 1; 3/4 where nothing can be told.
+    """
+    weights = 1 / np.maximum(standard_errors, 1e-9 * np.abs(shifts).max() + 1e-300) ** 2
+    shift = float(weights @ shifts / weights.sum())
+    middle = float(np.exp(weights @ np.log(factors) / weights.sum()))
+    ratio = factor / middle
+    if not shift > 0 or not ratio > 0 or math.isclose(ratio, 1):
+        return 1.0 if distance > 0 else 0.75
+    squared = shift * (shift + distance) * ratio
+    moved = 2 * squared / (distance + math.sqrt(distance**2 + 4 * squared))
+    return min(max(math.log(moved / shift) / math.log(ratio), 0.5), 1.0)
 
 
 def _quantiles(means: NDArray, deviations: NDArray, weights: NDArray) -> list[float]:
@@ -144,7 +176,7 @@ def _predict(known: Known) -> Predicted:
     means, errors = map(np.array, zip(*map(_means, sizes), strict=True))  # (S, R)
     fitted = np.array(
         [
-            power_law(factors, means[:, rank] - value, errors[:, rank], known.factor)
+            _extrapolated(value, factors, means[:, rank], errors[:, rank], known)
             for rank, value in enumerate(known.eigenvalues)
         ]
     )
@@ -152,6 +184,17 @@ def _predict(known: Known) -> Predicted:
     ends = [np.full(count, float(sizes[place].batch_size)) for place in (0, -1)]
     further = dict(zip(_FURTHER, (fitted[:, 3], *ends), strict=True))
     return Predicted(value, low, high, further)
+
+
+def _extrapolated(
+    value: float, factors: NDArray, means: NDArray, errors: NDArray, known: Known
+) -> PowerLaw:
+    shifts, sign = means - value, sign_of(known.end)
+    distance = max(sign * value, 0.0)
+    expected = 0.75
+    if np.isfinite([*shifts, *errors]).all():
+        expected = expected_exponent(distance, factors, sign * shifts, errors, known.factor)
+    return power_law(factors, shifts, errors, known.factor, expected)
 
 
 def _means(batches: MeasuredBatches) -> tuple[NDArray, NDArray]:
@@ -179,4 +222,5 @@ EXTRAPOLATED = Prediction(
     predict=_predict,
     further=_FURTHER,
     passes=_passes,
+    doubt=lambda known: np.full(len(known.eigenvalues), DOUBT if used(known) else math.nan),
 )

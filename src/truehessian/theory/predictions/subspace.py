@@ -18,6 +18,8 @@ from truehessian.theory.predictions.base import (
     sign_of,
 )
 from truehessian.theory.predictions.factor import finite_population_factor
+from truehessian.theory.predictions.isotropic import buried
+from truehessian.theory.predictions.noise import SubspaceNoise
 
 DRAWS_PER_RESAMPLE = 12
 
@@ -224,6 +226,29 @@ def _drawn(known: Known, source: str) -> SubspacePrediction | None:
     return None if math.isnan(drawn.mean) else drawn
 
 
+# Share of the shift that is missed, root mean square, where little leaks, on the networks of
+# docs/predictions.md, and what comes on top where all the noise of a buried eigenvalue leaks.
+DOUBT, LEAK_DOUBT = 0.12, 0.6
+
+
+def doubt(known: Known, source: str = "noise") -> NDArray:
+    """Say how far drawn batches are expected to miss, by the noise that leaks out of their span.
+
+    The leak enters by its mean, and without curvature of its own but for `coupling.screened`. That
+    matters little where the eigenvalue is far above its noise, and much where it is buried.
+    """
+    noise: SubspaceNoise | None = getattr(known, source)
+    shares = np.full(len(known.eigenvalues), math.nan)
+    if noise is None:
+        return shares
+    own = _places(known.end, len(shares), len(noise.ritz_values))
+    along = np.array([each.value for each in known.along])
+    leak = np.clip(noise.leak.diagonal()[own], 0, None)
+    shares = np.divide(leak, along, out=np.zeros_like(along), where=along != 0)
+    lost = np.minimum(shares, 1) * buried(known)
+    return DOUBT + LEAK_DOUBT * np.nan_to_num(lost, nan=1.0)  # what is not known may be all
+
+
 FURTHER = ("standard_deviation", *QUANTILES)
 
 
@@ -266,4 +291,5 @@ SUBSPACE = Prediction(
     overlap_rule="the eigenvectors of the drawn batches",
     further=FURTHER,
     passes=lambda known: math.nan if known.noise is None else len(known.noise.leak),
+    doubt=doubt,
 )
