@@ -140,3 +140,16 @@ def test_a_further_figure_with_its_table_is_one_file_and_one_line(tmp_path):
         assert f"results/tiny/tables/negative_share.{suffix}" in job
     for suffix in ("pdf", "svg", "png", "csv"):
         assert f"results/tiny/figures/negative_share.{suffix}" in job
+
+
+def test_inputs_of_a_section_are_those_of_runs_that_have_it_at_its_epochs():
+    content, run = CONTENTS.load("spectral_distances"), configured("reduced")
+
+    def inputs(parts):
+        return [
+            case.inputs["parts"] for case in catalogue.cases_of(content, run | {"parts": parts})
+        ]
+
+    assert inputs(None) == [[], []]
+    assert inputs({"epochs": [2]}) == [[], ["variance/2.parts.npz"]]
+    assert inputs({"epochs": None}) == [["variance/0.parts.npz"], ["variance/2.parts.npz"]]

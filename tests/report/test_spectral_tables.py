@@ -41,8 +41,9 @@ def test_every_case_has_a_row_for_each_prediction_that_can_be_made():
     frame = table()
     assert list(frame.columns) == list(spectral.COLUMNS)
     names = frame.groupby("batch_size")["prediction"].agg(list)
-    assert names[40] == list(BATCH_SPECTRA)
-    assert names[10] == [name for name in BATCH_SPECTRA if name != "smaller_batches"]
+    assert names[40] == [name for name in BATCH_SPECTRA if name != "parts"]
+    assert names[10] == [name for name in names[40] if name != "smaller_batches"]
+    assert list(frame["prediction"][frame["chosen"]]) == ["full", "smaller_batches"]
     without = table(noise=False)
     assert not {"measured_noise", "marchenko_pastur"} & set(without["prediction"])
     assert (frame["floor"] > 0).all()
@@ -114,11 +115,13 @@ def test_table_and_figure_are_made_of_the_files_of_an_epoch(tmp_path):
         files[kind].append(str(path))
     variance().drop(columns="epoch").to_csv(tmp_path / "3.csv", index=False)
     content = CONTENTS.load("spectral_distances")
-    made = plots.styled(content.make)(files | {"variance": [str(tmp_path / "3.csv")]})
+    files |= {"variance": [str(tmp_path / "3.csv")], "parts": []}
+    made = plots.styled(content.make)(files)
     assert set(made.table["epoch"]) == {3}
     assert isinstance(made.data, pd.DataFrame)
     labels = {text.get_text() for text in made.figure.legends[0].get_texts()}
-    assert labels == {"measured", *(entry.label for entry in BATCH_SPECTRA.entries().values())}
+    entries = [entry for name, entry in BATCH_SPECTRA.entries().items() if name != "parts"]
+    assert labels == {"measured", *(entry.label for entry in entries)}
     assert [axes.get_title(loc="left") for axes in made.figure.axes[:2]] == ["B = 10", "B = 40"]
 
 

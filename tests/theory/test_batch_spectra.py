@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
+from dense import Dense
 
-from truehessian.spectra import density, spectrum
+from truehessian.measurements import source
+from truehessian.spectra import density, spectrum, stacks
 from truehessian.spectra.resolved import resolved
-from truehessian.spectra.spectrum import Spectrum
-from truehessian.theory.batch_spectra import BATCH_SPECTRA, distance, measured
+from truehessian.theory.batch_spectra import BATCH_SPECTRA, choice, distance, measured
 from truehessian.theory.batch_spectra.base import KnownSpectra
-from truehessian.theory.batch_spectra.seen import quadratures, seen
+from truehessian.theory.batch_spectra.parts import averaged_model, outward
 from truehessian.theory.batch_spectra.smaller_batches import displaced
 from truehessian.theory.predictions.base import Variance
 from truehessian.theory.predictions.factor import finite_population_factor
@@ -29,7 +31,6 @@ def known(**what):
         "num_examples": NUM_EXAMPLES,
         "num_parameters": 10_000,
         "isotropic": Variance(VARIANCE, 0.0),
-        "steps": 12,
         "noise": NOISE,
     }
     return KnownSpectra(FULL, **(facts | what))
@@ -98,6 +99,7 @@ def test_what_was_not_measured_predicts_nothing():
         assert predicted(name, isotropic=unknown) is None
     for name in ("marchenko_pastur", "measured_noise"):
         assert predicted(name, noise=None) is None
+    assert predicted("parts") is None
     assert predicted("smaller_batches") is None
     assert predicted("smaller_batches", smaller={SIZE: FULL, 50: FULL}) is None
 
@@ -123,26 +125,6 @@ def test_the_nearest_of_the_smaller_batches_counts_and_larger_ones_do_not():
     assert one.moment(2) == pytest.approx((1 + 3 * share) * FULL.moment(2), rel=0.1)
 
 
-def test_quadratures_integrate_polynomials_as_their_measures_do():
-    draw = np.random.default_rng(0)
-    nodes = np.sort(draw.normal(size=60))
-    weights = draw.gamma(0.5, size=(4, 60))
-    weights /= weights.sum(1, keepdims=True)
-    values, masses, _ = quadratures(nodes, weights, 5)
-    for degree in range(10):
-        expected = weights @ nodes**degree
-        np.testing.assert_allclose((masses * values**degree).sum(1), expected, rtol=1e-9)
-    assert abs((masses * values**10).sum(1) / (weights @ nodes**10) - 1).min() > 1e-6
-
-
-def test_enough_steps_see_a_law_of_few_atoms_as_it_is():
-    law = seen(FULL, 20, 10**9)
-    assert distance.wasserstein(law, FULL) < 1e-4
-    blurred = seen(FULL, 2, 10**9)
-    assert blurred.moment(3) == pytest.approx(FULL.moment(3), rel=1e-3)
-    assert blurred.moment(4) < 0.999 * FULL.moment(4)
-
-
 def test_a_sample_covariance_of_a_population_of_both_signs_has_the_law_of_matrices():
     """W^(1/2) H W^(1/2) of order 600, W the covariance of 300 white vectors; and its moments."""
     size, samples = 600, 300
@@ -164,14 +146,9 @@ def test_a_sample_covariance_of_a_population_of_both_signs_has_the_law_of_matric
 
 def lanczos(values, steps, folds, seed=0):
     """Spectra of a diagonal matrix from normal probes, as a stack."""
-    draw = np.random.default_rng(seed)
-    squares = draw.normal(size=(folds, len(values))) ** 2
-    found = quadratures(np.sort(values), squares / squares.sum(1, keepdims=True), steps)
-    nodes, weights, residuals = (array[:, None] for array in found)
-    return Spectrum(
-        *(nodes, weights, residuals, nodes, nodes[..., 1:]),
-        {"num_parameters": len(values), "product_error": [[0.0]] * folds},
-    )
+    operator = Dense(torch.diag(torch.from_numpy(values)))
+    runs = [source.measure(operator, steps=steps, seed=seed + fold)[0] for fold in range(folds)]
+    return stacks.stack_folds(runs, None)
 
 
 OUTLIERS = np.array([3.0, 4.0, 6.0, 9.0, 14.0])
@@ -217,3 +194,27 @@ def test_every_entry_bears_the_name_of_its_line_and_says_what_it_assumes():
         assert entry.name == name
         assert entry.label
         assert entry.assumption
+
+
+def test_outer_quantiles_are_those_of_the_model_and_the_trace_is_that_of_all_the_data():
+    model = averaged_model([np.array([-3.0, 8.0, 9.0]), np.array([-4.0, 0.0, 7.0])], 200)
+    np.testing.assert_allclose(model.weights[model.nodes == 0], 1 - 5 / 400)
+    found = outward(FULL, model)
+    assert found.moment(1) == pytest.approx(FULL.moment(1))
+    assert found.edges == (-4.0, 9.0)
+
+
+def test_a_model_within_the_full_spectrum_changes_nothing():
+    for model in (DiscreteMeasure(np.zeros(1), np.ones(1)), FULL):
+        assert distance.wasserstein(outward(FULL, model), FULL) < 1e-12
+
+
+def test_spectra_of_more_eigenvalues_than_parameters_are_refused():
+    with pytest.raises(ValueError, match="at most 2 eigenvalues, got 3"):
+        averaged_model([np.arange(4.0)], 2)
+
+
+def test_what_is_chosen_beforehand_is_what_more_was_measured_for():
+    assert choice.chosen({"full": FULL, "semicircle": FULL}) == "full"
+    assert choice.chosen({"full": FULL, "parts": FULL, "wishart": FULL}) == "parts"
+    assert choice.chosen(dict.fromkeys(BATCH_SPECTRA, FULL)) == "smaller_batches"

@@ -116,6 +116,9 @@ class Content:
     inputs
         Patterns of files in the run's folder, such as `spectra/{epoch}/full.npz`; braces that the
         figure is not over stand for all values that the run has.
+    sections
+        Of inputs, by their names, that only runs with a section of their own have, at its epochs:
+        the section. Other runs have no files there.
     uses
         Import paths of what `make` takes from catalogues: their code decides what it makes.
     """
@@ -132,6 +135,7 @@ class Content:
     title: str = ""
     make: Callable[[Mapping[str, list[str]]], Made] | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    sections: Mapping[str, str] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
 
     @property

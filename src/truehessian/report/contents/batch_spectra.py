@@ -8,6 +8,7 @@ from truehessian.report.run import RunReport
 from truehessian.report.tables.extremes import read_epochs
 from truehessian.spectra import spectrum
 from truehessian.theory.batch_spectra import BATCH_SPECTRA
+from truehessian.theory.predictions import examples
 
 _NEEDS = ("batch", "variance")
 
@@ -17,7 +18,8 @@ def _make(files: Mapping[str, list[str]]) -> Made:
     from truehessian.report.tables import spectral, spectral_curves
 
     spectra = [spectrum.load(path) for name in ("full", "batches", "noise") for path in files[name]]
-    found = list(spectral.cases(spectra, read_epochs(files["variance"])))
+    parts = examples.load_epochs(files["parts"])
+    found = list(spectral.cases(spectra, read_epochs(files["variance"]), parts))
     curves = spectral_curves.curves(found)
     title = f"Whole spectra of batches, epoch {spectra[0].metadata['epoch']}"
     return Made(curves, plots.batch_spectra(curves, title), spectral.spectral_distances(found))
@@ -41,7 +43,7 @@ SPECTRAL_DISTANCES = Content(
         "{% for prediction in predictions %}"
         "*{{ prediction.label }}* {{ prediction.assumption }}{{ '. ' if loop.last else '; ' }}"
         "{% endfor %}"
-        "All curves are what the Lanczos steps of the batches see, the predictions too."
+        "Measured curves are what few Lanczos steps see: beside zero they are blurred."
     ),
     table_caption=(
         "**Whole spectra of batches, predicted and measured.** Wasserstein's distance (how far "
@@ -49,9 +51,9 @@ SPECTRAL_DISTANCES = Content(
         "Kolmogorov's is the largest difference of the distribution functions; `floor` is "
         "Wasserstein's between two halves of the batches. The second moment is tr H² / P; outliers "
         "are eigenvalues farther from zero than `edge`, three standard deviations. "
-        "All of it is as the Lanczos steps of the batches see it: few steps blur the mass beside "
-        "zero, of measurement and prediction alike, and leave its sign to chance; `negative_mass` "
-        "is what lies a tenth of the standard deviation below zero or farther."
+        "What is measured is what `steps` Lanczos steps see: few steps blur the mass beside zero "
+        "and leave its sign to chance; `negative_mass` is what lies a tenth of the standard "
+        "deviation below zero or farther."
     ),
     title="Whole spectra of batches, predicted and measured",
     facts=_facts,
@@ -61,6 +63,8 @@ SPECTRAL_DISTANCES = Content(
         "batches": "spectra/{epoch}/batch-{batch_size}.npz",
         "noise": "spectra/{epoch}/noise-{batch_size}.npz",
         "variance": "variance/{epoch}.csv",
+        "parts": "variance/{epoch}.parts.npz",
     },
+    sections={"parts": "parts"},
     uses=tuple(BATCH_SPECTRA.values()),
 )

@@ -83,10 +83,7 @@ def cases_of(content: Content, run: Run) -> list[Case]:
         Case(
             named(content.name, numbers),
             numbers,
-            {
-                name: list(_expanded(pattern, numbers, figure, run))
-                for name, pattern in content.inputs.items()
-            },
+            {name: _files(content, name, numbers, figure, run) for name in content.inputs},
         )
         for numbers in numbers_of(figure, run)
     ]
@@ -133,6 +130,20 @@ def _values(what: str, figure: Figure, run: Run) -> list[Any]:
         "a number of a figure or file must be epoch, parts, operator or one of "
         f"{', '.join(SIZES)}, got {what!r}"
     )
+
+
+def _files(
+    content: Content, name: str, numbers: Mapping[str, int], figure: Figure, run: Run
+) -> list[str]:
+    """Files of one input; none where the run lacks the section that makes them, or its epochs."""
+    section = content.sections.get(name)
+    if section is not None:
+        figure = Figure(needs=(section,))
+        if not has(run, figure):
+            return []
+        if "epoch" in numbers and numbers["epoch"] not in _values("epoch", figure, run):
+            return []
+    return list(_expanded(content.inputs[name], numbers, figure, run))
 
 
 def _expanded(pattern: str, numbers: Mapping[str, int], figure: Figure, run: Run) -> Iterator[str]:

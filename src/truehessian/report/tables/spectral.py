@@ -1,17 +1,17 @@
 """Whole spectra of batches, predicted and measured: how far apart they are, in numbers."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from truehessian.report.tables import select
 from truehessian.spectra.spectrum import Spectrum
-from truehessian.theory.batch_spectra import BATCH_SPECTRA, distance, measured
+from truehessian.theory.batch_spectra import BATCH_SPECTRA, choice, distance, measured
 from truehessian.theory.batch_spectra.base import KnownSpectra
 from truehessian.theory.batch_spectra.measured import MeasuredSpectra
-from truehessian.theory.batch_spectra.seen import seen
+from truehessian.theory.predictions.examples import ExampleParts
 from truehessian.theory.rmt import DiscreteMeasure
 
 # Standard deviations of the batches' mean spectrum from zero, beyond which an eigenvalue is an
@@ -25,6 +25,7 @@ COLUMNS = (
     "outliers_predicted", "floor", "mass_below_zero_standard_error",
     "second_moment_standard_error", "outliers_standard_error", "standard_deviation", "edge",
     "folds", "steps", "negative_mass", "negative_mass_predicted", "negative_mass_standard_error",
+    "chosen",
 )  # fmt: skip
 
 
@@ -38,8 +39,7 @@ class Case(NamedTuple):
     batches
         As measured.
     predicted
-        By the names of predictions, as the steps of the batches see them; those that need what was
-        not measured are not there.
+        By the names of predictions; those that need what was not measured are not there.
     """
 
     epoch: int
@@ -50,7 +50,11 @@ class Case(NamedTuple):
     predicted: dict[str, DiscreteMeasure]
 
 
-def cases(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> Iterator[Case]:
+def cases(
+    spectra: Iterable[Spectrum],
+    variance: pd.DataFrame,
+    parts: Mapping[int, ExampleParts] | None = None,
+) -> Iterator[Case]:
     """Predict the spectra of all batches that were measured.
 
     Parameters
@@ -59,6 +63,8 @@ def cases(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> Iterator[Case]
         Of all the data, of batches and of their noise.
     variance
         As in `sampling.outliers`.
+    parts
+        Of single examples, by epoch.
     """
     spectra = list(spectra)
     full, batches = select.training_spectra(spectra)
@@ -77,12 +83,13 @@ def cases(spectra: Iterable[Spectrum], variance: pd.DataFrame) -> Iterator[Case]
             num_examples=int(full[epoch].metadata["num_examples"]),
             num_parameters=int(facts["num_parameters"]),
             isotropic=select.isotropic_variance(select.at_epoch(variance, epoch)),
-            steps=int(facts["steps"]),
             noise=None if noise is None else measured.of_batches(noise).mean,
             smaller=dict(smaller.setdefault(epoch, {})),
+            parts=(parts or {}).get(epoch),
         )
         smaller[epoch][size] = found.mean
-        yield Case(epoch, size, known.steps, known.num_parameters, found, _predicted(known))
+        steps, order = int(facts["steps"]), known.num_parameters
+        yield Case(epoch, size, steps, order, found, _predicted(known))
 
 
 def _key(stack: Spectrum) -> tuple[int, int]:
@@ -94,7 +101,7 @@ def _predicted(known: KnownSpectra) -> dict[str, DiscreteMeasure]:
     for name, entry in BATCH_SPECTRA.entries().items():
         law = entry.predict(known)
         if law is not None:
-            found[name] = law if entry.blurred else seen(law, known.steps, known.num_parameters)
+            found[name] = law
     return found
 
 
@@ -109,8 +116,9 @@ def spectral_distances(cases: Iterable[Case]) -> pd.DataFrame:
         distribution functions, Kolmogorov's their largest difference. `floor` is Wasserstein's
         distance between two halves of the folds. `second_moment` is tr H_B² / P, `outliers` the
         number of eigenvalues farther from zero than `edge`, `negative_mass` the mass a tenth of
-        the standard deviation or more below zero; all are means over folds. All of it is as
-        `steps` Lanczos steps see it, the predictions too.
+        the standard deviation or more below zero; all are means over folds. What is
+        measured is what `steps` Lanczos steps see. `chosen` marks the prediction that was to be
+        trusted beforehand.
     """
     rows = [row for case in cases for row in _rows(case)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -138,10 +146,12 @@ def _rows(case: Case) -> Iterator[dict[str, Any]]:
     for name, function in numbers.items():
         found = batches.number(function)
         common |= {name: found.value, f"{name}_standard_error": found.standard_error}
+    trusted = choice.chosen(case.predicted)
     for prediction, law in case.predicted.items():
         apart = distance.wasserstein(law, mean) / unit if unit else math.nan
         yield common | {
             "prediction": prediction,
+            "chosen": prediction == trusted,
             "wasserstein": apart,
             "kolmogorov": distance.kolmogorov(law, mean),
             **{f"{name}_predicted": function(law) for name, function in numbers.items()},

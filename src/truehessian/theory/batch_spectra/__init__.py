@@ -16,6 +16,7 @@ BATCH_SPECTRA = Registry(
         "marchenko_pastur": f"{_ROOM}.marchenko_pastur:MARCHENKO_PASTUR",
         "measured_noise": f"{_ROOM}.measured_noise:MEASURED_NOISE",
         "wishart": f"{_ROOM}.wishart:WISHART",
+        "parts": f"{_ROOM}.parts:PARTS",
         "smaller_batches": f"{_ROOM}.smaller_batches:SMALLER_BATCHES",
     },
 )

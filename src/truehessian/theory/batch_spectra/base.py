@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from truehessian.theory.predictions.base import Variance
+from truehessian.theory.predictions.examples import ExampleParts
 from truehessian.theory.predictions.factor import finite_population_factor
 from truehessian.theory.rmt import DiscreteMeasure
 
@@ -23,12 +24,12 @@ class KnownSpectra:
         B, N and P.
     isotropic
         P σ², the mean of V(u) over random unit vectors u; NaN if not measured.
-    steps
-        Lanczos steps that batches are measured with.
     noise
         Spectrum of H_B - H of batches of this size; None if not measured.
     smaller
-        Measured spectra of smaller batches by their sizes, as `steps` steps see them.
+        Measured spectra of smaller batches by their sizes.
+    parts
+        Of the Hessians of single examples; None if not measured.
     """
 
     full: DiscreteMeasure
@@ -36,9 +37,9 @@ class KnownSpectra:
     num_examples: int
     num_parameters: int
     isotropic: Variance
-    steps: int
     noise: DiscreteMeasure | None = None
     smaller: Mapping[int, DiscreteMeasure] = field(default_factory=dict)
+    parts: ExampleParts | None = None
 
     @property
     def factor(self) -> float:
@@ -69,8 +70,6 @@ class SpectralPrediction:
         What it takes the noise for, for captions: goes on after the label.
     predict
         Gives the spectrum, or None where what it needs was not measured.
-    blurred
-        Whether the prediction is what few steps see already.
     """
 
     name: str
@@ -79,4 +78,3 @@ class SpectralPrediction:
     dashes: str
     assumption: str
     predict: Callable[[KnownSpectra], DiscreteMeasure | None]
-    blurred: bool = False

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from truehessian.theory.batch_spectra.base import KnownSpectra, SpectralPrediction
-from truehessian.theory.batch_spectra.seen import seen
 from truehessian.theory.predictions.factor import finite_population_factor
 from truehessian.theory.rmt import DiscreteMeasure
 
@@ -21,8 +20,7 @@ def _predict(known: KnownSpectra) -> DiscreteMeasure | None:
         return None
     nearest = max(sizes)
     share = known.factor / finite_population_factor(nearest, known.num_examples)
-    full = seen(known.full, known.steps, known.num_parameters)
-    return displaced(full, known.smaller[nearest], share)
+    return displaced(known.full, known.smaller[nearest], share)
 
 
 def displaced(first: DiscreteMeasure, second: DiscreteMeasure, share: float) -> DiscreteMeasure:
@@ -39,7 +37,7 @@ def displaced(first: DiscreteMeasure, second: DiscreteMeasure, share: float) -> 
     ----------
     McCann (1997), Advances in Mathematics 128(1), 153-179.
     """
-    masses, start, end = _coupled(first, second)
+    masses, start, end = coupled(first, second)
     way = end - start
     linear, square = float(masses @ (start * way)), float(masses @ way**2)
     # (start + t way)² has the mean start² + 2 t linear + t² square.
@@ -51,7 +49,7 @@ def displaced(first: DiscreteMeasure, second: DiscreteMeasure, share: float) -> 
     return DiscreteMeasure(start + part * way, masses)
 
 
-def _coupled(first: DiscreteMeasure, second: DiscreteMeasure) -> tuple[NDArray, NDArray, NDArray]:
+def coupled(first: DiscreteMeasure, second: DiscreteMeasure) -> tuple[NDArray, NDArray, NDArray]:
     """Masses that lie at one node of either measure, in their order, and where they lie."""
     ends = [np.cumsum(each.weights)[:-1] for each in (first, second)]
     levels = np.concatenate([[0.0], np.sort(np.concatenate(ends)), [1.0]])
@@ -68,5 +66,4 @@ SMALLER_BATCHES = SpectralPrediction(
     assumption="goes from the full spectrum along the quantiles of measured smaller batches, as "
     "far as the second moment says",
     predict=_predict,
-    blurred=True,
 )

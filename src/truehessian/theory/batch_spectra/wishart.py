@@ -11,7 +11,7 @@ from truehessian.theory.batch_spectra.base import KnownSpectra, SpectralPredicti
 from truehessian.theory.rmt import DiscreteMeasure
 from truehessian.theory.rmt.fixed_point import solve_fixed_point
 
-_OFFSET = 2e-6  # of the width, for distribution functions
+_OFFSET = 1e-4  # from the real axis, in standard deviations, for distribution functions
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class SampleCovariance:
             slope = self.population.integrate(lambda apart: apart**-2.0, w, squares)
             return z - self.ratio * (mean + noise), self.ratio * slope
 
-        w = solve_fixed_point(step, z, 1 + float(np.abs(x).max(initial=0)))
+        w = solve_fixed_point(step, z, float(np.ptp(x)) or 1.0)
         inner = self.population.integrate(lambda apart: 1 / apart, w, self.population.nodes)
         potential = np.log(w) - self.ratio * (np.log(w) - self.population.log_potential(w) - inner)
         companion = 1 - potential.imag / math.pi
@@ -73,14 +73,14 @@ def _predict(known: KnownSpectra) -> DiscreteMeasure | None:
     ratio = square / mean**2
     most = (1 + math.sqrt(ratio)) ** 2  # the largest eigenvalue of the covariance of white noise
     low, high = (min(0.0, law.edges[0]) * most, max(0.0, law.edges[1]) * most)
-    covariance = SampleCovariance(law, ratio, _OFFSET * (high - low))
+    covariance = SampleCovariance(law, ratio, _OFFSET * math.sqrt(law.moment(2) + square))
     return atoms_of(covariance.cdf, low, high)
 
 
 WISHART = SpectralPrediction(
     name="wishart",
     label="sample covariance",
-    colour="blue",
+    colour="tab:brown",
     dashes="--",
     assumption="takes the noise to be in proportion to the curvature, as that of a sample "
     "covariance of as many vectors as give its second moment",
