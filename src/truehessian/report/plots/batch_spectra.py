@@ -19,6 +19,7 @@ _LOWEST = 1e-4  # of the highest density
 _ROWS = {"density": "density", "count": "eigenvalues beyond"}
 _ERRORS = 2  # standard errors on either side in the band
 _TICKS = 2  # of powers of ten on either side of zero, at most
+_CLEAR = 0.5  # decades that the first of them stays away from where the axis is linear
 
 
 @style.styled
@@ -85,7 +86,7 @@ def _both_sides(axes: Axes, places: np.ndarray) -> None:
     axes.set_xscale("symlog", linthresh=10 * nearest, linscale=0.5)
     axes.set_xlim(-reach, reach)
     last = math.floor(math.log10(reach))
-    powers = range(last, math.floor(math.log10(10 * nearest)), -1)
+    powers = range(last, math.floor(math.log10(10 * nearest) + _CLEAR), -1)
     shown = list(powers)[:: max(1, math.ceil(len(powers) / _TICKS))]
     labels = {sign * 10.0**power: (sign, power) for sign in (-1, 1) for power in shown}
     minus = {-1: "\N{MINUS SIGN}", 1: ""}
