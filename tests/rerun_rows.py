@@ -32,6 +32,7 @@ EXPENSIVE = {
     "measure_directions",
     "measure_group_spectra",
     "measure_sharpness",
+    "measure_influence",
 }
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
 AT_CHOSEN_EPOCHS = {
@@ -39,6 +40,7 @@ AT_CHOSEN_EPOCHS = {
     "measure_group_spectra",
     "measure_self_test",
     "measure_sharpness",
+    "measure_influence",
 }
 TABLES = {
     "make_checkpoints",
@@ -58,6 +60,7 @@ FIGURES = {
     "make_checkpoints",  # by the script that makes figures as well
     "make_groups",  # its table too
     "make_sharpness",
+    "make_influence",
     "make_subspace_overlaps",
 }
 REPORT = {"write_report"}

@@ -24,6 +24,7 @@ SMALL = {
     },
     "batchnorm": {"chunk_sizes": [32, 48]},
     "sharpness": {"folds": 3, "sizes": [16, 32], "steps": 4},
+    "influence": {"solver_steps": 3, "steps": 4},
     "variance": {"random_directions": 2, "leak_vectors": 3, "group_size": 8, "held_out_steps": 5},
 }  # fmt: skip
 
@@ -194,6 +195,22 @@ def test_curvature_along_gradients(run, inputs, spent, tmp_path, with_adam):
         network=None, epoch=2,
     )  # fmt: skip
     assert sum(spent) == planned(run, "sharpness")
+
+
+@pytest.mark.parametrize("examples", [None, 5])
+def test_examples_left_out(run, inputs, spent, tmp_path, examples):
+    """Of a part of the examples, Ritz vectors are not multiplied by the whole matrix as planned."""
+    vectors = measure_full(run, inputs, tmp_path)
+    spent.clear()
+    # So small that no system is solved before all its steps are done.
+    how = run.influence.model_copy(update={"examples": examples, "accuracy": 1e-30})
+    run = run.model_copy(update={"influence": how})
+    call(
+        "measure_influence", *inputs, vectors, influence_out=str(tmp_path / "2.csv"),
+        settings=settings(run, "influence"), network=None, epoch=2,
+    )  # fmt: skip
+    surplus = 0 if examples is None else 2 * run.dataset.num_train
+    assert sum(spent) == planned(run, "influence") - surplus
 
 
 def test_a_recurrence_that_stops_early_costs_less(run, inputs, spent, tmp_path):

@@ -219,6 +219,21 @@ class Run:
         )
         return [path]
 
+    @functools.cached_property
+    def measure_influence(self) -> list[str]:
+        path = self.path("influence.csv")
+        call(
+            "measure_influence",
+            self.checkpoint,
+            self.dataset,
+            self.vectors,
+            influence_out=path,
+            settings=self.products("influence", examples=6, steps=3, accuracy=1e-8),
+            epoch=1,
+            **self.common,
+        )
+        return [path]
+
     def _spectra(self, script: str, paths: list[str], **how) -> None:
         call(
             script, self.checkpoint, self.dataset, spectra_out=paths, epoch=1, **how, **self.common
@@ -259,6 +274,7 @@ SCRIPTS = [
     "measure_directions",
     "measure_self_test",
     "measure_sharpness",
+    "measure_influence",
 ]
 
 

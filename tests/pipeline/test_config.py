@@ -18,6 +18,7 @@ from truehessian.pipeline.config.settings import (
     AugmentationSettings,
     BatchSettings,
     GroupSettings,
+    InfluenceSettings,
     PartsSettings,
     SelfTestSettings,
     SharpnessSettings,
@@ -253,6 +254,23 @@ def test_a_run_must_have_a_name_that_can_be_a_folder(settings):
             ["runs.tiny.sharpness.optimiser: may hold {epoch} and no other braces"],
         ),
         ({"sharpness": {"momentum": 1}}, ["runs.tiny.sharpness.momentum must be below 1, got 1"]),
+        ({"influence": {"epochs": [1]}}, ["runs.tiny.influence.epochs contains 1", "epochs"]),
+        (
+            {"influence": {"examples": 97}},
+            ["runs.tiny.influence.examples is 97", "96 training examples"],
+        ),
+        (
+            {"influence": {}, "training": None, "checkpoints": "{epoch}.pt"},
+            ["runs.tiny.influence.damping is null", "learning rates"],
+        ),
+        (
+            {"influence": {"damping": 0, "penalty": 0}},
+            ["runs.tiny.influence.damping and influence.penalty are both zero"],
+        ),
+        (
+            {"influence": {}, "variance": None, "spectrum.batchnorm": "train"},
+            ["runs.tiny.influence needs spectrum.batchnorm: eval", "influence: null"],
+        ),
         ({"batchnorm": {"epochs": [1]}}, ["runs.tiny.batchnorm.epochs contains 1", "epochs"]),
         (
             {"batchnorm": {}, "variance": None, "spectrum.batchnorm": "train"},
@@ -599,6 +617,7 @@ def test_examples_are_counted_without_the_data(settings, name):
         ("subspace", SubspaceSettings),
         ("parts", PartsSettings),
         ("sharpness", SharpnessSettings),
+        ("influence", InfluenceSettings),
         ("theory", Theory),
     ],
 )
@@ -611,6 +630,7 @@ def test_the_settings_of_a_section_are_plain_sorted_and_those_of_its_script(
     change(settings, "parts", {"examples": 7})
     change(settings, "groups", {"parameters": {"last": ["layers.3.*"]}})
     change(settings, "sharpness", {"folds": 3})
+    change(settings, "influence", {"examples": 3})
     change(settings, "spectrum.chunk_size", 7)
     plain = checks.check(settings).runs["tiny"].settings(section)
     assert list(plain) == sorted(plain)
@@ -646,6 +666,24 @@ def test_sharpness_of_weights_of_ones_own_has_the_sizes_of_batches_and_no_rate(s
     found = run.settings("sharpness")
     assert found["sizes"] == sorted(run.batch.sizes)
     assert [found[key] for key in ("learning_rate", "momentum", "training_epochs")] == [None] * 3
+
+
+def test_influence_takes_penalty_and_damping_from_training_unless_they_are_given(settings):
+    change(settings, "influence", {})
+    change(settings, "training.weight_decay", 0.25)
+    run = checks.check(settings).runs["tiny"]
+    found = run.settings("influence")
+    assert found["penalty"] == 0.25
+    assert found["trained"]["epochs"] == run.training.epochs
+    change(settings, "influence", {"damping": 0.5, "penalty": 0})
+    found = checks.check(settings).runs["tiny"].settings("influence")
+    assert (found["penalty"], found["damping"], found["trained"]) == (0, 0.5, None)
+    change(settings, "training", None)
+    change(settings, "checkpoints", "{epoch}.pt")
+    change(settings, "weight_decay", 0.125)
+    change(settings, "influence", {"damping": 0.5})
+    found = checks.check(settings).runs["tiny"].settings("influence")
+    assert (found["penalty"], found["trained"]) == (0.125, None)
 
 
 def test_the_self_test_has_a_tolerance_of_its_own(settings):

@@ -11,7 +11,7 @@ from truehessian.pipeline.config.networks import network_facts
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
     *("batch", "augmentation", "subsamples", "groups", "batchnorm"),
-    *("self_test", "variance", "subspace", "parts", "sharpness"),
+    *("self_test", "variance", "subspace", "parts", "sharpness", "influence"),
 )
 PRESETS = sorted((ROOT / "workflow/presets").glob("*.yaml"))
 
@@ -58,6 +58,7 @@ def run():
         "subspace": {"passes": 30},
         "parts": {"examples": 60, "vectors": 2, "steps": 5},
         "sharpness": {"sizes": [20], "folds": 4, "steps": 9},
+        "influence": {"examples": 30, "solver_steps": 7, "steps": 5},
         "variance": {
             "random_directions": 2,
             "leak_vectors": 0,
@@ -89,6 +90,8 @@ def stages(run):
         ("parts", 2 * 2 + 5 + 2, 60),
         ("sharpness", 1, 100),
         ("sharpness-20", 2 * 4, 20),
+        ("influence", 30 * 7, 101),
+        ("influence-curvature", 5 + 2, 160),
     ],
 )
 def test_a_stage_makes_so_many_products_once_per_epoch(stages, name, products, examples):

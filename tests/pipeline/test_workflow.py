@@ -95,18 +95,18 @@ def contract() -> list[str]:
         paths.append(f"evaluation/{epoch}.csv")
     paths += ["spectra/2/batchnorm-32.npz", "spectra/2/groups.npz", "self_test/2.csv"]
     paths += [f"subspace/{epoch}.{suffix}" for epoch in EPOCHS for suffix in ("npz", "csv")]
-    paths.append("sharpness/2.csv")
+    paths += ["sharpness/2.csv", "influence/2.csv"]
     tables = ["extremal_ritz_values", "theory_vs_empirical", "true_hessian", "shrinkage"]
     tables += ["outliers", "noise", "noise_scaling", "papers", "augmentation", "batch_predictions"]
     tables += ["batchnorm", "checkpoints", "groups", "prediction_errors", "subspaces"]
-    tables += ["self_test", "sharpness", "subspace_overlaps"]
+    tables += ["self_test", "sharpness", "subspace_overlaps", "influence"]
     paths += [f"tables/{name}.{suffix}" for name in tables for suffix in ("csv", "tex", "md")]
     figures = [f"stem-{stem}-{epoch}" for stem in stems for epoch in EPOCHS]
     figures += [f"boxplot-{end}-{size}" for end in ("largest", "smallest") for size in (16, 32)]
     figures += ["distributions", "overlaps", "noise"]
     figures += ["variance", "theory_vs_empirical", "true_hessian", "shrinkage", "learning_curves"]
     figures += ["self_test", "stem-batchnorm-32-2", "groups"]
-    figures += ["sharpness", "subspace_overlaps"]
+    figures += ["sharpness", "subspace_overlaps", "influence"]
     paths += [
         f"figures/{name}.{suffix}" for name in figures for suffix in ("pdf", "svg", "png", "csv")
     ]

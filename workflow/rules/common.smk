@@ -167,6 +167,7 @@ WITH_SUBSPACE = [name for name, run in RUNS.items() if run.subspace]
 WITH_PARTS = [name for name, run in RUNS.items() if run.parts]
 WITH_VARIANCE = [name for name, run in RUNS.items() if run.variance]
 WITH_SHARPNESS = [name for name, run in RUNS.items() if run.sharpness]
+WITH_INFLUENCE = [name for name, run in RUNS.items() if run.influence]
 FORMATS = ["pdf", "svg", "png", "csv"]
 CODE = Tree()
 
@@ -319,6 +320,12 @@ def parts_of_examples(run):
     return expand(path, run=run, epoch=RUNS[run].epochs_of("parts"))
 
 
+def influence_of(run):
+    """Curvature at outputs of examples that are left out, of a run."""
+    path = "results/{run}/influence/{epoch}.csv"
+    return expand(path, run=run, epoch=RUNS[run].epochs_of("influence"))
+
+
 def self_test_epochs(run):
     """Epochs at which a run's estimators are tried."""
     return RUNS[run].epochs_of("self_test")
@@ -459,6 +466,7 @@ def costs_of(run):
     epochs["measure_parts"] = RUNS[run].epochs_of("parts")
     epochs["measure_self_test"] = RUNS[run].epochs_of("self_test")
     epochs["measure_sharpness"] = RUNS[run].epochs_of("sharpness")
+    epochs["measure_influence"] = RUNS[run].epochs_of("influence")
     names = ["prepare_dataset", *(["train_network"] if run in TRAINED else [])]
     names += [f"{stage}/{epoch}" for stage in epochs for epoch in epochs[stage]]
     names += [
@@ -480,6 +488,7 @@ def files_of(run):
     files += ["results/{run}/training.csv"] if run in TRAINED else []
     files = expand(files, run=run) + spectra_of(run) + subsamples_of(run)
     files += batchnorm_spectra(run) + groups_of(run) + sharpness_of(run)
+    files += influence_of(run)
     if run in WITH_VARIANCE:
         files += per_epoch("results/{run}/variance/{epoch}.csv", run)
     files += parts_of_examples(run)

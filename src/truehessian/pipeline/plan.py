@@ -6,21 +6,9 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from truehessian import text
-from truehessian.measurements.costs.augmented import augmented_spectra
-from truehessian.measurements.costs.batches import batch_spectra
-from truehessian.measurements.costs.batchnorm import batchnorm_spectra
-from truehessian.measurements.costs.directions import held_out, variance
-from truehessian.measurements.costs.full import full_spectra
-from truehessian.measurements.costs.groups import group_spectra
-from truehessian.measurements.costs.operators import operator_spectrum
-from truehessian.measurements.costs.parts import example_parts
-from truehessian.measurements.costs.self_test import self_test
 from truehessian.measurements.costs.series import Series
-from truehessian.measurements.costs.sharpness import sharpness
-from truehessian.measurements.costs.subsamples import subsample_spectra
-from truehessian.measurements.costs.subspace import subspace
+from truehessian.pipeline import measured
 from truehessian.pipeline.config.run import Run
-from truehessian.spectra import vectors
 
 # Files of stages that do not end in a spectrum.
 _TABLES = {
@@ -29,6 +17,8 @@ _TABLES = {
     "held-out": "held_out/{epoch}.csv",
     "subspace": "subspace/{epoch}.npz",
     "sharpness": "sharpness/{epoch}.csv",
+    "influence": "influence/{epoch}.csv",
+    "influence-curvature": "influence/{epoch}.csv",
     "parts": "variance/{epoch}.parts.npz",
 }
 
@@ -42,7 +32,8 @@ class Stage(NamedTuple):
         What is measured: `full`, `ggn`, `test`, `batch-{size}`, `noise-{size}`,
         `augmented-{factor}`, `subsample-{parts}`, `batchnorm-{chunk_size}`, `groups`,
         `self-test`, `variance`, `held-out`, `subspace`, `parts`, `sharpness` of all the data, or
-        `sharpness-{size}`; further matrices by their own names.
+        `sharpness-{size}`, `influence` and `influence-curvature`; further matrices by their own
+        names.
     jobs
         How often the workflow runs it: once per epoch, or per epoch of its own section.
     products
@@ -109,15 +100,8 @@ def plan(name: str, run: Run, num_params: int, num_groups: int = 1) -> RunPlan:
         Training is no part of it: an epoch of training costs about as much as one product takes
         for a third of the data.
     """
-    stages = [
-        *_stages(name, _spectra(run), run.epochs),
-        *_stages(name, _groups(run, num_groups), run.epochs_of("groups")),
-        *_stages(name, _batchnorm(run), run.epochs_of("batchnorm")),
-        *_stages(name, _self_test(run), run.epochs_of("self_test")),
-        *_stages(name, _directions(run), run.epochs),
-        *_stages(name, _sharpness(run), run.epochs_of("sharpness")),
-        *_stages(name, _parts(run), run.epochs_of("parts")),
-    ]
+    series = measured.by_a_run(run, num_groups)
+    stages = [stage for costs, epochs in series for stage in _stages(name, costs, epochs)]
     itemsize = 8 if run.spectrum.precision == "float64" else 4
     return RunPlan(name, num_params, itemsize, stages)
 
@@ -173,77 +157,6 @@ def render(
         "up."
     )
     return "\n\n".join([*parts, total])
-
-
-def _spectra(run: Run) -> Iterator[Series]:
-    """Spectra at every epoch."""
-    train = run.dataset.num_train
-    yield from full_spectra(run.spectrum, train=train, test=run.dataset.num_test)
-    for name, how in run.operators.items():
-        yield operator_spectrum(name, how, train=train)
-    if run.batch:
-        for pair in batch_spectra(run.batch, train=train):
-            yield from pair
-    if run.augmentation:
-        yield from augmented_spectra(run.augmentation.factors, train=train)
-    if run.subsamples:
-        yield from subsample_spectra(run.subsamples, train=train)
-
-
-def _groups(run: Run, count: int) -> Iterator[Series]:
-    """Spectra of groups of parameters, at some of the epochs."""
-    if run.groups:
-        yield group_spectra(run.groups, groups=count, train=run.dataset.num_train)
-
-
-def _batchnorm(run: Run) -> Iterator[Series]:
-    """Spectra by batch statistics, at some of the epochs."""
-    if run.batchnorm:
-        sizes = run.batchnorm.chunk_sizes
-        yield from batchnorm_spectra(sizes, run.spectrum, train=run.dataset.num_train)
-
-
-def _self_test(run: Run) -> Iterator[Series]:
-    """Estimators' self-test, at some of the epochs."""
-    how = run.self_test
-    if how:
-        yield self_test(
-            parts=how.parts,
-            repetitions=how.repetitions,
-            folds=how.folds,
-            steps=how.steps,
-            train=run.dataset.num_train,
-        )
-
-
-def _directions(run: Run) -> Iterator[Series]:
-    """Products along given directions, and the held-out folds."""
-    if run.variance:
-        ritz = 2 * vectors.kept_of_each_end(run.spectrum.vectors, run.spectrum.steps)
-        yield variance(run.variance, ritz_vectors=ritz, train=run.dataset.num_train)
-        yield held_out(run.variance, ritz_vectors=ritz, test=run.dataset.num_test)
-    if run.subspace:
-        yield subspace(run.subspace, train=run.dataset.num_train)
-
-
-def _sharpness(run: Run) -> Iterator[Series]:
-    """Curvature along gradients, at some of the epochs."""
-    how = run.sharpness
-    if how:
-        yield from sharpness(
-            sizes=run.sharpness_sizes,
-            folds=how.folds,
-            steps=how.steps,
-            preconditioned=how.optimiser is not None,
-            train=run.dataset.num_train,
-        )
-
-
-def _parts(run: Run) -> Iterator[Series]:
-    """Products with single examples."""
-    if run.parts:
-        kept = vectors.kept_of_each_end(run.spectrum.vectors, run.spectrum.steps)
-        yield example_parts(run.parts, kept_of_each_end=kept, train=run.dataset.num_train)
 
 
 def _stages(run: str, costs: Iterable[Series], epochs: Sequence[int]) -> Iterator[Stage]:

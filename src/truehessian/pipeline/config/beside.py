@@ -42,6 +42,30 @@ class Batches(Protocol):
         """Examples per batch."""
 
 
+class Steps(Protocol):
+    """The steps that have trained the run's network."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training split."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+
+    @property
+    def learning_rate(self) -> float:
+        """At the beginning."""
+
+    @property
+    def momentum(self) -> float:
+        """Of stochastic gradient descent."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of all parameters."""
+
+
 class Beside(Protocol):
     """A run, as one of its sections sees it."""
 
@@ -56,6 +80,14 @@ class Beside(Protocol):
     @property
     def batch(self) -> Batches | None:
         """The batches, None without any."""
+
+    @property
+    def training(self) -> Steps | None:
+        """How the network is trained, None for weights of one's own."""
+
+    @property
+    def decay(self) -> float:
+        """What matrices have of the identity."""
 
     @property
     def epochs(self) -> Sequence[int]:

@@ -34,7 +34,7 @@ class SelfTest(AtEpochs):
         train = run.dataset.num_train
         yield from too_many_parts("self_test", self.parts, train)
         yield from self.unknown_epochs("self_test", run)
-        yield from _needs_a_mean("self_test", run)
+        yield from needs_a_mean("self_test", run)
         smallest = train // max(self.parts)
         if smallest < 4 * self.folds:
             yield (
@@ -60,7 +60,7 @@ class Variance(Section):
     def problems(self, run: Beside) -> Iterator[str]:
         """Find groups and folds that the data or the batches do not divide into."""
         train, test = run.dataset.num_train, run.dataset.num_test
-        yield from _needs_a_mean("variance", run)
+        yield from needs_a_mean("variance", run)
         for count, split in ((train, "training"), (test, "test")):
             if 2 * self.group_size > count:
                 yield (
@@ -90,7 +90,7 @@ class Subspace(Section):
 
     def problems(self, run: Beside) -> Iterator[str]:
         """Find groups that the data or the batches do not divide into, and too few passes."""
-        yield from _needs_a_mean("subspace", run)
+        yield from needs_a_mean("subspace", run)
         train = run.dataset.num_train
         if 2 * self.group_size > train:
             yield (
@@ -123,7 +123,7 @@ class ExampleParts(AtEpochs):
     def problems(self, run: Beside) -> Iterator[str]:
         """Find more pairs than there are steps for, and a matrix that is no mean over examples."""
         yield from self.unknown_epochs("parts", run)
-        yield from _needs_a_mean("parts", run)
+        yield from needs_a_mean("parts", run)
         if 2 * self.pairs > self.steps:
             yield (
                 f"parts.pairs is {self.pairs} at each end, but of {self.steps} Lanczos steps there "
@@ -150,7 +150,8 @@ def _undivided(name: str, group_size: int, sizes: Sequence[int]) -> Iterator[str
             )
 
 
-def _needs_a_mean(name: str, run: Beside) -> Iterator[str]:
+def needs_a_mean(name: str, run: Beside) -> Iterator[str]:
+    """Find a Hessian that is no mean over examples, for the section `name`."""
     if run.spectrum.batchnorm == "train":
         yield (
             f"{name} needs spectrum.batchnorm: eval, because with batch statistics (train) the "

@@ -42,13 +42,15 @@ from truehessian.pipeline.config.spectra import (
     Spectrum,
     Subsamples,
 )
-from truehessian.pipeline.config.stability import Sharpness
+from truehessian.pipeline.config.stability import Influence, Sharpness
 
 # Sections whose settings go to a script together with those of products.
 _WITH_PRODUCTS = (
     *("batch", "augmentation", "subsamples", "groups", "self_test", "variance"),
-    *("subspace", "parts", "sharpness"),
+    *("subspace", "parts", "sharpness", "influence"),
 )
+# Sections that take from training what they are not told.
+_OF_TRAINING = ("sharpness", "influence")
 _WITH_LOSS = (*_WITH_PRODUCTS, "spectrum", "training")
 _WITH_AUGMENTATION = ("training", "augmentation")
 # Names of spectra that every run has, and by which tables know their matrices.
@@ -92,6 +94,7 @@ class Run(Strict):
     parts: ExampleParts | None = None
     theory: Theory = Field(default={}, validate_default=True)
     sharpness: Sharpness | None = None
+    influence: Influence | None = None
 
     @property
     def sections(self) -> dict[str, Section]:
@@ -147,8 +150,8 @@ class Run(Strict):
             values.pop("augmentation")  # the data are those before it
         elif name in _WITH_AUGMENTATION and self.dataset.augmentation is not None:
             values["augmentation"] = self.dataset.augmentation
-        if name == "sharpness":
-            values |= self._steps_taken()
+        if name in _OF_TRAINING:
+            values |= getattr(self, name).of_training(self)
         if name in _WITH_PRODUCTS:
             values = {**self._products, **values}
         if name in _WITH_LOSS:
@@ -183,24 +186,7 @@ class Run(Strict):
     @property
     def sharpness_sizes(self) -> list[int]:
         """Sizes of the batches whose curvature along gradients is measured, ascending."""
-        if self.sharpness is None:
-            return []
-        own = [self.training.batch_size] if self.training else []
-        sizes = self.sharpness.sizes or own or (self.batch.sizes if self.batch else [128])
-        return sorted({min(size, self.dataset.num_train) for size in sizes})
-
-    def _steps_taken(self) -> dict[str, Any]:
-        """Fill in of the section `sharpness` what training says, where there is any."""
-        own, training = self.sharpness, self.training
-        assert own is not None, "asked of a run that has it"
-        rate, momentum = own.learning_rate, own.momentum
-        scheduled = rate is None and training is not None
-        if training is not None:
-            rate = training.learning_rate if rate is None else rate
-            momentum = training.momentum if momentum is None else momentum
-        epochs = training.epochs if training is not None and scheduled else None
-        filled = {"learning_rate": rate, "momentum": momentum, "training_epochs": epochs}
-        return {"sizes": self.sharpness_sizes, **filled}
+        return [] if self.sharpness is None else self.sharpness.sizes_in(self)
 
     def selections(self) -> Iterator[tuple[str, Chosen | None]]:
         """Go through all patterns of parameters, with the path of the section before them.

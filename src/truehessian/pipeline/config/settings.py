@@ -22,7 +22,7 @@ from truehessian.pipeline.config.spectra import (
     Spectrum,
     Subsamples,
 )
-from truehessian.pipeline.config.stability import Sharpness
+from truehessian.pipeline.config.stability import Influence, Sharpness, Trained
 
 
 class WithLoss(Section):
@@ -104,3 +104,10 @@ class SharpnessSettings(Sharpness, Products, WithMatrix):
 
 class PartsSettings(ExampleParts, Products, WithMatrix):
     """Outer eigenpairs of the Hessians of single examples."""
+
+
+class InfluenceSettings(Influence, Products, WithMatrix):
+    """Curvature at outputs of examples that are left out of training."""
+
+    penalty: NotNegative
+    trained: Trained | None  # the steps that led to the weights, where they give the damping

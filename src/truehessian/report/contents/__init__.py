@@ -39,6 +39,7 @@ CONTENTS = Registry(
         "stem-batchnorm": f"{_ROOM}.batchnorm:STEM_BATCHNORM",
         "batchnorm": f"{_ROOM}.batchnorm:BATCHNORM",
         "true_hessian": f"{_ROOM}.truth:TRUE_HESSIAN",
+        "influence": f"{_ROOM}.influence:INFLUENCE",
         "self_test": f"{_ROOM}.truth:SELF_TEST",
         "shrinkage": f"{_ROOM}.truth:SHRINKAGE",
         "augmentation": f"{_ROOM}.truth:AUGMENTATION",
