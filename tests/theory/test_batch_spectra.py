@@ -1,14 +1,17 @@
 """Whole spectra of batches: laws by their moments and by matrices, distances by what they mean."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from dense import Dense
 
 from truehessian.measurements import source
+from truehessian.report.tables import spectral
 from truehessian.spectra import density, spectrum, stacks
 from truehessian.spectra.resolved import resolved
-from truehessian.theory.batch_spectra import BATCH_SPECTRA, choice, distance, measured
+from truehessian.theory.batch_spectra import BATCH_SPECTRA, choice, distance, measured, wishart
 from truehessian.theory.batch_spectra.base import KnownSpectra
 from truehessian.theory.batch_spectra.parts import averaged_model, outward
 from truehessian.theory.batch_spectra.smaller_batches import displaced
@@ -218,3 +221,22 @@ def test_what_is_chosen_beforehand_is_what_more_was_measured_for():
     assert choice.chosen({"full": FULL, "semicircle": FULL}) == "full"
     assert choice.chosen({"full": FULL, "parts": FULL, "wishart": FULL}) == "parts"
     assert choice.chosen(dict.fromkeys(BATCH_SPECTRA, FULL)) == "smaller_batches"
+
+
+@pytest.mark.parametrize("mean", [0.001, -0.3])
+def test_a_population_of_small_or_negative_mean_has_a_law_too(mean):
+    """The ratio becomes large, up to thousands: as many vectors are fewer than one."""
+    full = DiscreteMeasure(FULL.nodes - FULL.moment(1) + mean, FULL.weights)
+    law = BATCH_SPECTRA.load("wishart").predict(replace(known(), full=full))
+    assert law.moment(2) == pytest.approx(full.moment(2) + 0.8, rel=3e-2)
+
+
+def test_a_prediction_that_does_not_converge_is_left_out_with_a_word(monkeypatch, caplog):
+    def fail(_):
+        raise RuntimeError("no fixed point")
+
+    broken = replace(BATCH_SPECTRA.load("wishart"), predict=fail)
+    monkeypatch.setattr(wishart, "WISHART", broken)
+    found = spectral._predicted(known())
+    assert list(found) == ["full", "semicircle", "marchenko_pastur", "measured_noise"]
+    assert "wishart of batches of 11 is left out: no fixed point" in caplog.text

@@ -1,5 +1,6 @@
 """Whole spectra of batches, predicted and measured: how far apart they are, in numbers."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from truehessian.theory.batch_spectra.base import KnownSpectra
 from truehessian.theory.batch_spectra.measured import MeasuredSpectra
 from truehessian.theory.predictions.examples import ExampleParts
 from truehessian.theory.rmt import DiscreteMeasure
+
+logger = logging.getLogger(__name__)
 
 # Standard deviations of the batches' mean spectrum from zero, beyond which an eigenvalue is an
 # outlier. By Chebyshev's inequality a ninth of all may lie there at most.
@@ -99,7 +102,11 @@ def _key(stack: Spectrum) -> tuple[int, int]:
 def _predicted(known: KnownSpectra) -> dict[str, DiscreteMeasure]:
     found = {}
     for name, entry in BATCH_SPECTRA.entries().items():
-        law = entry.predict(known)
+        try:
+            law = entry.predict(known)
+        except RuntimeError as error:  # a fixed point that is not found leaves the others
+            logger.warning("%s of batches of %d is left out: %s", name, known.batch_size, error)
+            continue
         if law is not None:
             found[name] = law
     return found

@@ -56,7 +56,8 @@ class SampleCovariance:
             slope = self.population.integrate(lambda apart: apart**-2.0, w, squares)
             return z - self.ratio * (mean + noise), self.ratio * slope
 
-        w = solve_fixed_point(step, z, float(np.ptp(x)) or 1.0)
+        width = (1 + math.sqrt(self.ratio)) ** 2 * float(np.abs(self.population.edges).max())
+        w = solve_fixed_point(step, z, width or 1.0)
         inner = self.population.integrate(lambda apart: 1 / apart, w, self.population.nodes)
         potential = np.log(w) - self.ratio * (np.log(w) - self.population.log_potential(w) - inner)
         companion = 1 - potential.imag / math.pi
