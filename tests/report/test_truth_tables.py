@@ -110,7 +110,7 @@ def test_true_hessian_sets_all_estimates_side_by_side(extremal, held_out):
     assert (top["bracket_low"], top["bracket_high"]) == (3.3, 3.7)
     assert math.isnan(second["bracket_low"])
     assert top["verdict"] == (
-        "positive curvature confirmed: 8.9 (8.7 to 9.1); the training data's vector shows it too "
+        "positive curvature confirmed: 8.9 (8.64 to 9.11); the training data's vector shows it too "
         "(z = 35.0)"
     )
     assert (top["estimate"], top["sign"]) == (pytest.approx(8.9), "positive")
@@ -133,8 +133,10 @@ def test_the_extreme_of_the_test_split_stands_beside_its_bracket(extremal, held_
     # Half of half of the bracket's width: the split is twice as large as a fold.
     assert top["cross_validated"] == pytest.approx(9.0 - 0.1)
     assert bottom["cross_validated"] == pytest.approx(-9.0 + 0.125)
-    half = 1.6448536 * math.hypot(1 / math.sqrt(77), 0.1 / 3)
-    assert top["cross_validated_high"] - top["cross_validated"] == pytest.approx(half)
+    error = 1.6448536 / math.sqrt(77)
+    outwards, inwards = math.hypot(error, 0.1), math.hypot(error, (2 * math.sqrt(2) - 1) * 0.1)
+    assert top["cross_validated_high"] - top["cross_validated"] == pytest.approx(outwards)
+    assert top["cross_validated"] - top["cross_validated_low"] == pytest.approx(inwards)
     assert math.isnan(frame.loc[(0, "largest", 2), "cross_validated"])
 
 

@@ -82,8 +82,56 @@ def test_few_degrees_of_freedom_and_a_large_bias_widen_the_interval():
     widths = (few.high - few.low) / (plain.high - plain.low)
     assert widths == pytest.approx(stats.t.ppf(0.95, 4) / stats.norm.ppf(0.95))
     biased = cross_validate(9.0, 11.0, 5.0, 0.0, **sizes)
-    half = stats.norm.ppf(0.95) * biased.bias / 3
-    assert biased.high - biased.value == pytest.approx(half)
+    assert biased.bias == pytest.approx(1.5)
+    assert biased.value - biased.low == pytest.approx((2 * math.sqrt(2) - 1) * 1.5)
+    assert biased.high - biased.value == pytest.approx(1.5)
+
+
+def test_the_wide_side_of_the_interval_is_where_the_correction_went():
+    """At the smallest end the same happens on the other side of zero."""
+    top = cross_validate(9.0, 11.0, 5.0, 2.0, skewness=3.0, fitted=20, num_examples=40)
+    bottom = cross_validate(-9.0, -11.0, -5.0, 2.0, skewness=-3.0, fitted=20, num_examples=40)
+    assert bottom == pytest.approx((-top.value, -top.high, -top.low, -top.bias))
+    assert top.value - top.low > top.high - top.value
+
+
+def test_a_tail_outwards_adds_to_the_outer_side_and_one_inwards_takes_from_it():
+    sizes = {"fitted": 20, "num_examples": 40}
+    plain, long, short = (
+        cross_validate(9.0, 11.0, 5.0, 2.0, skewness=skewness, **sizes)
+        for skewness in (0.0, 3.0, -3.0)
+    )
+    quantile = stats.norm.ppf(0.95)
+    johnson = (1 + 2 * quantile**2) / 6 * 3 / math.sqrt(40) * 2 / math.sqrt(40)
+    assert long.high - plain.high == pytest.approx(johnson)
+    outer = math.hypot(quantile * 2 / math.sqrt(40), 0.75)
+    assert short.high - short.value == pytest.approx(outer - johnson)
+    assert plain.low == long.low == short.low
+    unknown = cross_validate(9.0, 11.0, 5.0, 2.0, **sizes)
+    assert unknown == plain
+
+
+def test_intervals_cover_where_a_spike_is_nearly_lost_in_the_noise():
+    """Gaussian noise and little of a gap: a third of the correction covers far less."""
+    generator, count, repeats = np.random.default_rng(2), 16, 300
+    held, narrow = 0, 0
+    for _ in range(repeats):
+        quarters = [spiked(1.2, count / 4, generator, scale=2.0) for _ in range(4)]
+        fitted, crossed = [], []
+        for number in range(4):
+            rest = sum(quarters[:number] + quarters[number + 1 :]) / 3
+            values, vectors = np.linalg.eigh(rest)
+            fitted.append(values[-1])
+            crossed.append(vectors[:, -1] @ quarters[number] @ vectors[:, -1])
+        whole = np.linalg.eigvalsh(sum(quarters) / 4)[-1]
+        found = cross_validate(
+            whole, np.mean(fitted), np.mean(crossed), 2.0 * math.sqrt(2), fitted=12, num_examples=16
+        )
+        held += found.low <= 1.2 <= found.high
+        half = stats.norm.ppf(0.95) * math.hypot(2.0 * math.sqrt(2) / 4, found.bias / 3)
+        narrow += abs(found.value - 1.2) <= half
+    assert held / repeats >= 0.8
+    assert narrow / repeats < 0.7
 
 
 def test_a_sample_that_is_the_population_has_nothing_to_correct():

@@ -44,8 +44,9 @@ def test_every_estimator_guesses_from_the_sample_alone_with_one_interval():
     found = {name: (value, low, high) for name, value, low, high in guesses.guesses(SEEN, N)}
     factor = 1 / 32 - 1 / N
     best = cross_validate(
-        3.4, 3.5, 2.8, 1.1, fitted=24, num_examples=32, population=N, degrees_of_freedom=14
-    )
+        3.4, 3.5, 2.8, 1.1, fitted=24, num_examples=32, population=N, degrees_of_freedom=14,
+        skewness=0.5,
+    )  # fmt: skip
     assert list(found) == list(ESTIMATORS)
     assert found["naive"][0] == 3.4
     assert found["held_out"][0] == 2.8

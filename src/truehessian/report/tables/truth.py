@@ -159,6 +159,8 @@ def _on_the_test_split(
         deviation,
         fitted=num_examples / folds,
         num_examples=num_examples,
+        degrees_of_freedom=row["groups"] - folds if row.get("groups", 0) > folds else math.inf,
+        skewness=row.get("skewness", math.nan),
     )
     return columns | {
         "cross_validated": found.value,

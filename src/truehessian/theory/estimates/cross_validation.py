@@ -41,6 +41,7 @@ def cross_validate(
     num_examples: int,
     population: int | None = None,
     degrees_of_freedom: float = math.inf,
+    skewness: float = math.nan,
     confidence: float = CONFIDENCE,
 ) -> CrossValidated:
     """Correct a sample's extreme eigenvalue by what cross-validation shows of its bias.
@@ -51,6 +52,14 @@ def cross_validate(
     for a spike in Gaussian noise beyond the transition it is so to all orders. So half of the
     difference of the two is the bias of A examples, and the bias of n examples follows from
     E s being proportional to `sampling_factor`.
+
+    The interval has two sides. Inwards, where the correction may have taken off too little: without
+    a gap to the other eigenvalues the bias is of first order in the noise, and the correction has
+    the part √(A/n) / 2 of it, so that (2 / √(A/n) - 1) times the correction may be left. Outwards,
+    where examples that carry the eigenvalue may be missing: as much as was taken off, or half of
+    that where curvatures have no tail to this side, and what the skewness of the curvatures adds to
+    the quantile of a mean. Each is added to the error of a mean of n curvatures, as root of squares
+    but for the last.
 
     Parameters
     ----------
@@ -71,14 +80,19 @@ def cross_validate(
         by default the distribution that they come from.
     degrees_of_freedom
         Of `deviation`.
+    skewness
+        Of such quotients over single examples; NaN if unknown, and then nothing is added for it.
     confidence
-        Of the interval: that of a mean of n independent curvatures, with a third of the bias for
-        the error of its correction, which is of third order in the noise.
+        Of the interval, about.
 
     Returns
     -------
     CrossValidated
         NaN where an argument is.
+
+    References
+    ----------
+    Johnson (1978), J. Am. Stat. Assoc. 73, 536-544: means of skewed distributions.
 
     Raises
     ------
@@ -93,9 +107,17 @@ def cross_validate(
     factor = sampling_factor(num_examples, population)
     bias = (fitted_value - inside) / 2 * factor / sampling_factor(fitted, population)
     value = whole - bias
-    error = math.hypot(deviation * math.sqrt(factor), bias / 3)
-    half = float(stats.t.ppf((1 + confidence) / 2, degrees_of_freedom)) * error
-    return CrossValidated(value, value - half, value + half, bias)
+    quantile = float(stats.t.ppf((1 + confidence) / 2, degrees_of_freedom))
+    error = deviation * math.sqrt(factor)
+    outward = math.copysign(1.0, bias)
+    tail = 0.0 if math.isnan(skewness) else outward * skewness
+    widening = (1 + 2 * quantile**2) / 6 * tail / math.sqrt(num_examples) * error
+    missing = bias if tail >= 0 else bias / 2
+    left = (2 / math.sqrt(fitted / num_examples) - 1) * bias
+    inwards = math.hypot(quantile * error, left)
+    outwards = max(math.hypot(quantile * error, missing) + widening, quantile * error / 2)
+    below, above = (inwards, outwards) if outward > 0 else (outwards, inwards)
+    return CrossValidated(value, value - below, value + above, bias)
 
 
 def corrected(seen: Seen, population: int) -> CrossValidated:
@@ -109,6 +131,7 @@ def corrected(seen: Seen, population: int) -> CrossValidated:
         num_examples=seen.num_examples,
         population=population,
         degrees_of_freedom=seen.degrees_of_freedom,
+        skewness=seen.skewness,
     )
 
 
