@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     outputs,
     precision,
+    processes,
     products,
     report,
     restore,
@@ -45,6 +46,7 @@ SECTIONS: dict[str, Callable[[Settings], Section]] = {
     "growth": scaling.growth,
     "precision": precision.ritz_values,
     "training": training.steps,
+    "processes": processes.shared,
     "restore": restore.runs,
     "compiled": compiled.products,
 }

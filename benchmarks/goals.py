@@ -67,6 +67,19 @@ GOALS = [
             "5 batches of 64": 1.5,
         }.items()
     ),
+    *(
+        Goal(
+            f"two processes, {what}",
+            "processes",
+            "",
+            what,
+            "speed against one",
+            bound,
+            "× one process",
+            True,
+        )
+        for what, bound in {"one product": 1.8, "30 Lanczos steps": 1.7}.items()
+    ),
     Goal("restored, reduced experiment", "restore", "reduced", "restored", "seconds", 30, " s"),
     Goal("restored, default experiment", "restore", "default", "restored", "seconds", 30, " s"),
     Goal("nothing to be done", "restore", "", "nothing", "seconds", 5, " s"),

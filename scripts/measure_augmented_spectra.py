@@ -39,7 +39,7 @@ def main(
             )
         )
         measured, _ = source.measure(
-            source.operator(Hessian, images),
+            source.shared(Hessian, images),
             steps=item.steps,
             seed=settings.seed,
             purpose="augmented",

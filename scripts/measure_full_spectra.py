@@ -40,7 +40,7 @@ def main(
     how: dict[str, Any] = {"seed": settings.seed, "tolerance": settings.tolerance, "epoch": epoch}
 
     def measured(series: Series, kind: type[NetworkOperator], split: str, **own: Any) -> Any:
-        operator = source.operator(kind, getattr(source.dataset, split))
+        operator = source.shared(kind, getattr(source.dataset, split))
         own |= {"purpose": series.name, "split": split, "state": state / series.name}
         return source.measure(operator, steps=series.steps, probes=series.probes, **how, **own)
 

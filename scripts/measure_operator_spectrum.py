@@ -24,7 +24,7 @@ def main(
     train = source.dataset.train
     series = operator_spectrum(settings.operator, settings, train=len(train))
     measured, _ = source.measure(
-        source.operator(OPERATORS.load(settings.operator), train),
+        source.shared(OPERATORS.load(settings.operator), train),
         steps=series.steps,
         probes=series.probes,
         seed=settings.seed,

@@ -33,6 +33,7 @@ from .operators.ggn import GGN as GGN
 from .operators.hessian import Hessian as Hessian
 from .operators.noise import Noise as Noise
 from .operators.sampled import Fisher as Fisher
+from .operators.shared import Shared as Shared
 from .spectra.smoothing import (
     Density as Density,
     density as density,

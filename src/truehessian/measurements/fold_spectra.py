@@ -9,7 +9,7 @@ from torch import Tensor
 
 from truehessian.measurements import kept, measuring
 from truehessian.measurements.source import Source
-from truehessian.operators import NetworkOperator, Operator
+from truehessian.operators import NetworkOperator, Operator, ranks
 from truehessian.operators.folds import Folds, Group
 from truehessian.operators.noise import Noise
 from truehessian.spectra import overlaps
@@ -66,13 +66,16 @@ def of_folds(
         if (spectrum := kept.take(operator, state)) is not None
     }
     folds.free()  # of the products that what was left has been compared by
-    missing = [place for place in range(len(states)) if place not in found]
+    missing = _of_this_process([place for place in range(len(states)) if place not in found])
     measured = _measured(source, folds, operators, missing, states, numbers, full=full, **how)
     for place, spectrum, run in measured:
         if onto is not None:
             spectrum.metadata["squared_overlaps"] = overlaps.of_extremes(run, onto)
         kept.put(spectrum, states[place])
         found[place] = spectrum
+    if (together := ranks.current()) is not None:
+        for own in together.gathered(found):
+            found |= own
     return [found[place] for place in range(len(states))]
 
 
@@ -89,6 +92,15 @@ def runs_of(
     measured = _measured(source, folds, folds.operators, places, states, numbers, **how)
     found = {place: run for place, _, run in measured}
     return [found[place] for place in places]
+
+
+def _of_this_process(places: list[int]) -> list[int]:
+    """Deal batches out among the processes that work together, see `operators.ranks`."""
+    together = ranks.current()
+    if together is None:
+        return places
+    # As the first process has them: another may see a file that has just been written.
+    return together.gathered(places)[0][together.number :: together.count]
 
 
 def _measured(

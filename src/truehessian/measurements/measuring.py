@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian.devices import available_bytes
+from truehessian.measurements import journals
 from truehessian.operators import Operator
 from truehessian.operators.mean import MAKING
 from truehessian.spectra import bases, lanczos, stacks
@@ -84,7 +85,7 @@ def measure(
             tolerance=tolerance,
             ends=ends,
             ranks=ranks,
-            journals=[Journal(folder, matrix=mark_of(operator)) for folder in folders] or None,
+            journals=journals.of_operator(operator, folders, mark_of(operator)) or None,
             basis_memory=basis_memory,
             scratch=scratch,
         )
@@ -202,8 +203,11 @@ def _journals(operators: Sequence[Operator], states: Sequence[Path] | None) -> l
     """Make a journal for each operator, in the folder that the one probe of `measure` has."""
     if states is None:
         return None
-    pairs = zip(states, map(mark_of, operators), strict=True)
-    return [Journal(folder / "probe-0", matrix=mark) for folder, mark in pairs]
+    return [
+        journal
+        for operator, state in zip(operators, states, strict=True)
+        for journal in journals.of_operator(operator, [state / "probe-0"], mark_of(operator))
+    ]
 
 
 def facts_of(runs: Sequence[Tridiagonalisation]) -> dict[str, Any]:

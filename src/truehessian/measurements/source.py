@@ -15,7 +15,9 @@ from truehessian.measurements.measuring import measure
 from truehessian.measurements.settings import Products
 from truehessian.networks import checkpoints
 from truehessian.networks.losses import base as losses
-from truehessian.operators import NetworkOperator, Operator
+from truehessian.operators import NetworkOperator, Operator, ranks
+from truehessian.operators.memory import room_for_graphs
+from truehessian.operators.shared import Shared
 from truehessian.spectra import overlaps
 from truehessian.spectra.lanczos import Tridiagonalisation
 from truehessian.spectra.spectrum import Spectrum
@@ -74,11 +76,15 @@ class Source(NamedTuple):
             Keyword arguments of `models.build` for a network that has to be imported.
         """
         device = devices.claim(settings.device)
+        together = ranks.of_environment(device)
+        memory = _bytes(settings.memory_gb)
+        if together is not None and memory is None:  # the others take as much, maybe beside it
+            memory = room_for_graphs(None, device) // together.count
         products = {
             "chunk_size": settings.chunk_size,
             "precision": settings.precision,
             "batchnorm": settings.batchnorm,
-            "memory": _bytes(settings.memory_gb),
+            "memory": memory,
             "loss": losses.of_settings(settings.loss),
             "parameters": settings.parameters,
             "weight_decay": settings.weight_decay,
@@ -92,6 +98,14 @@ class Source(NamedTuple):
         if not getattr(kind, "takes_weight_decay", False):  # as of a class of the user's own
             how.pop("weight_decay", None)
         return kind(self.model, data, **how)
+
+    def shared(self, kind: type[Kind], data: object, **overrides: Any) -> Operator:
+        """As `operator`, for the products of the whole data, which all processes share."""
+        whole = self.operator(kind, data, **overrides)
+        together = ranks.current()
+        if together is None or not isinstance(whole, NetworkOperator):
+            return whole
+        return Shared(whole, together)
 
     def measure(self, operator: Operator, **how: Any) -> tuple[Spectrum, list[Tridiagonalisation]]:
         """Tridiagonalise an operator with bases where they may lie; see `measure`."""
@@ -116,7 +130,8 @@ class Source(NamedTuple):
         measured, runs = self.measure(operator, state=state, **how)
         if onto is not None:
             measured.metadata["squared_overlaps"] = overlaps.of_extremes(runs[0], onto)
-        kept.put(measured, state)
+        if ranks.is_first():
+            kept.put(measured, state)
         return measured
 
 

@@ -37,6 +37,7 @@ MAKING = (
     "channels_last",
     "attention",
     "differentiation",
+    "processes",
 )
 
 
@@ -215,6 +216,7 @@ class NetworkOperator(WeightedMean):
             bool(self.network.channels_last),
             "by definition" if "attention" in self.network.met else None,
             f"plain, since {self._no_rules}" if self._no_rules else "by rules",
+            1,
         )
         return {
             "operator": self.name,

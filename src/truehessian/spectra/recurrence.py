@@ -282,9 +282,13 @@ class Journal:
                 setattr(recurrence, name, tensors[name].tolist())
             recurrence.current.copy_(tensors["current"])
         self._written = recurrence.steps
+        self._tidy()
+        if recurrence.steps:
+            logger.info("resumed after step %d from %s", recurrence.steps, self.folder)
+
+    def _tidy(self) -> None:
+        """Remove the parts that a run that goes on would not follow."""
         for path in self.folder.glob("*-*.safetensors"):
             if int(path.stem.split("-")[1]) > self._written:
                 with contextlib.suppress(OSError):
                     path.unlink()
-        if recurrence.steps:
-            logger.info("resumed after step %d from %s", recurrence.steps, self.folder)

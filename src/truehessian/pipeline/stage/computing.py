@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from truehessian.pipeline.stage import drafts as unfinished, maintenance, store
+from truehessian.pipeline.stage import drafts as unfinished, followers, maintenance, store
 from truehessian.pipeline.stage.job import COST, Job
 from truehessian.pipeline.stage.key import Key
 
@@ -62,7 +62,8 @@ def _compute_drafts(
     with unfinished.removed_after_an_error(drafts):
         for draft in drafts.values():
             draft.parent.mkdir(parents=True, exist_ok=True)
-        job.call(main, drafts, state)
+        with followers.beside(job, state):
+            job.call(main, drafts, state)
         seconds = time.perf_counter() - begin
         if COST in drafts:
             drafts[COST].write_text(f"seconds\tpeak_memory_mib\n{seconds:.3f}\t{_peak_memory()}\n")

@@ -71,6 +71,11 @@ class Job(NamedTuple):
             tuple(uses),
         )
 
+    @property
+    def ranks(self) -> int:
+        """How many processes share the work."""
+        return int((self.settings.get("settings") or {}).get("ranks", 1))
+
     def files(self) -> dict[str, Path]:
         """Output files under flat names: `name`, or `name.0`, `name.1` of a list."""
         flat: dict[str, Path] = {}

@@ -80,7 +80,7 @@ def _run(job: Job, main: Callable[..., None] | None, *, may_compute: bool) -> bo
             "what it is recorded as; start snakemake again"
         )
     if not job.outputs:  # it is there for what it says, which is not kept
-        job.call(main or _main_of(job), {}, Path(os.devnull))
+        job.call(main or main_of(job), {}, Path(os.devnull))
         return True
     key = _key(job, found)
     with store.exclusive(key) as writable:
@@ -90,7 +90,7 @@ def _run(job: Job, main: Callable[..., None] | None, *, may_compute: bool) -> bo
         elif not may_compute:
             return False
         else:
-            known = main or _main_of(job)
+            known = main or main_of(job)
             if origins.of_job(job) != found:  # what PyTorch says of the device is the truth
                 return _run(job, known, may_compute=True)
             logger.info("computing, because %s (key %s)", computing.reason(key), key.digest)
@@ -105,7 +105,7 @@ def _sentence(error: Exception) -> str:
     return reason + presence.remedy(error) if isinstance(error, OSError) else reason
 
 
-def _main_of(job: Job) -> Callable[..., None]:
+def main_of(job: Job) -> Callable[..., None]:
     """Import the stage's script, and keep PyTorch to the job's share of the machine."""
     spec = importlib.util.spec_from_file_location(job.script.stem, job.script)
     assert spec is not None
@@ -114,7 +114,7 @@ def _main_of(job: Job) -> Callable[..., None]:
     sys.modules[spec.name] = script
     spec.loader.exec_module(script)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(job.threads)
+        sys.modules["torch"].set_num_threads(max(1, job.threads // job.ranks))
     main: Callable[..., None] = script.main
     return main
 
