@@ -9,6 +9,7 @@ import truehessian as th
 
 NAMES = {
     "Hessian", "GGN", "Fisher", "EmpiricalFisher", "GradientCovariance", "CompiledHessian", "Noise",
+    "Shared",
     "DiagonalBlocks", "group_spectra",
     "LinearCombination", "Operator", "Stream", "Spectrum", "Eigenpairs", "TraceEstimate",
     "DirectionalVariance", "Density", "spectrum", "eigenpairs", "trace", "variance", "density",

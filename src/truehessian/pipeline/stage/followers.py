@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def _start(job: Job, state: Path, group: dict[str, str]) -> subprocess.Popen[byt
     work = json.dumps({"job": _plain(job), "state": str(state)}).encode()
     paths = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "truehessian.pipeline.stage.followers"],
+        [sys.executable, "-m", "truehessian.pipeline.stage.follower"],
         stdin=subprocess.PIPE,
         env=os.environ | group | {"PYTHONPATH": paths},
     )
@@ -100,27 +99,3 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _follow() -> None:
-    """Run the stage that the standard input describes, and keep nothing of it."""
-    from truehessian.pipeline.stage.runner import main_of
-
-    work = json.load(sys.stdin)
-    plain = work["job"]
-    log = None if plain["log"] is None else Path(plain["log"])
-    job = Job(**plain | {"script": Path(plain["script"]), "log": log, "uses": (*plain["uses"],)})
-    with tempfile.TemporaryDirectory() as folder:
-        drafts = {}
-        for number, (name, path) in enumerate(job.files().items()):
-            drafts[name] = Path(folder) / str(number) / path.name
-            drafts[name].parent.mkdir()
-        try:
-            job.call(main_of(job), drafts, Path(work["state"]))
-        except Exception as error:
-            rank = os.environ["RANK"]
-            raise SystemExit(f"{job.script.stem}, rank {rank}: {error}") from None
-
-
-if __name__ == "__main__":
-    _follow()
