@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import CASES
 
-from truehessian.measurements import fold_spectra, kept, measuring
+from truehessian.measurements import fold_spectra, journals, kept, measuring
 from truehessian.measurements.source import Source
 from truehessian.operators import Hessian
 from truehessian.operators.folds import Folds
@@ -73,7 +73,7 @@ def test_noise_is_that_of_each_batch_by_itself(source, tmp_path, count):
 
 
 def test_a_killed_measurement_goes_on_to_the_same_bits(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(measuring, "Journal", functools.partial(Journal, interval=0))
+    monkeypatch.setattr(journals, "Journal", functools.partial(Journal, interval=0))
     whole = fold_spectra.of_folds(
         source, folds_of(source), states=states_of(tmp_path / "whole"), numbers=NUMBERS, **HOW
     )

@@ -14,7 +14,7 @@ from sequences import InnerGradient
 
 from truehessian import tensorfile
 from truehessian.data import examples
-from truehessian.measurements import measuring, source as measurement
+from truehessian.measurements import journals, source as measurement
 from truehessian.operators import Hessian
 from truehessian.spectra import lanczos, spectrum, vectors as extremal_vectors
 from truehessian.spectra.recurrence import Journal
@@ -49,7 +49,7 @@ def test_all_steps_find_the_eigenvalues_for_every_probe(operator):
 
 def test_probes_share_products_and_keep_a_state_each(operator, tmp_path, monkeypatch):
     """With 3 probes of 4 steps there are 4 products with 3 vectors, and 3 folders of state."""
-    monkeypatch.setattr(measuring, "Journal", functools.partial(Journal, interval=0))
+    monkeypatch.setattr(journals, "Journal", functools.partial(Journal, interval=0))
     sizes = []
     matmat = operator.matmat
     monkeypatch.setattr(operator, "matmat", lambda block: sizes.append(len(block)) or matmat(block))

@@ -11,7 +11,7 @@ from dense import dense_ggn, dense_hessian
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import truehessian as th
-from truehessian.measurements import measuring, source, variance
+from truehessian.measurements import journals, source, variance
 from truehessian.operators import OPERATORS
 
 DECAY = 0.25
@@ -94,7 +94,7 @@ def test_the_noise_within_ritz_vectors_is_that_of_the_loss_alone():
 def test_what_a_killed_run_has_left_of_another_weight_decay_is_not_gone_on_with(
     tmp_path, monkeypatch, finished
 ):
-    monkeypatch.setattr(measuring, "Journal", functools.partial(measuring.Journal, interval=0))
+    monkeypatch.setattr(journals, "Journal", functools.partial(journals.Journal, interval=0))
     data, how = examples(4), {"steps": 4, "seed": 0}
     made = source.Source(network(Convolutional), None, {"precision": "float64"}, None)
     first, second = (made.operator(th.Hessian, data, weight_decay=d) for d in (0.0, DECAY))
