@@ -227,8 +227,8 @@ def _overlap(known: Known) -> NDArray:
     return found
 
 
-# Share of the shift that is missed, root mean square, by a prototype on eight small perceptrons with
-# a hundred classes.
+# Share of the shift that is missed, root mean square, by a prototype on eight small perceptrons
+# with a hundred classes.
 DOUBT = {"largest": 0.06, "smallest": 0.11}
 
 
