@@ -151,3 +151,21 @@ def test_impossible_sizes_are_refused():
         cross_validate(1, 1, 1, 1, fitted=30, num_examples=20)
     with pytest.raises(ValueError, match="at most 10"):
         sampling_factor(20, 10)
+
+
+def test_where_few_examples_carry_the_eigenvalue_misses_are_not_all_on_one_side():
+    """One direction, curvatures of skewness 6: samples without the carriers see too little."""
+    generator, count, repeats = np.random.default_rng(3), 40, 2000
+    missed = {"skewed": 0, "plain": 0}
+    for _ in range(repeats):
+        curvatures = generator.exponential(size=count) ** 2  # mean 2
+        mean, spread = curvatures.mean(), curvatures - curvatures.mean()
+        deviation = float(np.sqrt((spread**2).sum() / (count - 1)))
+        skewness = float((spread**3).mean() / deviation**3)
+        for name, own in (("skewed", skewness), ("plain", math.nan)):
+            found = cross_validate(
+                mean, mean, mean, deviation, skewness=own, fitted=30, num_examples=count
+            )
+            missed[name] += found.high < 2
+    assert missed["plain"] / repeats > 0.17
+    assert missed["skewed"] / repeats < 0.8 * missed["plain"] / repeats
