@@ -125,6 +125,37 @@ def test_a_part_of_the_examples_stands_for_all_of_them():
     np.testing.assert_array_equal(some.values, none.values)
 
 
+def test_batches_without_the_few_that_carry_an_eigenvalue_have_nothing_of_the_other_sign():
+    """A part of the examples that has too many carriers says how batches of its own are shifted."""
+    made, _ = rank_one()
+    positive = made.values.copy()
+    positive[:, 1] = 0
+    positive[:3, 0] = 50  # three carriers of 40, where all the data have less by far
+    low = np.array([0.5, 0.4, 0.0, 0.0])
+    within = np.einsum("nm,nmk,nml->nkl", positive, made.inside, made.inside)
+    part = replace(made, values=positive, within=within, ritz_values=low, num_examples=4000)
+    found = drawing.draw(part, 2, draws=40)
+    assert found["smallest"].values.min() > -1e-6
+    assert found["largest"].values.max() > 1
+
+
+def test_many_parts_are_put_together_in_the_coordinates_that_they_are_kept_in():
+    """No model has more rows than coordinates, and its eigenvalues are the same either way."""
+    made, dense = rank_one()
+    wide = replace(
+        made,
+        outside=np.pad(made.outside, ((0, 0), (0, 0), (0, 100))),
+        offset=np.pad(made.offset, ((0, 0), (0, 100))),
+    )
+    chosen = np.arange(20)
+    narrow, root = batch_model.matrix(made, chosen), batch_model.matrix(wide, chosen)
+    assert (len(narrow), len(root)) == (4 + 12, 4 + 2 * 20 + 4)
+    expected = np.linalg.eigvalsh(dense[chosen].mean(axis=0))[[0, 1, -2, -1]]
+    for model in (narrow, root):
+        found = np.linalg.eigvalsh(model)[[0, 1, -2, -1]]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_few_examples_make_errors_that_are_honest():
     """The spread of predictions from different samples of 60 examples is the error they state."""
     predictions, errors = [], []

@@ -65,9 +65,9 @@ def of_examples(
     Returns
     -------
     dict
-        Arrays by their names in `ExampleParts`, `within` without the influence; the sums over the
-        examples of the rest and of all that U couples to, in coordinates, shape (K, d); and the
-        sum of the squared errors of inner products, with their number.
+        Arrays by their names in `ExampleParts`, `within` without the influence; the sum of the
+        rests over the examples, in coordinates, shape (K, d); and the sum of the squared errors of
+        inner products, with their number.
     """
     ends = (0, len(vectors) // 2)
     seen = look(matrices, vectors, ends, steps, pairs)
@@ -86,7 +86,6 @@ def of_examples(
         "rest": weights**2 * (rest @ rest.transpose(1, 2)),
         "rest_values": influence[:, None] * curvatures,
         "mean_rest": coordinates((weights * rest).sum(0)),
-        "mean_coupling": coordinates((weights * seen.coupling).sum(0)),
         "errors": _errors(short, outside),
     }
     return {name: value.cpu().numpy() for name, value in found.items()}

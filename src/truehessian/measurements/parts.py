@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 64
 _IN_WORK = 512 << 20
 _OF_EXAMPLES = ("within", "values", "inside", "outside", "rest", "rest_values")
-_SUMS = ("mean_rest", "mean_coupling", "errors")
+_SUMS = ("mean_rest", "errors")
 
 
 class PartsSettings(Protocol):
@@ -188,8 +188,7 @@ def _of_numbers(
     if single and not coordinates.is_exact:
         kinds["outside"] = np.float16
     found: Arrays = {name: np.zeros((count, *shapes[name]), kinds[name]) for name in shapes}
-    for name in ("mean_rest", "mean_coupling"):
-        found[name] = np.zeros((k, coordinates.dimension))
+    found["mean_rest"] = np.zeros((k, coordinates.dimension))
     found["errors"] = np.zeros(2)
     counted = [number for number in numbers if influence[number] > 0]
     for group in folds.groups(counted) if counted else []:
@@ -222,8 +221,6 @@ def _together(
         # Influences H + r (H_i - H); what of this lies outside U is r times that of H_i.
         arrays["within"] = mean + influence[:, None, None] * (arrays["within"] - mean)
     offset = sums["mean_rest"] / count
-    if count < total:  # their mean coupling is chance; that of all is none, as of eigenvectors
-        offset = offset - sums["mean_coupling"] / count
     squares, number = map(float, sums["errors"])
     return ExampleParts(
         ritz_values=np.asarray(values, dtype=np.float64),

@@ -82,7 +82,7 @@ def matrix(parts: ExampleParts, chosen: NDArray) -> NDArray:
         for zero.
     """
     batch = len(chosen)
-    upper = parts.centre + parts.within[chosen].mean(axis=0, dtype=np.float64)
+    upper = parts.within[chosen].mean(axis=0, dtype=np.float64)
     outer, coupling = _of_parts(parts, chosen)
     turned, curvatures = _of_rest(parts, chosen)
     k, n = len(upper), len(upper) + len(outer)
@@ -99,11 +99,20 @@ def _of_parts(parts: ExampleParts, chosen: NDArray) -> tuple[NDArray, NDArray]:
     """Curvature outside U (n, n) and coupling to U (n, K), in orthonormal coordinates."""
     values = parts.values[chosen].ravel().astype(np.float64) / len(chosen)
     inside = parts.inside[chosen].reshape(len(values), -1)
-    gram = parts.gram(chosen)
-    coordinates = _root(gram, gram.dtype)
+    coordinates = _coordinates(parts, chosen)
     own, offset = coordinates[: len(values)], coordinates[len(values) :]
     outer = own.T @ (values[:, None] * own)
     return outer, own.T @ (values[:, None] * inside) + offset.T
+
+
+def _coordinates(parts: ExampleParts, chosen: NDArray) -> NDArray:
+    """Orthonormal coordinates of the examples' parts outside U, and of the offset behind them."""
+    dimension = parts.outside.shape[-1]
+    if chosen.size * parts.values.shape[1] + len(parts.offset) < dimension:
+        gram = parts.gram(chosen)
+        return _root(gram, gram.dtype)
+    rows = [parts.outside[chosen].reshape(-1, dimension), parts.offset]
+    return np.concatenate([own.astype(np.float64) for own in rows])
 
 
 def _root(gram: NDArray, precision: DTypeLike) -> NDArray:

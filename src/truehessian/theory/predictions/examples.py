@@ -47,8 +47,9 @@ class ExampleParts:
         Curvature of each H_i along this rest, of the extreme Ritz vector of the upper and of the
         lower end, shape (n, 2); zero where there is no rest.
     offset
-        What makes the mean coupling of U to its outside that of all the data (none, where U holds
-        eigenvectors) although parts are not all, in the same coordinates, shape (K, d).
+        What H_i U has outside U and outside the parts in the mean over these examples, in the same
+        coordinates, shape (K, d): with it the mean coupling of U to its outside is right (none at
+        all for all the data, where U holds eigenvectors) although parts are not all.
     num_examples, num_parameters
         N and P of the full Hessian.
     passes
@@ -79,16 +80,8 @@ class ExampleParts:
 
     @functools.cached_property
     def hessian(self) -> NDArray:
-        """Uᵀ H U, shape (K, K): the mean of `within`, or as the Ritz values say."""
-        if not self.are_all:
-            return np.diag(self.ritz_values)
+        """Mean of `within`, Uᵀ H U where the examples are all, shape (K, K)."""
         mean: NDArray = self.within.mean(axis=0, dtype=np.float64)
-        return mean
-
-    @functools.cached_property
-    def centre(self) -> NDArray:
-        """`hessian` less the mean of `within`: what each batch's mean is moved by."""
-        mean: NDArray = self.hessian - self.within.mean(axis=0, dtype=np.float64)
         return mean
 
     def gram(self, chosen: NDArray) -> NDArray:

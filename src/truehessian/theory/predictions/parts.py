@@ -55,6 +55,11 @@ def draw(
     rows. Means over few batches are made precise by control variates, whose means are known or
     cheap: the batch's quotient along its Ritz vector, and its eigenvalue within U alone.
 
+    A part of all examples has a mean Hessian of its own: what is predicted is the shift of batches
+    against that one, which is added to the eigenvalues of all the data. (To correct the matrix of
+    each batch for that mean would give batches without the few examples that carry an eigenvalue
+    what these have too much, with the wrong sign.)
+
     Parameters
     ----------
     parts
@@ -89,18 +94,23 @@ def draw(
     chosen = list(batch_model.batches(parts, batch_size, draws, seed))
     models = [batch_model.matrix(parts, own) for own in chosen]
     spectra = [np.linalg.eigvalsh(model) for model in models]
+    whole = None if parts.are_all else _whole(parts, np.arange(len(parts.within)))
+    resampled = _resampled(parts, batch_size, seed, resamples)
     found = {}
     for end, sign in (("largest", 1), ("smallest", -1)):
         values = np.stack([_outermost(own, sign, ranks) for own in spectra])
         controls = _controls(parts, within, models, sign, ranks)
         mean, error = _controlled(values, controls)
-        error = np.hypot(error, _error_of_examples(parts, batch_size, sign, ranks, seed, resamples))
+        error = np.hypot(error, _error_of_examples(resampled, sign, ranks))
         first = 0 if sign == 1 else per_end
         overlaps = [
             _extreme_vector(m, v[0])[first : first + per_end] ** 2
             for m, v in zip(models, values, strict=True)
         ]
-        found[end] = DrawnBatches(values, mean, error, np.stack(overlaps))
+        moved = 0.0
+        if whole is not None:
+            moved = parts.ritz_values[first : first + ranks] - _outermost(whole, sign, ranks)
+        found[end] = DrawnBatches(values + moved, mean + moved, error, np.stack(overlaps))
     return found
 
 
@@ -111,7 +121,7 @@ def _outermost(ascending: NDArray, sign: int, ranks: int) -> NDArray:
 def _within(parts: ExampleParts, batch_size: int, draws: int, seed: int) -> NDArray:
     """Uᵀ H_B U of many batches that are other ones than those of models, shape (draws, K, K)."""
     chosen = batch_model.batches(parts, batch_size, draws, seed, 1)
-    return np.stack([parts.centre + parts.within[own].mean(axis=0) for own in chosen])
+    return np.stack([parts.within[own].mean(axis=0, dtype=np.float64) for own in chosen])
 
 
 def _controls(
@@ -139,32 +149,48 @@ def _controlled(values: NDArray, controls: NDArray) -> tuple[NDArray, NDArray]:
     return np.array(means), np.array(errors)
 
 
+def _resampled(
+    parts: ExampleParts, batch_size: int, seed: int, resamples: int
+) -> list[tuple[NDArray, NDArray]]:
+    """Spectra of bootstrap samples of a part of all examples: of each whole, and of its batches."""
+    if parts.are_all or resamples < 2:
+        return []
+    generator = streams.generator(seed, "resampled parts", batch_size)
+    found = []
+    for number in range(resamples):
+        sample = generator.integers(len(parts.within), size=len(parts.within))
+        chosen = batch_model.batches(parts, batch_size, _PER_RESAMPLE, seed, 2, number)
+        models = [batch_model.matrix(parts, sample[own]) for own in chosen]
+        batches = np.stack([_ends(np.linalg.eigvalsh(model), parts) for model in models])
+        found.append((_ends(_whole(parts, sample), parts), batches))
+    return found
+
+
+def _whole(parts: ExampleParts, sample: NDArray) -> NDArray:
+    return np.linalg.eigvalsh(batch_model.matrix(parts, sample))
+
+
+def _ends(ascending: NDArray, parts: ExampleParts) -> NDArray:
+    """Outer eigenvalues, as many of each end as there are Ritz vectors."""
+    count = len(parts.ritz_values) // 2
+    return np.concatenate([ascending[:count], ascending[-count:]])
+
+
 def _error_of_examples(
-    parts: ExampleParts, batch_size: int, sign: int, ranks: int, seed: int, resamples: int
-) -> NDArray:
+    resampled: list[tuple[NDArray, NDArray]], sign: int, ranks: int
+) -> NDArray | float:
     """Find the error of having measured a part of all examples, (R,); zero where it is all.
 
-    By bootstrap of the shift of second order: what an eigenvalue has beyond the batch's quotient
-    along its own Ritz vector, whose mean is known.
+    That of the shift of batches against all of the sample, less what is that of few batches.
     """
-    if parts.are_all or resamples < 2:
-        return np.zeros(ranks)
-    generator = streams.generator(seed, "resampled parts", batch_size)
-    count, k = len(parts.within), len(parts.ritz_values)
-    places = np.arange(ranks) + (0 if sign == 1 else k // 2)
-    means, within = [], []
-    for number in range(resamples):
-        sample = generator.integers(count, size=count)
-        chosen = batch_model.batches(parts, batch_size, _PER_RESAMPLE, seed, 2, number)
-        shifts = []
-        for own in chosen:
-            model = batch_model.matrix(parts, sample[own])
-            outer = _outermost(np.linalg.eigvalsh(model), sign, ranks)
-            shifts.append(outer - model[places, places])
-        means.append(np.mean(shifts, axis=0))
-        within.append(np.var(shifts, axis=0, ddof=1) / _PER_RESAMPLE)
-    between = np.var(means, axis=0, ddof=1) - np.mean(within, axis=0)
-    return np.sqrt(np.maximum(between, 0))
+    if not resampled:
+        return 0.0
+    shifts = np.stack(
+        [_outermost(own, sign, ranks) - _outermost(whole, sign, ranks) for whole, own in resampled]
+    )  # (resamples, batches, R)
+    within = (shifts.var(axis=1, ddof=1) / shifts.shape[1]).mean(axis=0)
+    error: NDArray = np.sqrt(np.maximum(shifts.mean(axis=1).var(axis=0, ddof=1) - within, 0))
+    return error
 
 
 def _extreme_vector(matrix: NDArray, value: float) -> NDArray:
