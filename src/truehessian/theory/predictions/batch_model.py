@@ -30,7 +30,8 @@ def modelled_spectra(
     list of NDArray
         One array per batch, float64, of the order M of its model: K + (m B + K) + at most 4 K. Of
         the P eigenvalues of its Hessian the other P - M are taken for zero. They have no weight
-        decay.
+        decay. Where not all examples were measured, batches are those of the ones that were, whose
+        mean Hessian is not the full one.
     """
     return [
         np.linalg.eigvalsh(matrix(parts, chosen))
