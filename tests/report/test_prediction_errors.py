@@ -33,6 +33,7 @@ def theory():
             "goe_low": mean - 2 * MISSED * SHIFTS,
             "goe_high": mean - MISSED * SHIFTS + 0.1,
             "goe_passes": 3.0,
+            "goe_expected_error": [0.2, 0.2, 0.3, 0.2],
             "directional": [np.nan, 5.0, np.nan, np.nan],
             "directional_low": [np.nan, 4.9, np.nan, np.nan],
             "directional_high": [np.nan, 5.1, np.nan, np.nan],
@@ -71,6 +72,17 @@ def test_within_counts_differences_that_both_intervals_allow(theory):
     above = above.assign(goe_high=above["goe"] + 1e-9, goe_low=above["goe"] - 0.7)
     rows = errors.prediction_errors(above).set_index("prediction")
     assert rows.loc["goe", "within"] == pytest.approx(np.mean(distances <= np.hypot(0.7, 0.196)))
+
+
+def test_surprises_are_misses_beyond_twice_what_was_stated_and_measured(theory):
+    """It misses 0.5, 0.1 and 0.2 and said 0.2, 0.2 and 0.3; the first of them is a surprise."""
+    rows = errors.prediction_errors(theory).set_index("prediction")
+    assert rows.loc["goe", "expected_median"] == pytest.approx(0.2)
+    assert rows.loc["goe", "surprises"] == pytest.approx(1 / 3)
+    vague = theory.assign(batch_standard_error=[0.2, 0.1, 0.1, 0.1])  # 0.5 < 2 hypot(0.2, 0.2)
+    rows = errors.prediction_errors(vague).set_index("prediction")
+    assert rows.loc["goe", "surprises"] == 0
+    assert np.isnan(rows.loc["directional", ["expected_median", "surprises"]].astype(float)).all()
 
 
 def test_nothing_measured_gives_an_empty_table_with_its_columns():

@@ -14,9 +14,10 @@ from truehessian.theory.predictions.base import WIDTH
 
 COLUMNS = (
     "prediction", "end", "cases", "missed_median", "missed_nine_in_ten", "missed_worst", "within",
-    "measurement_error", "passes",
+    "measurement_error", "passes", "expected_median", "surprises",
 )  # fmt: skip
 CHOSEN = "chosen"  # beside the names of predictions: the one named beforehand
+_SURPRISING = 2.0  # times what was stated
 NOTICEABLE = 2  # standard errors, below which a difference is not interpreted
 
 
@@ -65,12 +66,17 @@ def prediction_errors(theory: pd.DataFrame) -> pd.DataFrame:
         intervals of prediction and mean together. `measurement_error`: the standard error of the
         measured mean in units of the shift, median; nothing can be seen to be better. `passes`:
         what the prediction took beside the full spectrum, at most, in products with all the data.
-        No row where there is no case.
+        `expected_median`: what it stated beforehand that it would miss, median; `surprises`: the
+        share of the cases in which it missed more than twice that and the measurement's standard
+        error together. No row where there is no case.
     """
     shares, rows = missed(theory), noticeable(theory)
     within = _with_chosen(_within(rows), rows)
-    passes = _with_chosen(_passes(rows), rows)
+    passes = _with_chosen(_of_each(rows, "passes"), rows)
+    stated = _with_chosen(_of_each(rows, "expected_error"), rows)
     error = (rows["batch_standard_error"] / (rows["batch_mean"] - rows["full"]).abs()).astype(float)
+    both = np.hypot(stated, error.fillna(0).to_numpy()[:, None])
+    surprises = shares.gt(_SURPRISING * both).astype(float).where(stated.notna())
     found = []
     for name in shares.columns:
         for end in ENDS:
@@ -83,6 +89,8 @@ def prediction_errors(theory: pd.DataFrame) -> pd.DataFrame:
                 within.loc[own, name].mean(),
                 error[own].median(),
                 passes.loc[own, name].max(),
+                stated.loc[own, name].median(),
+                surprises.loc[own, name].mean(),
             )
             found.append((name, end, len(own), *summed_up, *beside))
     return pd.DataFrame(found, columns=list(COLUMNS))
@@ -104,9 +112,11 @@ def _within(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, rows.index)
 
 
-def _passes(rows: pd.DataFrame) -> pd.DataFrame:
+def _of_each(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Take the columns `goe_passes` and so on, by the names of the predictions."""
     names = [name for name in PREDICTIONS if name in rows]
-    return rows.reindex(columns=[f"{name}_passes" for name in names]).set_axis(names, axis=1)
+    columns = rows.reindex(columns=[f"{name}_{what}" for name in names])
+    return columns.set_axis(names, axis=1).astype(float)
 
 
 def _with_chosen(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
