@@ -127,3 +127,19 @@ def test_the_same_seed_gives_the_same_numbers():
     how = {"parts": [8], "repetitions": 8, "folds": 2, **HOW}
     first, second = (calibration.trials(Matrices([3.0, -2.0]), **how) for _ in range(2))
     assert first.equals(second)
+
+
+def test_inner_eigenvalues_are_tried_as_well():
+    """The second of each end: truth, own value, and less bias than the own value has."""
+    population = Matrices([3.0, 2.0, -2.0, -1.2], noise=0.3)
+    shown = calibration.trials(population, parts=[8], repetitions=24, folds=4, ranks=2, **HOW)
+    assert shown.groupby(["end", "rank"]).size().tolist() == [24] * 4
+    values = torch.linalg.eigvalsh(population.matrices.mean(0))
+    for end, rank, place in (("largest", 2, -2), ("smallest", 2, 1), ("largest", 1, -1)):
+        rows = shown[(shown["end"] == end) & (shown["rank"] == rank)]
+        assert rows["truth"].unique() == pytest.approx([values[place].item()], abs=1e-10)
+        guessed = guesses.tabulate(rows.assign(epoch=0))
+        errors = (guessed["estimate"] - guessed["truth"]).groupby(guessed["estimator"]).mean()
+        outward = 1 if end == "largest" else -1
+        assert outward * errors["naive"] > 0.03
+        assert abs(errors["cross_validated"]) < abs(errors["naive"]) / 2
