@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from truehessian.theory.rmt import DiscreteMeasure
 
-# Bins at first, their smallest distance from zero over the largest, and into how many one is split.
-_FIRST, _NARROWEST, _PARTS = 80, 1e-5, 4
-_ROUNDS = 8  # of splitting, at most
-# What a bin may contribute to the error of the second moment, relative to it, if all of its mass
-# lay at one of its ends.
-_TOLERANCE = 4e-3
+# Bins at first, their smallest distance from zero over the largest, and into how many one is split,
+# how often at most.
+_FIRST, _NARROWEST, _PARTS, _ROUNDS = 80, 1e-5, 8, 3
+# What a bin may add to the distance from the law, in standard deviations, and to the error of the
+# second moment, relative to it, if all of its mass lay at one of its ends.
+_DISTANCE, _MOMENT = 1e-3, 1e-2
 
 
 def atoms_of(cdf: Callable[[NDArray], NDArray], low: float, high: float) -> DiscreteMeasure:
@@ -28,16 +28,17 @@ def atoms_of(cdf: Callable[[NDArray], NDArray], low: float, high: float) -> Disc
     Returns
     -------
     DiscreteMeasure
-        Bins are split where they might be wrong by a share of the second moment: an outlier with a
-        mass of 1/P, wherever it is, gets a narrow one.
+        Bins are split where they might be wrong by a share of the width of the law or of its second
+        moment: an outlier with a mass of 1/P, wherever it is, gets a narrow one.
     """
     edges = _first_bins(low, high)
     below = np.concatenate([[0.0], np.asarray(cdf(edges[1:-1])), [1.0]])
     for _ in range(_ROUNDS):
         middle, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
         mass = np.maximum(np.diff(below), 0)
-        error = mass * width * (np.abs(middle) + width)
-        wide = error > _TOLERANCE * (mass @ middle**2)
+        moved, second = mass * width, mass @ middle**2
+        wide = moved > _DISTANCE * np.sqrt(second)
+        wide |= moved * (np.abs(middle) + width) > _MOMENT * second
         if not wide.any():
             break
         inner = (np.arange(1, _PARTS) / _PARTS)[:, None]
