@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from table_cases import NUM_EXAMPLES, make_spectrum, variance
 
-from truehessian.report import RunReport, captions, page, plots
+from truehessian.report import RunReport, captions, findings, page, plots
 from truehessian.report.contents import CONTENTS
 from truehessian.report.tables import spectral, spectral_curves
 from truehessian.spectra import spectrum
@@ -131,3 +131,14 @@ def test_the_caption_says_what_each_prediction_assumes():
     assert "epoch 3" in caption
     for entry in BATCH_SPECTRA.entries().values():
         assert f"<em>{entry.label}</em> {entry.assumption}" in caption
+
+
+def test_findings_compare_the_chosen_prediction_with_none():
+    rows = [("full", False, 0.2), ("semicircle", False, 1.6), ("smaller_batches", True, 0.05)]
+    frame = pd.DataFrame(rows, columns=["prediction", "chosen", "wasserstein"]).assign(floor=0.04)
+    (sentence,) = findings.headlines({"spectral_distances": frame})
+    assert "by 0.20 with that of all the data" in sentence
+    assert "by 1.6 with a semicircle added" in sentence
+    assert "by 0.050 with the prediction that was chosen beforehand" in sentence
+    assert "two halves of the batches are 0.040 apart" in sentence
+    assert findings.headlines({"spectral_distances": frame[:0]}) == []

@@ -223,12 +223,15 @@ def test_what_is_chosen_beforehand_is_what_more_was_measured_for():
     assert choice.chosen(dict.fromkeys(BATCH_SPECTRA, FULL)) == "smaller_batches"
 
 
-@pytest.mark.parametrize("mean", [0.001, -0.3])
+@pytest.mark.parametrize("mean", [0.02, -0.3])
 def test_a_population_of_small_or_negative_mean_has_a_law_too(mean):
-    """The ratio becomes large, up to thousands: as many vectors are fewer than one."""
+    """The ratio of parameters and vectors becomes large; below one vector there is no law."""
     full = DiscreteMeasure(FULL.nodes - FULL.moment(1) + mean, FULL.weights)
     law = BATCH_SPECTRA.load("wishart").predict(replace(known(), full=full))
     assert law.moment(2) == pytest.approx(full.moment(2) + 0.8, rel=3e-2)
+    assert law.moment(1) == pytest.approx(mean, rel=3e-2)
+    less = replace(known(), full=DiscreteMeasure(full.nodes - mean + 1e-3, full.weights))
+    assert BATCH_SPECTRA.load("wishart").predict(less) is None
 
 
 def test_a_prediction_that_does_not_converge_is_left_out_with_a_word(monkeypatch, caplog):

@@ -22,8 +22,8 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
     Parameters
     ----------
     tables
-        Any of checkpoints, theory_vs_empirical, variance, noise, noise_scaling, true_hessian,
-        self_test and shrinkage, with their columns.
+        Any of checkpoints, theory_vs_empirical, variance, noise, noise_scaling,
+        spectral_distances, true_hessian, self_test and shrinkage, with their columns.
     num_examples
         N, the size of the training data; without it nothing is said of augmented data.
 
@@ -39,6 +39,7 @@ def headlines(tables: Mapping[str, pd.DataFrame], num_examples: int | None = Non
         ("variance", of_variance),
         ("noise", of_noise),
         ("noise_scaling", of_noise_scaling),
+        ("spectral_distances", of_whole_spectra),
         ("true_hessian", of_true_hessian),
         ("self_test", of_self_test),
     ):
@@ -162,4 +163,25 @@ def of_noise_scaling(frame: pd.DataFrame) -> list[str]:
     return [
         f"The Frobenius norm of the noise goes as (1/B - 1/N) to the power of "
         f"{number(row['exponent'], 2)}{interval}; independent examples make it 1/2."
+    ]
+
+
+def of_whole_spectra(frame: pd.DataFrame) -> list[str]:
+    """Compare what is predicted of whole spectra with leaving them as they are."""
+    parts = {
+        "that of all the data": frame[frame["prediction"] == "full"],
+        "a semicircle added": frame[frame["prediction"] == "semicircle"],
+        "the prediction that was chosen beforehand": frame[frame["chosen"]],
+    }
+    medians = {words: rows["wasserstein"].median() for words, rows in parts.items()}
+    known = [
+        f"by {number(median, 2)} with {words}" for words, median in medians.items() if median >= 0
+    ]
+    if not known:
+        return []
+    floor = frame["floor"].median()
+    halves = f"; two halves of the batches are {number(floor, 2)} apart" if floor >= 0 else ""
+    return [
+        "Whole spectra of batches are missed (Wasserstein's distance in their own standard "
+        f"deviations, median over epochs and batch sizes) {listing(known)}{halves}."
     ]

@@ -9,7 +9,7 @@ from truehessian.theory.rmt import DiscreteMeasure
 
 # Bins at first, their smallest distance from zero over the largest, and into how many one is split,
 # how often at most.
-_FIRST, _NARROWEST, _PARTS, _ROUNDS = 80, 1e-5, 8, 3
+_FIRST, _NARROWEST, _PARTS, _ROUNDS = 100, 1e-8, 8, 3
 # What a bin may add to the distance from the law, in standard deviations, and to the error of the
 # second moment, relative to it, if all of its mass lay at one of its ends.
 _DISTANCE, _MOMENT = 1e-3, 1e-2

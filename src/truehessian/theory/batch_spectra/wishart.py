@@ -66,9 +66,12 @@ class SampleCovariance:
 
 
 def _predict(known: KnownSpectra) -> DiscreteMeasure | None:
-    """Take the number of samples that gives the noise its measured second moment f P σ²."""
+    """Take the number of samples that gives the noise its measured second moment f P σ².
+
+    Where that is less than one, as with a mean eigenvalue near zero, there is no prediction.
+    """
     square, mean = known.noise_variance, known.full.moment(1)
-    if not square > 0 or mean == 0:
+    if not square > 0 or square > known.num_parameters * mean**2:
         return None
     law = known.full
     ratio = square / mean**2
