@@ -142,3 +142,9 @@ def test_findings_compare_the_chosen_prediction_with_none():
     assert "by 0.050 with the prediction that was chosen beforehand" in sentence
     assert "two halves of the batches are 0.040 apart" in sentence
     assert findings.headlines({"spectral_distances": frame[:0]}) == []
+
+
+def test_the_code_of_every_prediction_has_a_part_in_the_key():
+    assert CONTENTS.load("spectral_distances").uses == tuple(BATCH_SPECTRA.values())
+    rule = Path(__file__).parents[2] / "workflow/rules/contents.smk"
+    assert "*content.uses" in rule.read_text()
