@@ -81,11 +81,22 @@ def test_every_outlier_of_the_training_batches_meets_its_predictions(noise):
     assert row["goe"] == isotropic.goe(-1.2, factor, 2.0, "smallest")
     assert row["directional"] == isotropic.directional(-1.2, factor, 10.0, "smallest")
     assert row["weyl"] == isotropic.weyl(-1.2, factor, NUM_PARAMETERS, 2.0, "smallest")
-    assert row["directional_low"] == isotropic.directional(-1.2, factor, 11.96, "smallest")
-    assert row["directional_high"] == isotropic.directional(-1.2, factor, 8.04, "smallest")
+    below, above = (
+        isotropic.directional(-1.2, factor, 10.0 + error, "smallest") for error in (1.96, -1.96)
+    )
+    buried = factor * 10.0 / (1.2**2 + factor * 10.0)
+    doubt = 1.96 * isotropic.DIRECTIONAL_DOUBT["smallest"] * (1 + buried)
+    doubt *= -1.2 - row["directional"]  # of the shift
+    assert row["directional"] - row["directional_low"] == pytest.approx(
+        math.hypot(row["directional"] - below, doubt)
+    )
+    assert row["directional_high"] - row["directional"] == pytest.approx(
+        math.hypot(above - row["directional"], doubt)
+    )
     drawn = subspace(**noise._asdict(), batch_size=10, end="smallest", seed=2, ranks=2, resamples=5)
     assert row["subspace"] == pytest.approx(drawn.mean)
-    half = 1.96 * drawn.standard_errors[0]
+    half = 1.96 * row["subspace_expected_error"] * (-1.2 - row["subspace"])
+    assert half > 1.96 * drawn.standard_errors[0]
     assert row["subspace_high"] - row["subspace_low"] == pytest.approx(2 * half)
     assert row["subspace_q50"] == pytest.approx(np.median(drawn.draws))
     assert row["chosen_value"] == row[row["chosen"]]

@@ -1,6 +1,7 @@
 """Which prediction is trusted, and how far, before a batch is measured."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,3 +137,21 @@ def test_without_noise_there_is_no_shift_to_miss():
     expected, names, errors = errors_of(facts)
     assert np.isfinite(errors).all()
     assert set(names) <= set(expected)
+
+
+def test_an_interval_holds_the_doubt_beside_the_error_on_either_side():
+    facts = known()
+    value = FULL["largest"] + np.array([2.0, 1.0])
+    predicted = Predicted(value, value - np.array([0.3, 0.4]), value + np.array([0.6, 0.0]))
+    widened = choice.with_doubt(fixed(np.array([0.2, 0.5])), facts, predicted)
+    # By hand: 1.96 standard errors of 0.2 of a shift of 2, and of 0.5 of a shift of 1.
+    np.testing.assert_allclose(value - widened.low, np.hypot([0.3, 0.4], [0.784, 0.98]))
+    np.testing.assert_allclose(widened.high - value, np.hypot([0.6, 0.0], [0.784, 0.98]))
+    np.testing.assert_array_equal(widened.value, value)
+
+
+def test_a_prediction_that_says_nothing_of_its_doubt_keeps_its_interval():
+    facts, value = known(), np.array([5.0, 3.0])
+    predicted = Predicted(value, value - 1, value + 1)
+    silent = replace(fixed(np.zeros(2)), doubt=None)
+    assert choice.with_doubt(silent, facts, predicted) is predicted

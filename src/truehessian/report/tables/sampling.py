@@ -98,9 +98,10 @@ def outliers(
         `spectrum.ranked`.
         `goe_expected_error` and so on say how far a prediction is expected to miss, as a share of
         the shift, and `chosen` names the one that is expected to miss the least, see `choice`;
-        intervals are those of the predicted mean, 95 %. Quantiles, `batch_q05` and so on, are those
-        over folds and over draws. `overlap` is the mean squared component of the batch's *extreme*
-        Ritz vector along the full one of this rank; the formulas predict it for rank 1 only.
+        intervals are those of the predicted mean, 95 %, with what `choice.with_doubt` adds.
+        Quantiles, `batch_q05` and so on, are those over folds and over draws. `overlap` is the mean
+        squared component of the batch's *extreme* Ritz vector along the full one of this rank; the
+        formulas predict it for rank 1 only.
         `goe_passes` and so on say what a prediction took beside the full spectrum, in products with
         all the data.
 
@@ -237,7 +238,8 @@ def _predicted(known: Known, decay: float) -> Iterator[dict[str, Any]]:
     entries: dict[str, Prediction] = PREDICTIONS.entries()
     predicted = {name: entry.predict(known) for name, entry in entries.items()}
     columns: dict[str, Any] = {}
-    for name, found in predicted.items():
+    for name, entry in entries.items():
+        found = choice.with_doubt(entry, known, predicted[name])
         values = {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         values |= {f"{name}_{what}": found.further[what] for what in _quantiles_of(found)}
         columns |= {f"{name}_{what}": numbers for what, numbers in found.further.items()}

@@ -35,6 +35,28 @@ def expected_error(entry: Prediction, known: Known, predicted: Predicted) -> NDA
     return np.where(np.isnan(predicted.value), np.nan, np.hypot(entry.doubt(known), relative))
 
 
+def with_doubt(entry: Prediction, known: Known, predicted: Predicted) -> Predicted:
+    """Widen the intervals of a prediction by the doubt about its assumptions.
+
+    Parameters
+    ----------
+    entry, known, predicted
+        As of `expected_error`; `predicted` with intervals of what it was made from alone.
+
+    Returns
+    -------
+    Predicted
+        On either side, half-width and doubt are added in squares; the doubt is a standard error in
+        units of the predicted shift.
+    """
+    if entry.doubt is None:
+        return predicted
+    value = predicted.value
+    doubt = WIDTH * entry.doubt(known) * np.abs(value - known.eigenvalues)
+    low = value - np.hypot(value - predicted.low, doubt)
+    return predicted._replace(low=low, high=value + np.hypot(predicted.high - value, doubt))
+
+
 def chosen(eigenvalues: NDArray, expected: Mapping[str, NDArray]) -> tuple[list[str], NDArray]:
     """Name for each known eigenvalue the prediction that is expected to miss the least.
 
