@@ -78,7 +78,7 @@ def test_with_all_parts_the_model_of_a_batch_has_its_eigenvalues(name, chosen):
 
 
 def test_any_orthonormal_vectors_will_do_where_all_parts_are_kept():
-    """The offset then keeps the coupling that vectors have which are no eigenvectors."""
+    """Parts then hold all coupling that vectors have which are no eigenvectors."""
     operator, dense = problem("cross-entropy")
     generator = torch.Generator().manual_seed(5)
     start = torch.randn(operator.num_params, VECTORS, generator=generator, dtype=torch.float64)
