@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from truehessian.measurements import left_out, source as measurement
-from truehessian.networks.training import learning_rate_at
+from truehessian.networks.schedule import learning_rate_at
 from truehessian.pipeline.config.settings import InfluenceSettings
 from truehessian.spectra import vectors as extremal_vectors
 from truehessian.theory import early_stopping

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from truehessian.measurements import geometry, sharpness, source as measurement
-from truehessian.networks.training import learning_rate_at
+from truehessian.networks.schedule import learning_rate_at
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline.config.settings import SharpnessSettings
 from truehessian.spectra import vectors as extremal_vectors

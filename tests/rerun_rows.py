@@ -33,6 +33,8 @@ EXPENSIVE = {
     "measure_group_spectra",
     "measure_sharpness",
     "measure_influence",
+    "measure_subspace",
+    "measure_parts",
 }
 SPECTRA = {name for name in EXPENSIVE if name.startswith("measure_")}
 AT_CHOSEN_EPOCHS = {
@@ -62,6 +64,9 @@ FIGURES = {
     "make_sharpness",
     "make_influence",
     "make_subspace_overlaps",
+    "make_subspaces",
+    "make_prediction_errors",
+    "make_spectral_distances",
 }
 REPORT = {"write_report"}
 

@@ -190,6 +190,35 @@ class Run:
         return list(outputs.values())
 
     @functools.cached_property
+    def measure_subspace(self) -> list[str]:
+        path = self.path("reached.csv")
+        call(
+            "measure_subspace",
+            self.checkpoint,
+            self.dataset,
+            self.vectors,
+            subspace_out=self.path("adaptive.npz"),
+            reached_out=path,
+            settings=self.products("subspace", ranks=1, passes=6, group_size=8),
+            **self.common,
+        )
+        return [path]
+
+    @functools.cached_property
+    def measure_parts(self) -> list[str]:
+        path = self.path("parts.npz")
+        call(
+            "measure_parts",
+            self.checkpoint,
+            self.dataset,
+            self.vectors,
+            parts_out=path,
+            settings=self.products("parts", examples=6, vectors=1, steps=4, pairs=1),
+            **self.common,
+        )
+        return [path]
+
+    @functools.cached_property
     def measure_self_test(self) -> list[str]:
         path = self.path("self_test.csv")
         call(
@@ -272,6 +301,8 @@ SCRIPTS = [
     "measure_batchnorm_spectra",
     "measure_group_spectra",
     "measure_directions",
+    "measure_subspace",
+    "measure_parts",
     "measure_self_test",
     "measure_sharpness",
     "measure_influence",
@@ -301,7 +332,8 @@ def compare(found: str, known: str, rtol: float) -> None:
         pd.testing.assert_frame_equal(*frames, rtol=rtol, atol=1e-8)
     elif suffix == ".npz":
         with np.load(found) as own, np.load(known) as other:
-            for name in ("ritz_values", "weights", "diagonal"):
+            of_spectra, of_parts = ("ritz_values", "weights", "diagonal"), ("ritz_values", "values")
+            for name in of_parts if "values" in own else of_spectra:
                 assert np.isfinite(own[name]).all()
                 assert np.allclose(own[name], other[name], rtol=rtol, atol=1e-7)
     else:

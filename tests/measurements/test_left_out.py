@@ -11,7 +11,7 @@ from truehessian.measurements import left_out
 from truehessian.measurements.source import Source
 from truehessian.networks import registry
 from truehessian.networks.evaluation import evaluate
-from truehessian.networks.training import learning_rate_at
+from truehessian.networks.schedule import learning_rate_at
 from truehessian.operators.hessian import Hessian
 from truehessian.theory import early_stopping
 

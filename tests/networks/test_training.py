@@ -10,7 +10,8 @@ from recipes import train
 
 from truehessian.data import catalogue, dataset as datasets
 from truehessian.networks import registry
-from truehessian.networks.training import evaluate, learning_rate_at
+from truehessian.networks.schedule import learning_rate_at
+from truehessian.networks.training import evaluate
 
 SETTINGS = {
     "epochs": 4,

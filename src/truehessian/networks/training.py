@@ -23,19 +23,9 @@ from truehessian.networks.evaluation import Metrics, Total, columns, evaluate
 from truehessian.networks.forward import Forward
 from truehessian.networks.losses.base import Loss
 from truehessian.networks.losses.objective import Objective
+from truehessian.networks.schedule import learning_rate_at
 
 logger = logging.getLogger(__name__)
-
-_FINAL_RATE = 0.01  # of the initial learning rate
-
-
-def learning_rate_at(epoch: int, epochs: int, learning_rate: float) -> float:
-    """Learning rate after `epoch` of `epochs` epochs.
-
-    Constant for the first half, then linear down to one hundredth at nine tenths, then constant.
-    """
-    decay = min(max((epoch / epochs - 0.5) / 0.4, 0.0), 1.0)
-    return learning_rate * (1 - (1 - _FINAL_RATE) * decay)
 
 
 @dataclass(frozen=True, kw_only=True)
