@@ -155,6 +155,9 @@ if workflow.is_main_process:
     presence.check_writable(map(Path, folders))
     os.environ[presence.VARIABLE] = presence.begin(Path(".snakemake"))
     hosted.offer()
+    # Matrices of tables are small, and jobs are as many as cores: with a thread for each core in
+    # each job NumPy's would wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 WITH_BATCHES = [name for name, run in RUNS.items() if run.batch]
 WITH_AUGMENTATION = [name for name, run in RUNS.items() if run.augmentation]

@@ -60,6 +60,7 @@ for run in WITH_BATCHES:
             cost=f"results/{run}/costs/measure_batch_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_batch_spectra/{{epoch}}.log",
+        priority: 5  # before figures: tables wait for all of them
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -95,6 +96,7 @@ for run in WITH_AUGMENTATION:
             cost=f"results/{run}/costs/measure_augmented_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_augmented_spectra/{{epoch}}.log",
+        priority: 5  # before figures: tables wait for all of them
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()
@@ -130,6 +132,7 @@ for run in WITH_SUBSAMPLES:
             cost=f"results/{run}/costs/measure_subsample_spectra/{{epoch}}.tsv",
         log:
             f"results/{run}/logs/measure_subsample_spectra/{{epoch}}.log",
+        priority: 5  # before figures: tables wait for all of them
         conda:
             "../../envs/torch.yaml"
         threads: threads_of_products()

@@ -8,6 +8,7 @@ rule tabulate_extremal_ritz_values:
         shrinkage=table("shrinkage"),
     log:
         "results/{run}/logs/tabulate_extremal_ritz_values.log",
+    priority: 25
     conda:
         "../../envs/analysis.yaml"
     resources:
@@ -65,6 +66,7 @@ rule tabulate_predictions:
         "results/{run}/logs/tabulate_predictions.log",
     wildcard_constraints:
         run=one_of(WITH_VARIANCE),
+    priority: 25  # tables and figures wait for it
     conda:
         "../../envs/analysis.yaml"
     resources:
