@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from truehessian.pipeline.config import checks, loss, schema
+from truehessian.pipeline.config.fields import Section
 from truehessian.pipeline.config.inference import Theory
 from truehessian.pipeline.config.networks import network_facts
 from truehessian.pipeline.config.problem import Dataset
@@ -28,6 +29,7 @@ from truehessian.pipeline.config.settings import (
     TrainingSettings,
     VarianceSettings,
 )
+from truehessian.pipeline.stage import key as keys
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
@@ -949,3 +951,21 @@ def test_a_loss_that_cannot_be_made_is_refused_beforehand(settings, value, sente
         checks.check_losses(checks.check(settings))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+def test_what_has_no_part_in_keys_means_the_same_in_every_section():
+    """They are left out by name: what another section meant by it would not count."""
+    found = {}
+    sections = [Section]
+    for section in sections:
+        sections += section.__subclasses__()
+        for name in section.__annotations__.keys() & keys._WITHOUT_EFFECT:
+            found.setdefault(name, set()).add(section.__name__)
+    assert found == {
+        "root": {"Dataset"},
+        "download": {"Dataset"},
+        "memory_gb": {"Products"},
+        "basis_gb": {"Products"},
+        "device": {"Products", "Training"},
+        "processes": {"Products"},
+    }

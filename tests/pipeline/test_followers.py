@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 KINDS = ("full", "batch-16")
 
 
-def spectra(folder: Path, ranks: int):
+def spectra(folder: Path, processes: int):
     """Make spectra of the tiny experiment on so many processes, in a store that all share."""
     config = yaml.safe_load((ROOT / "tests/tiny.yaml").read_text(encoding="utf-8"))
     run = config["runs"]["tiny"]
-    run["spectrum"]["ranks"] = ranks
+    run["spectrum"]["processes"] = processes
     run["batch"] = {"sizes": [16], "folds": 3, "steps": 6, "noise_folds": 1, "noise_steps": 3}
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

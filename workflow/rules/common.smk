@@ -384,9 +384,9 @@ def share_of_cores(num_jobs):
 
 def threads_of_products():
     """Threads of a stage that multiplies: there is one such job per checkpoint at least."""
-    ranks = max((run.spectrum.ranks for run in RUNS.values()), default=1)
+    processes = max((run.spectrum.processes for run in RUNS.values()), default=1)
     share = share_of_cores(sum(len(run.epochs) for run in RUNS.values()))
-    return max(share, ranks)  # a thread for each process of a job
+    return max(share, processes)  # a thread for each process of a job
 
 
 def gpus(name="spectrum"):

@@ -116,8 +116,8 @@ def of_environment(device: torch.device | str | None = None) -> Ranks | None:
     """Join the processes that were started together with this one; None for one by itself.
 
     They find each other by the variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which
-    torchrun sets, and so does a stage of the workflow with `ranks`. The group lasts as long as the
-    process; a second call gives the same one.
+    torchrun sets, and so does a stage of the workflow with several `processes`. The group lasts as
+    long as the process; a second call gives the same one.
 
     Parameters
     ----------

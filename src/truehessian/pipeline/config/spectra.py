@@ -42,7 +42,7 @@ class Products(Section):
         default=None, description="For Lanczos bases on the device; half of what is free if null."
     )
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:1.")
-    ranks: Count = Field(
+    processes: Count = Field(
         default=1,
         description="Processes that share examples and batches, each on a GPU if there is one.",
     )
@@ -53,7 +53,7 @@ class Products(Section):
     @property
     def num_gpus(self) -> int:
         """GPUs that a stage with such products takes."""
-        return num_gpus(self.device) * self.ranks
+        return num_gpus(self.device) * self.processes
 
 
 class Spectrum(Products):

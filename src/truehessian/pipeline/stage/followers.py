@@ -32,13 +32,13 @@ def beside(job: Job, state: Path) -> Iterator[None]:
     state
         Folder of the resume state, which all of them read.
     """
-    if job.ranks == 1:
+    if job.processes == 1:
         yield
         return
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    group = address | {"WORLD_SIZE": str(job.ranks)}
-    logger.info("with %d other processes", job.ranks - 1)
-    others = [_start(job, state, group | {"RANK": str(n)}) for n in range(1, job.ranks)]
+    group = address | {"WORLD_SIZE": str(job.processes)}
+    logger.info("with %d other processes", job.processes - 1)
+    others = [_start(job, state, group | {"RANK": str(n)}) for n in range(1, job.processes)]
     try:
         with _environment(group | {"RANK": "0"}):
             yield

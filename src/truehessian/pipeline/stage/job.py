@@ -72,9 +72,9 @@ class Job(NamedTuple):
         )
 
     @property
-    def ranks(self) -> int:
+    def processes(self) -> int:
         """How many processes share the work."""
-        return int((self.settings.get("settings") or {}).get("ranks", 1))
+        return int((self.settings.get("settings") or {}).get("processes", 1))
 
     def files(self) -> dict[str, Path]:
         """Output files under flat names: `name`, or `name.0`, `name.1` of a list."""

@@ -12,7 +12,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 FORM = 3
 # A key of a config section by one of these names says how a result is come by, not what it is. The
 # device counts by its class, in the environment. Arguments of a network all count.
-_WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device", "ranks"})
+_WITHOUT_EFFECT = frozenset({"root", "download", "memory_gb", "basis_gb", "device", "processes"})
 
 
 class Key(NamedTuple):

@@ -114,7 +114,7 @@ def main_of(job: Job) -> Callable[..., None]:
     sys.modules[spec.name] = script
     spec.loader.exec_module(script)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(max(1, job.threads // job.ranks))
+        sys.modules["torch"].set_num_threads(max(1, job.threads // job.processes))
     main: Callable[..., None] = script.main
     return main
 
