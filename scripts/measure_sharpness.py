@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from truehessian.measurements import geometry, sharpness, source as measurement
+from truehessian.measurements.chunks_kept import kept
 from truehessian.networks.schedule import learning_rate_at
 from truehessian.operators.hessian import Hessian
 from truehessian.pipeline.config.settings import SharpnessSettings
@@ -33,7 +34,7 @@ def main(
 
     whole = partial(sharpness.along_gradient, hessian, onto=onto)
     measured: dict[int | None, sharpness.AlongGradients] = {
-        None: sharpness.kept(state / "full.npz", whole)
+        None: kept(state / "full.npz", sharpness.AlongGradients, whole)
     }
     for size in settings.sizes:
         # The first ones are those whose spectra are measured, where seeds and sizes are the same.
@@ -41,7 +42,7 @@ def main(
         batches = [train.subset(positions) for positions in folds]
         own, others = batches[: settings.folds], batches[settings.folds :]
         along = partial(sharpness.along_gradients, hessian, own, others, onto=onto)
-        measured[size] = sharpness.kept(state / f"{size}.npz", along)
+        measured[size] = kept(state / f"{size}.npz", sharpness.AlongGradients, along)
 
     facts: dict[str, float] = {
         "dimension": len(onto),

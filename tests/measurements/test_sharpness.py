@@ -1,6 +1,7 @@
 """Curvature along gradients against matrices and gradients that are written down."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from dense import dense_gradient, dense_hessian
 from torch import nn
 
-from truehessian.measurements import sharpness
+from truehessian.measurements import chunks_kept, sharpness
 from truehessian.operators.hessian import Hessian
 
 SIZE, FOLDS = 6, 4
@@ -151,12 +152,13 @@ FOUND = sharpness.AlongGradients(*(np.array(row) for row in np.arange(1.0, 9.0).
 
 def test_what_a_killed_run_has_left_is_not_measured_again(tmp_path):
     path = tmp_path / "state/16.npz"
-    first = sharpness.kept(path, lambda: FOUND)
-    again = sharpness.kept(path, lambda: pytest.fail("it was measured again"))
+    kept = partial(chunks_kept.kept, path, sharpness.AlongGradients)
+    first = kept(lambda: FOUND)
+    again = kept(lambda: pytest.fail("it was measured again"))
     for values, wanted in zip(again, first, strict=True):
         np.testing.assert_array_equal(values, wanted)
     path.write_bytes(path.read_bytes()[:40])
-    assert sharpness.kept(path, lambda: FOUND) is FOUND
+    assert kept(lambda: FOUND) is FOUND
 
 
 def test_the_table_has_a_row_for_each_size_and_all_the_data_first():

@@ -7,8 +7,7 @@ curvature: all from the training set, without training again.
 """
 
 import logging
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from truehessian.measurements import conjugate_gradients
+from truehessian.measurements import chunks_kept, conjugate_gradients
 from truehessian.operators import NetworkOperator
 from truehessian.operators.fisher import mean_gradient
 from truehessian.operators.folds import Folds, Group
@@ -115,7 +114,8 @@ def leave_out(
     for first in range(0, len(counting), at_once):
         numbers = range(first, min(first + at_once, len(counting)))
         path = None if state is None else state / f"left-out-{first}.npz"
-        parts.append(_kept(path, partial(system.solved, numbers, tolerance, most)))
+        measure = partial(system.solved, numbers, tolerance, most)
+        parts.append(chunks_kept.kept(path, LeftOut, measure))
         logger.info("%d of %d examples left out", numbers[-1] + 1, len(counting))
     found = LeftOut(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     missed = int((found.residuals > tolerance).sum())
@@ -194,20 +194,3 @@ def _spread(array: NDArray, places: Sequence[int], count: int) -> NDArray:
     whole = np.zeros((count, *array.shape[1:]), dtype=array.dtype)
     whole[list(places)] = array
     return whole
-
-
-def _kept(path: Path | None, measure: Callable[[], LeftOut]) -> LeftOut:
-    """Measure, or take what a killed run has left in a file."""
-    if path is None:
-        return measure()
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file)
-            return LeftOut(**{name: arrays[name] for name in LeftOut._fields})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or one that was cut off
-        found = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}")
-        np.savez(draft, **found._asdict())
-        draft.replace(path)
-        return found

@@ -1,8 +1,6 @@
 """Curvature along gradients: of batches along their own, of others along these, of all the data."""
 
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,21 +162,6 @@ def along_gradient(operator: NetworkOperator, *, onto: Tensor | None = None) -> 
 
 def _inside(vector: Tensor, onto: Tensor) -> float:
     return float((onto.to(vector.device, torch.float64) @ vector).square().sum())
-
-
-def kept(path: Path, measure: Callable[[], AlongGradients]) -> AlongGradients:
-    """Measure, or take what a killed run has left in a file."""
-    try:
-        with path.open("rb") as file:
-            arrays = np.load(file)
-            return AlongGradients(**{name: arrays[name] for name in AlongGradients._fields})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or one that was cut off
-        found = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}")
-        np.savez(draft, **found._asdict())
-        draft.replace(path)
-        return found
 
 
 def table(measured: Mapping[int | None, AlongGradients], facts: Mapping[str, float]) -> DataFrame:
