@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -47,23 +46,12 @@ def shared(settings: Settings) -> Section:
 def _in_processes(
     count: int, arguments: list[str], settings: Settings
 ) -> dict[str, list[list[float]]]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     image = ",".join(map(str, settings.scale.image))
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    group |= {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.processes", image, *arguments]
-    processes = [
-        subprocess.Popen(
-            command, env=os.environ | group | {"RANK": str(number)}, stdout=subprocess.PIPE
-        )
-        for number in range(count)
-    ]
-    outputs = [process.communicate()[0] for process in processes]
-    if any(process.returncode for process in processes):
-        raise RuntimeError("a process failed; its message is above")
-    seconds: dict[str, list[list[float]]] = json.loads(outputs[0])
+    started = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [sys.executable, "-m", *started, "-m", "benchmarks.processes", image, *arguments]
+    threads = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=threads, stdout=subprocess.PIPE, check=True, text=True)
+    seconds: dict[str, list[list[float]]] = json.loads(done.stdout.splitlines()[-1])
     return seconds
 
 
