@@ -3,7 +3,7 @@
 import math
 
 from truehessian.theory.predictions import subspace
-from truehessian.theory.predictions.base import Prediction
+from truehessian.theory.predictions.base import OF_DRAWS, Prediction
 
 ADAPTIVE = Prediction(
     name="adaptive",
@@ -14,7 +14,7 @@ ADAPTIVE = Prediction(
     predict=lambda known: subspace.predict(known, "adaptive"),
     overlap=lambda known: subspace.overlap(known, "adaptive"),
     overlap_rule="the same, of batches within that span",
-    further=subspace.FURTHER,
+    further=OF_DRAWS,
     passes=lambda known: math.nan if known.adaptive is None else len(known.adaptive.leak),
     doubt=lambda known: subspace.doubt(known, "adaptive"),
 )

@@ -19,6 +19,7 @@ from truehessian.theory.predictions.noise import SubspaceNoise
 WIDTH = 1.96  # standard errors on either side of a 95 % interval
 # What a predicted distribution is summed up by, beside its mean.
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+OF_DRAWS = ("standard_deviation", *QUANTILES)
 
 
 class Variance(NamedTuple):
@@ -136,6 +137,29 @@ class Predicted(NamedTuple):
     low: NDArray
     high: NDArray
     further: Mapping[str, NDArray] = {}
+
+    @classmethod
+    def of_draws(
+        cls, values: NDArray, means: NDArray, standard_errors: NDArray, count: int
+    ) -> "Predicted":
+        """Sum up drawn batches; what is further predicted is `OF_DRAWS`.
+
+        Parameters
+        ----------
+        values
+            Eigenvalues of each batch, shape (draws, ranks).
+        means, standard_errors
+            Of each rank over all batches, shape (ranks,).
+        count
+            R; NaN beyond the ranks that were drawn.
+        """
+        rows = np.full((count, 3 + len(OF_DRAWS)), math.nan)
+        for rank in range(min(count, values.shape[1])):
+            own, mean, half = values[:, rank], means[rank], WIDTH * standard_errors[rank]
+            quantiles = [np.quantile(own, level) for level in QUANTILES.values()]
+            rows[rank] = (mean, mean - half, mean + half, own.std(ddof=1), *quantiles)
+        value, low, high, *further = rows.T
+        return cls(value, low, high, dict(zip(OF_DRAWS, further, strict=True)))
 
     @classmethod
     def missing(cls, count: int, further: Sequence[str] = ()) -> "Predicted":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from truehessian import streams
 from truehessian.theory.predictions import batch_model
-from truehessian.theory.predictions.base import QUANTILES, WIDTH, Known, Predicted, Prediction
+from truehessian.theory.predictions.base import OF_DRAWS, Known, Predicted, Prediction
 from truehessian.theory.predictions.examples import ExampleParts, effective_number
 
 # A batch costs more here than among groups of examples, and its quotients say most of what varies:
@@ -222,26 +222,19 @@ def _of(known: Known) -> DrawnBatches | None:
     return _drawn(parts, known.batch_size, ranks, draws, how.seed, resamples)[known.end]
 
 
-_FURTHER = ("standard_deviation", *QUANTILES, "carriers")
+_FURTHER = (*OF_DRAWS, "carriers")
 
 
 def _predict(known: Known) -> Predicted:
     drawn, count = _of(known), len(known.eigenvalues)
     if drawn is None or known.parts is None:
         return Predicted.missing(count, _FURTHER)
+    found = Predicted.of_draws(drawn.values, drawn.mean, drawn.standard_error, count)
     first = 0 if known.end == "largest" else len(known.parts.ritz_values) // 2
-    carriers = effective_number(known.parts)[first:]
-    rows = np.full((count, 3 + len(_FURTHER)), math.nan)
-    for rank in range(min(count, drawn.values.shape[1])):
-        values, mean, half = (
-            drawn.values[:, rank],
-            drawn.mean[rank],
-            WIDTH * drawn.standard_error[rank],
-        )
-        spread = [values.std(ddof=1), *(np.quantile(values, level) for level in QUANTILES.values())]
-        rows[rank] = (mean, mean - half, mean + half, *spread, carriers[rank])
-    value, low, high, *further = rows.T
-    return Predicted(value, low, high, dict(zip(_FURTHER, further, strict=True)))
+    ranks = min(count, drawn.values.shape[1])
+    carriers = np.full(count, math.nan)
+    carriers[:ranks] = effective_number(known.parts)[first : first + ranks]
+    return found._replace(further={**found.further, "carriers": carriers})
 
 
 def _overlap(known: Known) -> NDArray:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from truehessian import streams
 from truehessian.theory.predictions import coupling
 from truehessian.theory.predictions.base import (
-    QUANTILES,
-    WIDTH,
+    OF_DRAWS,
     Known,
     Predicted,
     Prediction,
@@ -249,22 +248,13 @@ def doubt(known: Known, source: str = "noise") -> NDArray:
     return DOUBT + LEAK_DOUBT * np.nan_to_num(lost, nan=1.0)  # what is not known may be all
 
 
-FURTHER = ("standard_deviation", *QUANTILES)
-
-
 def predict(known: Known, source: str = "noise") -> Predicted:
     """Sum up drawn batches, of what `known` has under the name `source`."""
     drawn, count = _drawn(known, source), len(known.eigenvalues)
     if drawn is None:
-        return Predicted.missing(count, FURTHER)
-    rows = np.full((count, 3 + len(FURTHER)), math.nan)
-    for rank in range(min(count, drawn.ranked.shape[1])):
-        values = drawn.ranked[:, rank]
-        mean, half = values.mean(), WIDTH * drawn.standard_errors[rank]
-        quantiles = [np.quantile(values, level) for level in QUANTILES.values()]
-        rows[rank] = (mean, mean - half, mean + half, values.std(ddof=1), *quantiles)
-    value, low, high, *further = rows.T
-    return Predicted(value, low, high, dict(zip(FURTHER, further, strict=True)))
+        return Predicted.missing(count, OF_DRAWS)
+    ranked = drawn.ranked
+    return Predicted.of_draws(ranked, ranked.mean(axis=0), drawn.standard_errors, count)
 
 
 def overlap(known: Known, source: str = "noise") -> NDArray:
@@ -289,7 +279,7 @@ SUBSPACE = Prediction(
     predict=predict,
     overlap=overlap,
     overlap_rule="the eigenvectors of the drawn batches",
-    further=FURTHER,
+    further=OF_DRAWS,
     passes=lambda known: math.nan if known.noise is None else len(known.noise.leak),
     doubt=doubt,
 )
