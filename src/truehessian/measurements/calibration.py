@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from truehessian import streams
-from truehessian.measurements import measuring, source as measurement, variance
+from truehessian.measurements import held_out, measuring, source as measurement, variance
 from truehessian.measurements.costs.self_test import partitions, self_test
-from truehessian.measurements.held_out import third_moments
 from truehessian.operators import Hessian, NetworkOperator, Operator
 from truehessian.operators.batches import as_data
 from truehessian.operators.folds import Folds
@@ -167,8 +166,7 @@ def _extremes(
             ranks=how.ranks,
         )
         for number, run in zip(own, runs, strict=True):
-            last = run.num_steps - 1
-            columns = [last - rank for rank in range(how.ranks)] + list(range(how.ranks))
+            columns = held_out.columns_of_ends(run, how.ranks)
             values = lanczos.ritz(run).values[columns]
             found[number] = _Extremes(values, lanczos.ritz_vectors(run, columns))
         group.free()
@@ -217,12 +215,9 @@ def _look_at(
     ]
 
 
-def _crossed(held_out: NetworkOperator, vectors: Tensor) -> NDArray:
+def _crossed(left_out: NetworkOperator, vectors: Tensor) -> NDArray:
     """Quotients on examples left out, with second and third moments over them, shape (3, 2 R)."""
-    found = variance.along_directions(held_out, vectors)
-    squares = found.quotient_standard_error.square() * held_out.num_examples
-    moments = torch.stack([found.quotient, squares, third_moments(found)])
-    return moments.cpu().numpy()
+    return held_out.moments(variance.along_directions(left_out, vectors))
 
 
 def _start(near: _Extremes, random: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def cross(
     ranks = min(ranks, *((run.num_steps + 1) // 2 for run in runs))
     own = np.array([_outermost(run, ranks) for run in runs])  # (folds, 2 ranks)
     vectors = [
-        lanczos.ritz_vectors(run, _columns(run, ranks)).to(operator.dtype)
+        lanczos.ritz_vectors(run, columns_of_ends(run, ranks)).to(operator.dtype)
         for operator, run in zip(operators, runs, strict=True)
     ]  # each where the basis of its fold has found room
     seen = []
@@ -173,7 +173,7 @@ def cross(
     return made
 
 
-def _columns(run: Tridiagonalisation, ranks: int) -> list[int]:
+def columns_of_ends(run: Tridiagonalisation, ranks: int) -> list[int]:
     """Numbers of the outermost Ritz values, those of the largest end first, inwards."""
     last = run.num_steps - 1
     return [last - number for number in range(ranks)] + list(range(ranks))
@@ -181,7 +181,7 @@ def _columns(run: Tridiagonalisation, ranks: int) -> list[int]:
 
 def _outermost(run: Tridiagonalisation, ranks: int) -> NDArray:
     """Outermost Ritz values of both ends, shape (2 ranks,), inner ones NaN if unconverged."""
-    ritz, columns = lanczos.ritz(run), _columns(run, ranks)
+    ritz, columns = lanczos.ritz(run), columns_of_ends(run, ranks)
     values, residuals = ritz.values[columns], ritz.residuals[columns]
     vague = residuals > CONVERGED * np.abs(values)
     vague[[0, ranks]] = False
@@ -194,14 +194,19 @@ def _quotients(
     """Quotients along unit vectors, and their second and third moments over single examples."""
     if isinstance(operator, NetworkOperator) and len(group_sizes(operator)) > 1:
         estimate = along_directions(operator, directions, memory=memory)
-        variances = estimate.quotient_standard_error.square() * operator.num_examples
-        thirds = third_moments(estimate)
-        columns = (estimate.quotient, variances, thirds)
-        values, squares, cubes = (column.cpu().numpy() for column in columns)
+        values, squares, cubes = moments(estimate)
         return values, squares, cubes, len(estimate.projected)
     products = (operator @ directions.T).T
     found = (products * directions).sum(1).cpu().numpy()
     return found, np.full_like(found, math.nan), np.full_like(found, math.nan), 0
+
+
+def moments(estimate: DirectionalVariance) -> NDArray:
+    """Quotients, and their second and third central moments over single examples, shape (3, K)."""
+    variances = estimate.quotient_standard_error.square() * estimate.num_examples
+    rows = (estimate.quotient, variances, third_moments(estimate))
+    found: NDArray = torch.stack(rows).cpu().numpy()
+    return found
 
 
 def third_moments(estimate: DirectionalVariance) -> Tensor:
